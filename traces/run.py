@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run file says about itself, beside its rows.
+
+Two versioned JSON documents in the parquet metadata: the *header*, fixed when
+recording starts, and the *status*, written again with every flush, so that a
+run that was cut short still carries its losses and counters up to the last
+flush.  Both ignore unknown keys, so that older readers open newer files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A three-valued statement with the evidence for it.
+
+    ``value`` is "yes", "no" or "unknown" (or a short text such as "lazy").
+    """
+
+    name: str
+    value: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a better site was not used.
+
+    ``reason``: absent, inlined, notrace, blacklisted, refused by policy,
+    config missing, failed to load, or not allowed.
+    """
+
+    candidate: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ProbeSite:
+    """One line of the probe manifest: a logical event and the site that serves it here."""
+
+    event: str
+    site: str | None
+    """Name in the ``site`` column, e.g. ``rawtp:kmem:mm_page_alloc``; None if no site exists."""
+    kind: str | None = None
+    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred."""
+    function: str | None = None
+    offsets: tuple[int, ...] = ()
+    """Call-site offsets in ``function``, bytes."""
+    decode: str = ""
+    """What the columns are taken from, in words."""
+    inclusive_of: tuple[str, ...] = ()
+    """Traced events whose time is inside this one's ``total_ns``."""
+    time: str = "exact"
+    """exact, estimated or unknown."""
+    count: str = "exact"
+    """exact, inferred or unknown."""
+    proven: bool | None = None
+    """True or False after known work (selftest or liveness check); None: attached, unproven."""
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A NUMA node: its CPUs and the pfn ranges ``[start, end)`` of its memory."""
+
+    nid: int
+    cpus: tuple[int, ...] = ()
+    pfn_ranges: tuple[tuple[int, int], ...] = ()
+    present_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State at one moment: counters in pages or kB as the kernel prints them."""
+
+    label: str
+    """before_load, after_load, start or end."""
+    boottime_ns: int
+    vmstat: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Per node ("0", "1", …): MemTotal, MemFree, Unaccepted, …, in kB."""
+
+
+@dataclass(frozen=True)
+class ClockAnchor:
+    """The same moment on several clocks, ns, and how far apart the readings were taken."""
+
+    boottime_ns: int
+    monotonic_ns: int
+    realtime_ns: int
+    uncertainty_ns: int
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """Fixed facts about a run, known before its first event."""
+
+    tool_version: str
+    command: tuple[str, ...]
+    """The memtrace command line."""
+    workload: tuple[str, ...] = ()
+    """The traced COMMAND, empty when there was none."""
+    events: tuple[str, ...] = ()
+    filters: dict[str, str] = field(default_factory=dict)
+    stream_all: bool = False
+    tail_ns: int | None = None
+    """Order-0 occurrences at least this long are streamed, not aggregated."""
+    hostname: str = ""
+    kernel_release: str = ""
+    kernel_version: str = ""
+    kernel_cmdline: str = ""
+    machine: str = ""
+    build_id: str | None = None
+    page_size: int = 4096
+    config: dict[str, str] = field(default_factory=dict)
+    """CONFIG_ bits that change meaning, y/n/value; absent where unknown."""
+    facts: tuple[Fact, ...] = ()
+    """Platform, init_on_alloc, accept mode, THP, …"""
+    cpus: int = 0
+    nodes: tuple[Node, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    gfp_names: dict[str, int] = field(default_factory=dict)
+    """__GFP_ names and their bits on this kernel."""
+    manifest: tuple[ProbeSite, ...] = ()
+    anchors: tuple[ClockAnchor, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Events that did not reach the file, by cause; None where the kernel does not tell."""
+
+    ring_full: int = 0
+    kretprobe_missed: int | None = 0
+    recursion: int | None = 0
+    entry_without_exit: int = 0
+
+
+@dataclass(frozen=True)
+class EventCounters:
+    """The kernel side's own sums for one event, to hold the file against.
+
+    seen = streamed + aggregated + ring_full; sums are over all seen, modulo 2**64.
+    """
+
+    event: str
+    seen: int
+    streamed: int
+    aggregated: int
+    ring_full: int
+    sum_order: int
+    sum_pfn: int
+
+
+@dataclass(frozen=True)
+class TaskTotal:
+    """What one process cost, all occurrences of one event, streamed or aggregated."""
+
+    event: str
+    pid: int
+    comm: str
+    count: int
+    bytes: int
+    total_ns: int | None
+
+
+@dataclass(frozen=True)
+class TracerCost:
+    """What recording itself took."""
+
+    recorder_cpu_ns: int
+    """CPU time of the recorder between start and end."""
+    recorder_max_rss_bytes: int
+    armed_after_ns: int
+    """From the command's start to the first event that could be recorded."""
+    probe_ns: int | None = None
+    """Added to one traced event, measured on this machine before the run; None if not measured."""
+    file_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What was known at the last flush (or at the end, if ``complete``)."""
+
+    complete: bool
+    started_ns: int
+    """CLOCK_BOOTTIME when the gate opened."""
+    ended_ns: int
+    """CLOCK_BOOTTIME of this status."""
+    rows: int = 0
+    losses: Losses = field(default_factory=Losses)
+    counters: tuple[EventCounters, ...] = ()
+    tasks: tuple[TaskTotal, ...] = ()
+    tasks_dropped: int = 0
+    """Occurrences whose process is not in ``tasks`` because the table was full."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Sampling sites: samples taken, per class, and ``period_ns``."""
+    snapshots: tuple[Snapshot, ...] = ()
+    anchors: tuple[ClockAnchor, ...] = ()
+    cost: TracerCost | None = None
+    exit_status: int | None = None
+    """Exit status of the traced COMMAND."""
+    stopped_by: str = ""
+    """duration, command, SIGINT, SIGTERM, disk full, …"""
+
+
+def to_json(value: RunHeader | RunStatus) -> str:
+    """Compact JSON of a header or status."""
+    return json.dumps(dataclasses.asdict(value), separators=(",", ":"))
+
+
+def header_from_json(text: str) -> RunHeader:
+    """The header in ``text``; raises ValueError if it is not one."""
+    return _build(RunHeader, json.loads(text))
+
+
+def status_from_json(text: str) -> RunStatus:
+    """The status in ``text``; raises ValueError if it is not one."""
+    return _build(RunStatus, json.loads(text))
+
+
+def _build(cls: type[T], data: Any) -> T:
+    if not isinstance(data, dict):
+        raise ValueError(f"{cls.__name__}: not a JSON object")
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    try:
+        return cls(**{k: _value(hints[k], v) for k, v in data.items() if k in known})
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__}: {error}") from error
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(hint) if a is not type(None)]
+        return _value(inner[0], value)
+    if origin is tuple:
+        args = typing.get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_value(args[0], v) for v in value)
+        return tuple(_value(a, v) for a, v in zip(args, value, strict=True))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
+    return value
