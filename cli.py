@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: finds a verb's module when it is asked for, and turns errors into sentences."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+from memtrace import __version__
+from memtrace.errors import MemtraceError
+
+VERBS: dict[str, str] = {
+    "doctor": "What this kernel lets us see, what not, and why.",
+    "probes": "The events, and the kernel site that serves each here.",
+    "record": "Record what memory costs on the running kernel.",
+    "report": "The answer, from a run file.",
+    "selftest": "Known work, known answer: check the trace against it.",
+}
+
+
+class _Verbs(click.Group):
+    """Imports a verb's module only when that verb runs: `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"memtrace.commands.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  sudo memtrace record -d 5 && memtrace report run.parquet",
+)
+@click.version_option(__version__, message="memtrace %(version)s")
+def memtrace() -> None:
+    """What memory costs a Linux kernel: accepting, zeroing, allocating and hot-adding it."""
+
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        result = memtrace.main(standalone_mode=False)
+    except MemtraceError as error:
+        click.echo(f"memtrace: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # A closed pager is no error; do not let the interpreter complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

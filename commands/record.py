@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""memtrace record."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from memtrace.errors import MemtraceError
+
+if TYPE_CHECKING:
+    from memtrace.probes.recorder import Progress
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": False},
+    epilog="\b\nExamples:\n"
+    "  memtrace record -d 10                   the whole machine, ten seconds\n"
+    "  memtrace record -o b.parquet -- make    one command and what it starts\n"
+    "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("run.parquet"), show_default=True
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@click.option("-e", "--events", default="", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
+@click.option("-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option(
+    "-p", "--pid", "pids", metavar="PID,…", default="", help="Only these processes and what they fork."
+)
+@click.option("-C", "--cpu", "cpus", metavar="LIST", default="", help="Only these CPUs, e.g. 0-3,8.")
+@click.option("-a", "--all-cpus", is_flag=True, help="The whole machine also when COMMAND is given.")
+@click.option("--comm", metavar="NAME", help="Only threads of this command name (15 characters).")
+@click.option(
+    "--min-order", type=click.IntRange(0, 20), default=0, help="Only allocations of at least this order."
+)
+@click.option(
+    "--stream",
+    type=click.Choice(["tails", "all"]),
+    default="tails",
+    show_default=True,
+    help="all: every occurrence is a row; tails: order 0 is summed in the kernel.",
+)
+@click.option(
+    "--tail",
+    "tail_us",
+    type=click.IntRange(1, 10_000_000),
+    default=100,
+    show_default=True,
+    metavar="US",
+    help="Order-0 occurrences this long are rows of their own.",
+)
+@click.option("--stacks", is_flag=True, help="Kernel stacks (implies --stream all).")
+@click.option(
+    "--sample-hz",
+    type=click.IntRange(0, 20_000),
+    default=997,
+    show_default=True,
+    help="Clock samples where time is not seen otherwise; 0 for none.",
+)
+@click.option(
+    "--ring-size", metavar="SIZE", default="", help="Ring per CPU, e.g. 4M (default: by CPU count)."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
+    """Record allocation and zeroing until Ctrl-C, -d SECONDS or the end of COMMAND.
+
+    With COMMAND only it and what it starts is recorded (-a: everything), and its
+    exit status is passed on.
+    """
+    from memtrace.probes import recorder
+
+    options = _options(output, force, given)
+    recorder.check_output(output, force)
+    reason: list[str] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))
+    line = _progress_line(quiet)
+    with recorder.Recorder(options) as session:
+        if not quiet:
+            until = "the command ends" if options.command else "Ctrl-C"
+            click.echo(f"memtrace: recording to {output} until {until}", err=True)
+        outcome = session.run(lambda: reason[0] if reason else "", line)
+    if not quiet:
+        _summary(output, outcome)
+    if outcome.status.exit_status:
+        sys.exit(outcome.status.exit_status)
+
+
+def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
+    from memtrace.probes import events, plan, recorder
+
+    command = tuple(given["command"])
+    pids = _numbers(given["pids"], "-p") if given["pids"] else ()
+    for pid in pids:
+        if not Path(f"/proc/{pid}").exists():
+            raise MemtraceError(f"no process {pid}: give the PID of a running process with -p")
+    follow = bool(pids) or bool(command and not given["all_cpus"])
+    return recorder.Options(
+        output=output,
+        events=events.select(tuple(w for w in given["events"].split(",") if w)),
+        overwrite=force,
+        duration_s=given["duration"],
+        command=command,
+        filters=plan.Filters(
+            pids=pids,
+            follow=follow,
+            cpus=_numbers(given["cpus"], "-C") if given["cpus"] else (),
+            comm=given["comm"],
+            min_order=given["min_order"],
+        ),
+        shape=plan.Shape(
+            stream_all=given["stream"] == "all",
+            stacks=given["stacks"],
+            tail_ns=given["tail_us"] * 1000,
+            sample_hz=given["sample_hz"],
+        ),
+        ring_bytes=_size(given["ring_size"]),
+        argv=tuple(sys.argv),
+    )
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            low, _, high = part.partition("-")
+            found += range(int(low), int(high or low) + 1)
+    except ValueError:
+        raise MemtraceError(f"{option} {text}: give numbers and ranges such as 0-3,8", 2) from None
+    if not found:
+        raise MemtraceError(f"{option} {text}: an empty range", 2)
+    return tuple(found)
+
+
+def _size(text: str) -> int | None:
+    if not text:
+        return None
+    unit = {"K": 10, "M": 20, "G": 30}.get(text[-1].upper(), 0)
+    digits = text[:-1] if unit else text
+    if not digits.isdigit():
+        raise MemtraceError(f"--ring-size {text}: give a size such as 512K or 4M", 2)
+    size = int(digits) << unit
+    if size < 4096 or size > 1 << 30:
+        raise MemtraceError(f"--ring-size {text}: between 4K and 1G", 2)
+    return 1 << (size - 1).bit_length()
+
+
+def _progress_line(quiet: bool) -> Callable[[Progress], None]:
+    if quiet or not sys.stderr.isatty():
+        return lambda progress: None
+    before = [0, 0.0]
+
+    def show(now: Progress) -> None:
+        seconds = now.seconds - before[1]
+        rate = (now.events - before[0]) / seconds if seconds > 0 else 0.0
+        before[:] = [now.events, now.seconds]
+        click.echo(
+            f"\r{now.seconds:6.1f} s  {now.events:,} events  {rate:,.0f}/s  "
+            f"{now.lost:,} lost  {now.bytes / 1e6:.1f} MB\033[K",
+            nl=False,
+            err=True,
+        )
+
+    return show
+
+
+def _summary(output: Path, outcome: Any) -> None:
+    status = outcome.status
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    seen = sum(c.seen for c in status.counters)
+    lost = status.losses.ring_full
+    seconds = (status.ended_ns - status.started_ns) / 1e9
+    click.echo(
+        f"memtrace: {seen:,} events in {seconds:.1f} s, {lost:,} lost, {status.rows:,} rows in {output} "
+        f"(stopped by {status.stopped_by}); `memtrace report {output}` shows them",
+        err=True,
+    )

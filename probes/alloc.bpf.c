@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * alloc: one page allocation.
+ *
+ * get_page_from_freelist(gfp_mask, order, alloc_flags, ac), mm/page_alloc.c, has
+ * had these arguments from 5.15 to 7.3 and is the one function that contains
+ * acceptance and zeroing on every kernel.  Where functions can't be hooked, the
+ * tracepoint kmem:mm_page_alloc(page, order, gfp_flags, migratetype) tells of
+ * the end of each allocation, without its length.
+ */
+static __always_inline s16 mt_requested_nid(u64 ac)
+{
+#if defined(MT_AC_ZONEREF) && defined(MT_NID_SHIFT)
+	u64 zoneref = 0, zone = 0;
+	int nid = -1;
+
+	/* struct alloc_context, mm/internal.h: preferred_zoneref->zone->node */
+	if (bpf_probe_read_kernel(&zoneref, sizeof(zoneref), (void *)(ac + MT_AC_ZONEREF)) || !zoneref)
+		return -1;
+	if (bpf_probe_read_kernel(&zone, sizeof(zone), (void *)(zoneref + MT_ZONEREF_ZONE)) || !zone)
+		return -1;
+	if (bpf_probe_read_kernel(&nid, sizeof(nid), (void *)(zone + MT_ZONE_NODE)))
+		return -1;
+	return nid;
+#else
+	return -1;
+#endif
+}
+
+static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
+{
+	struct mt_conf_t *conf = mt_gate();
+	struct mt_frame_t *f;
+	u64 task;
+
+	if (!conf)
+		return 0;
+	task = bpf_get_current_pid_tgid();
+	if (!mt_wanted(task, order))
+		return 0;
+	f = mt_push(task, MT_EV_ALLOC, key);
+	if (!f)
+		return 0;
+	f->gfp = gfp;
+	f->order = order;
+	f->nid_requested = mt_requested_nid(ac);
+	f->start = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
+{
+	u64 now = bpf_ktime_get_boot_ns();
+	u64 task = bpf_get_current_pid_tgid();
+	struct mt_occurrence o = {}, zero = {};
+	struct mt_counter_t *counter;
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf;
+	int none = 0;
+
+	conf = mt_conf.lookup(&none);
+	if (!conf || !mt_pop(task, MT_EV_ALLOC, key, &f, &parent))
+		return 0;
+	o.dur = now - f.start;
+	if (parent)
+		parent->child_ns += o.dur;
+	if (!page) {
+		counter = mt_counter(MT_EV_ALLOC);
+		if (counter)
+			counter->failed++;
+		return 0;
+	}
+	o.ts = now;
+	o.self = o.dur - f.child_ns;
+	o.page = page;
+	o.task = task;
+	o.gfp = f.gfp;
+	o.pages = 1 << f.order;
+	o.flags = mt_zeroed(f.gfp);
+	o.event = MT_EV_ALLOC;
+	o.site = site;
+	o.order = f.order;
+	o.parent = parent ? parent->event : MT_NO_PARENT;
+	o.nid = mt_page_nid(page);
+	o.nid_requested = f.nid_requested;
+#ifdef MT_SAMPLE
+	mt_sample_settle(&o);
+#endif
+	if (f.zero_pages) {
+		zero = o;
+		zero.dur = f.zero_ns;
+		zero.self = f.zero_ns;
+		zero.pages = f.zero_pages;
+		zero.event = MT_EV_ZERO_ALLOC;
+		zero.site = f.zero_site;
+		zero.parent = MT_EV_ALLOC;
+		mt_emit(ctx, conf, &zero);
+	}
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+#ifdef MT_FN_ALLOC
+MT_FENTRY(MT_FN_ALLOC, unsigned long gfp, unsigned long order, unsigned long alloc_flags,
+	  unsigned long ac)
+{
+	u64 key = mt_argument(ctx, 3);
+
+	return mt_alloc_enter((u32)gfp, (u32)order, key, key);
+}
+
+MT_FEXIT(MT_FN_ALLOC, unsigned long gfp, unsigned long order, unsigned long alloc_flags,
+	 unsigned long ac, unsigned long page)
+{
+	return mt_alloc_exit(ctx, mt_argument(ctx, 4), mt_argument(ctx, 3), MT_SITE_ALLOC_FENTRY);
+}
+#endif
+
+#ifdef MT_KPROBES
+int mt_alloc_kprobe(struct pt_regs *ctx)
+{
+	return mt_alloc_enter(PT_REGS_PARM1(ctx), (u32)PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx),
+			      PT_REGS_SP(ctx));
+}
+
+int mt_alloc_kretprobe(struct pt_regs *ctx)
+{
+	/* The return address has been popped by now. */
+	return mt_alloc_exit(ctx, PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_ALLOC_KPROBE);
+}
+#endif
+
+int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct mt_conf_t *conf = mt_gate();
+	struct mt_occurrence o = {};
+	struct mt_counter_t *counter;
+	u64 order = ctx->args[1];
+
+	if (!conf)
+		return 0;
+	o.task = bpf_get_current_pid_tgid();
+	if (!mt_wanted(o.task, (u32)order))
+		return 0;
+	o.page = ctx->args[0];
+	if (!o.page) {
+		counter = mt_counter(MT_EV_ALLOC);
+		if (counter)
+			counter->failed++;
+		return 0;
+	}
+	o.dur = MT_UNKNOWN_NS;
+	o.self = MT_UNKNOWN_NS;
+	o.gfp = ctx->args[2];
+	o.pages = 1 << (order & 31);
+	o.flags = mt_zeroed(o.gfp);
+	o.event = MT_EV_ALLOC;
+	o.site = MT_SITE_ALLOC_RAWTP;
+	o.order = order;
+	o.parent = MT_NO_PARENT;
+	o.nid = mt_page_nid(o.page);
+	o.nid_requested = -1;
+#ifdef MT_SAMPLE
+	mt_sample_settle(&o);
+#endif
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* kmem:mm_page_alloc as tracefs describes it; only to learn vmemmap_base (probes/pfn.py). */
+struct mt_calibration_t {
+	u64 page;
+	u64 pfn;
+};
+BPF_PERCPU_ARRAY(mt_calibration, struct mt_calibration_t, 1);
+
+int mt_calibrate_page(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct mt_calibration_t *c;
+	int zero = 0;
+
+	c = mt_calibration.lookup(&zero);
+	if (c) {
+		c->page = ctx->args[0];
+		c->pfn = 0;
+	}
+	return 0;
+}
+
+struct mt_mm_page_alloc {
+	u64 common;
+	u64 pfn;
+};
+
+int mt_calibrate_pfn(struct mt_mm_page_alloc *ctx)
+{
+	struct mt_calibration_t *c;
+	int zero = 0;
+
+	c = mt_calibration.lookup(&zero);
+	if (c)
+		c->pfn = ctx->pfn;
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Order-0 allocation and zeroing, summed where they happen: dense cells
+ * (cpu, event, node, zeroed, tracer, bucket), each CPU writing only its own.
+ * User space maps the array and takes differences; nothing is ever reset, so
+ * the sums stay exact however often it looks.
+ *
+ *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one: unknown
+ *   MT_AGG_SITES     sites that can feed it
+ */
+struct mt_cell_t {
+	u64 count;
+	u64 total_ns;
+	u64 self_ns;
+	u64 pages;
+};
+#define MT_AGG_SLOTS (2 * MT_NIDS * 4)
+#define MT_AGG_CELLS (MT_NCPU * MT_AGG_SLOTS * MT_AGG_BUCKETS)
+BPF_F_TABLE("array", int, struct mt_cell_t, mt_cells, MT_AGG_CELLS, 1024 /* BPF_F_MMAPABLE */);
+
+/* Log-linear, 16 buckets an octave: traces/histogram.py bucket_of(). */
+static __always_inline u32 mt_bucket(u64 ns)
+{
+	u32 top = 0;
+	u64 v = ns;
+
+	if (ns < 16)
+		return ns;
+	if (v >> 32) { top += 32; v >>= 32; }
+	if (v >> 16) { top += 16; v >>= 16; }
+	if (v >> 8) { top += 8; v >>= 8; }
+	if (v >> 4) { top += 4; v >>= 4; }
+	if (v >> 2) { top += 2; v >>= 2; }
+	if (v >> 1) top += 1;
+	return (top - 3) * 16 + ((ns >> (top - 4)) & 15);
+}
+
+/* 1 if the occurrence was added to a cell, 0 if it must be streamed. */
+static __always_inline int mt_aggregate(struct mt_occurrence *o)
+{
+	int event = o->event == MT_EV_ALLOC ? 0 : 1;
+	u32 bucket = MT_AGG_BUCKETS - 1;
+	struct mt_cell_t *cell;
+	int index;
+
+	if (o->order != 0 || (o->event != MT_EV_ALLOC && o->event != MT_EV_ZERO_ALLOC))
+		return 0;
+	if (o->nid < 0 || o->nid >= MT_NIDS)
+		return 0;
+	if (o->dur != MT_UNKNOWN_NS) {
+		if (o->dur >= MT_TAIL_NS)
+			return 0;
+		bucket = mt_bucket(o->dur);
+		if (bucket >= MT_AGG_BUCKETS - 1)
+			return 0;
+	}
+	index = bpf_get_smp_processor_id();
+	index = index * 2 + event;
+	index = index * MT_NIDS + o->nid;
+	index = index * 4 + (o->flags & MT_FLAG_ZEROED ? 1 : 0) + (o->flags & MT_FLAG_TRACER ? 2 : 0);
+	index = index * MT_AGG_BUCKETS + bucket;
+	cell = mt_cells.lookup(&index);
+	if (!cell)
+		return 0;
+	cell->count++;
+	cell->pages += o->pages;
+	if (o->dur != MT_UNKNOWN_NS) {
+		cell->total_ns += o->dur;
+		cell->self_ns += o->self;
+	}
+	return 1;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Pairing entries with exits, and time with the event it belongs to.
+ *
+ * Open intervals of one context form a stack: an interrupt's events lie wholly
+ * inside whatever it interrupted, on the same CPU and with the same current.
+ * Idle tasks share tid 0, so there the CPU is the context.  A frame is matched
+ * by a key of its call (stack pointer, or a pointer argument), so that a missed
+ * exit shows as a frame left above the match: it is dropped and counted.
+ */
+#define MT_DEPTH 8
+
+struct mt_frame_t {
+	u64 start;
+	u64 key;
+	u64 child_ns;
+	u64 zero_ns;
+	u64 arg;
+	u32 zero_pages;
+	u32 gfp;
+	u8 event;
+	u8 site;
+	u8 zero_site;
+	s16 nid_requested;
+	s16 order;
+};
+struct mt_frames_t {
+	u64 depth;
+	struct mt_frame_t frame[MT_DEPTH];
+};
+BPF_TABLE("lru_hash", u64, struct mt_frames_t, mt_open, 16384);
+BPF_PERCPU_ARRAY(mt_open_new, struct mt_frames_t, 1);
+
+static __always_inline u64 mt_context(u64 task)
+{
+	u32 tid = task;
+
+	return tid ? tid : (1ULL << 32) | bpf_get_smp_processor_id();
+}
+
+static __always_inline struct mt_frames_t *mt_frames(u64 task)
+{
+	u64 context = mt_context(task);
+	struct mt_frames_t *frames, *fresh;
+	int zero = 0;
+
+	frames = mt_open.lookup(&context);
+	if (frames)
+		return frames;
+	fresh = mt_open_new.lookup(&zero);
+	if (!fresh)
+		return 0;
+	mt_open.update(&context, fresh);
+	return mt_open.lookup(&context);
+}
+
+/*
+ * Keys are stack addresses, and stacks grow down: on one stack, a frame that
+ * is still open lies above the new one.  (A key that is no stack address is
+ * only ever near another of its own event, which does not nest in itself.)
+ */
+static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
+{
+	return key - f->key < 16384;
+}
+
+/* A new innermost frame, or 0 when the stack is full (counted). */
+static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
+{
+	struct mt_frames_t *frames = mt_frames(task);
+	struct mt_counter_t *counter;
+	struct mt_frame_t *f;
+	u64 depth;
+
+	if (!frames)
+		return 0;
+	counter = mt_counter(event);
+	if (!counter)
+		return 0;
+	depth = frames->depth;
+#pragma unroll
+	for (int i = MT_DEPTH - 1; i >= 0; i--) {
+		if (i + 1 != depth || !mt_stale(&frames->frame[i], key))
+			continue;
+		depth = i;
+		counter->unmatched_entry++;
+	}
+	if (depth >= MT_DEPTH) {
+		frames->depth = depth;
+		counter->unmatched_entry++;
+		return 0;
+	}
+	f = &frames->frame[depth];
+	frames->depth = depth + 1;
+	f->key = key;
+	f->event = event;
+	f->child_ns = 0;
+	f->zero_ns = 0;
+	f->zero_pages = 0;
+	f->nid_requested = -1;
+	return f;
+}
+
+/*
+ * The frame (event, key), copied to *out and removed with all above it.
+ * Returns 0 if there is none.  *parent is the frame below it, or 0.
+ */
+static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_t *out,
+				  struct mt_frame_t **parent)
+{
+	u64 context = mt_context(task);
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_counter_t *counter;
+	u64 depth;
+
+	*parent = 0;
+	if (!frames)
+		return 0;
+	depth = frames->depth;
+#pragma unroll
+	for (int i = MT_DEPTH - 1; i >= 0; i--) {
+		struct mt_frame_t *f = &frames->frame[i];
+
+		if (i >= depth || f->key != key || f->event != event)
+			continue;
+		*out = *f;
+		frames->depth = i;
+		if (i > 0)
+			*parent = &frames->frame[i - 1];
+		if (depth > i + 1) {
+			counter = mt_counter(event);
+			if (counter)
+				counter->unmatched_entry += depth - i - 1;
+		}
+		return 1;
+	}
+	return 0;
+}

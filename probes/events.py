@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The logical events a user asks for, and the numbers they have in a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memtrace.errors import MemtraceError
+
+
+@dataclass(frozen=True)
+class Event:
+    """A logical event: its name, the name of its number in BPF C, and what one occurrence is."""
+
+    name: str
+    macro: str
+    doc: str
+
+
+EVENTS: tuple[Event, ...] = (
+    Event("alloc", "MT_EV_ALLOC", "one successful page allocation"),
+    Event("zero.alloc", "MT_EV_ZERO_ALLOC", "the pages that the allocator cleared for one allocation"),
+    Event("zero.user", "MT_EV_ZERO_USER", "one folio cleared by the caller (THP, hugetlb)"),
+)
+NAMES: tuple[str, ...] = tuple(e.name for e in EVENTS)
+
+
+def select(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Event names for ``-e``: full names, or a prefix such as ``zero`` for all below it.
+
+    Raises MemtraceError for a name that matches nothing.
+    """
+    if not wanted:
+        return NAMES
+    chosen: list[str] = []
+    for word in wanted:
+        found = [n for n in NAMES if n == word or n.startswith(word + ".")]
+        if not found:
+            raise MemtraceError(f"unknown event {word!r}: `memtrace probes` lists {', '.join(NAMES)}", 2)
+        chosen += [n for n in found if n not in chosen]
+    return tuple(n for n in NAMES if n in chosen)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site ladder: for each logical event, the best form this kernel takes.
+
+Never decided by kernel version.  Candidates are tried best first; each one that
+fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted,
+config missing, refused by policy, failed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from memtrace.probes import tracefs
+from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.system import System
+from memtrace.traces.run import ProbeSite, Refusal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to see an event on this kernel."""
+
+    event: str
+    site: str
+    """Name in the ``site`` column and in refusals."""
+    kind: str
+    macro: str
+    """Name of the site's number in BPF C."""
+    function: str | None
+    """The resolved kernel symbol; None for a candidate that hooks no function."""
+    attach: Callable[[Module], None]
+    decode: str
+    offsets: tuple[int, ...] = ()
+    inclusive_of: tuple[str, ...] = ()
+    time: str = "exact"
+    count: str = "exact"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A topic's candidates, best first, and those ruled out before trying."""
+
+    event: str
+    candidates: tuple[Candidate, ...]
+    ruled_out: tuple[Refusal, ...] = ()
+    macros: dict[str, str] = field(default_factory=dict)
+
+
+def climb(ladder: Ladder, module: Module) -> tuple[ProbeSite, Candidate | None]:
+    """Attach the first candidate that the kernel takes."""
+    refused = list(ladder.ruled_out)
+    for candidate in ladder.candidates:
+        try:
+            candidate.attach(module)
+        except RefusedError as error:
+            refused.append(Refusal(candidate.site, error.reason, error.detail))
+            continue
+        return (
+            ProbeSite(
+                event=ladder.event,
+                site=candidate.site,
+                kind=candidate.kind,
+                function=candidate.function,
+                offsets=candidate.offsets,
+                decode=candidate.decode,
+                inclusive_of=candidate.inclusive_of,
+                time=candidate.time,
+                count=candidate.count,
+                refused=tuple(refused),
+            ),
+            candidate,
+        )
+    return ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused)), None
+
+
+def why_untraceable(system: System, function: str) -> Refusal | None:
+    """The reason known beforehand why ``function`` takes no function probe, or None."""
+    if not system.symbols.names(function):
+        return Refusal(function, "absent", "no such symbol: not in this kernel, or inlined into its callers")
+    if tracefs.blacklisted(function):
+        return Refusal(function, "blacklisted", "listed in kprobes/blacklist")
+    if tracefs.traceable(function, system.filter_functions) is False:
+        return Refusal(function, "notrace", "not in available_filter_functions")
+    return None
+
+
+def why_no_kprobes(system: System) -> Refusal | None:
+    """The reason known beforehand why no kprobe can be set, or None."""
+    if system.config.get("CONFIG_KPROBES") == "n":
+        return Refusal("kprobe", "config missing", "CONFIG_KPROBES is not set")
+    return None
+
+
+def resolve(system: System, stems: tuple[str, ...]) -> str | None:
+    """The first of ``stems`` that this kernel has, with its compiler-made suffix."""
+    for stem in stems:
+        names = system.symbols.names(stem)
+        if names:
+            return names[0]
+    return None

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the kernel side's sums: counters, cells, tasks, samples."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from memtrace.probes.module import Module
+from memtrace.traces.run import EventCounters, TaskTotal
+
+COUNTER = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "seen",
+            "streamed",
+            "aggregated",
+            "ring_full",
+            "sum_order",
+            "sum_pfn",
+            "unmatched_entry",
+            "unmatched_exit",
+            "failed",
+            "spare",
+        )
+    ]
+)
+_SUM = np.dtype([("count", "<u8"), ("pages", "<u8"), ("total_ns", "<u8")])
+SAMPLE_TOTAL = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "all",
+            "kernel",
+            "alloc",
+            "zero",
+            "user",
+            "unsettled_alloc",
+            "unsettled_zero",
+            "no_stack",
+            "recorder",
+        )
+    ]
+)
+SAMPLE_CELL = np.dtype([("alloc", "<u8"), ("zero", "<u8")])
+SAMPLE_ORDERS = 20
+
+
+def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
+    """One element of a per-CPU array: shape (cpus,)."""
+    from bcc import lib
+
+    values = np.zeros(cpus, dtype=dtype)
+    key = ctypes.c_uint32(index)
+    lib.bpf_lookup_elem(module.map_fd(name), ctypes.byref(key), values.ctypes.data_as(ctypes.c_void_p))
+    return values
+
+
+def counters(module: Module, cpus: int, events: int) -> npt.NDArray[Any]:
+    """Sums over CPUs, shape (events,), COUNTER dtype, modulo 2**64."""
+    total = np.zeros(events, dtype=COUNTER)
+    for event in range(events):
+        values = percpu(module, "mt_counters", event, COUNTER, cpus)
+        for field in COUNTER.names or ():
+            total[event][field] = values[field].sum(dtype=np.uint64)
+    return total
+
+
+def event_counters(values: npt.NDArray[Any], names: tuple[str, ...]) -> tuple[EventCounters, ...]:
+    """The public form of counters()."""
+    return tuple(
+        EventCounters(
+            event=name,
+            seen=int(v["seen"]),
+            streamed=int(v["streamed"]),
+            aggregated=int(v["aggregated"]),
+            ring_full=int(v["ring_full"]),
+            sum_order=int(v["sum_order"]),
+            sum_pfn=int(v["sum_pfn"]),
+        )
+        for name, v in zip(names, values, strict=True)
+    )
+
+
+class Cells:
+    """The aggregate cells (probes/bpf/aggregate.h), mapped.
+
+    ``sum()`` has shape (2 events, nids, 4, buckets, 4): the third axis is
+    zeroed + 2 * tracer, the last count, total_ns, self_ns, pages.
+    """
+
+    def __init__(self, module: Module, cpus: int, nids: int, buckets: int) -> None:
+        self._shape = (cpus, 2, nids, 4, buckets, 4)
+        size = int(np.prod(self._shape)) * 8
+        rounded = (size + mmap.PAGESIZE - 1) & ~(mmap.PAGESIZE - 1)
+        self._map = mmap.mmap(module.map_fd("mt_cells"), rounded, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._view = np.frombuffer(self._map, dtype="<u8", count=size // 8).reshape(self._shape)
+
+    def sum(self) -> npt.NDArray[np.uint64]:
+        """Sums over CPUs as they stand now."""
+        total: npt.NDArray[np.uint64] = self._view.sum(axis=0, dtype=np.uint64)
+        return total
+
+
+def tasks(
+    module: Module, cpus: int, events: tuple[str, ...], timed: frozenset[str], page_size: int
+) -> tuple[TaskTotal, ...]:
+    """Totals per process and event, what CPUs still hold included; largest first.
+
+    ``timed``: the events whose time is seen; for the others it is unknown.
+    """
+    slot_dtype = np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM, (len(events),))])
+    found: dict[tuple[int, int], list[Any]] = {}
+
+    def add(pid: int, event: int, comm: bytes, count: int, pages: int, total: int) -> None:
+        if count:
+            entry = found.setdefault((pid, event), [comm, 0, 0, 0])
+            entry[0] = comm
+            entry[1] += count
+            entry[2] += pages
+            entry[3] += total
+
+    for key, value in module.table("mt_tasks").items():
+        s = value.sum
+        add(int(key.tgid), int(key.event), bytes(value.comm), s.count, s.pages, s.total_ns)
+    for slot in percpu(module, "mt_task_slot", 0, slot_dtype, cpus):
+        if slot["tgid"]:
+            for event, s in enumerate(slot["sum"]):
+                add(
+                    int(slot["tgid"]) - 1,
+                    event,
+                    slot["comm"],
+                    int(s["count"]),
+                    int(s["pages"]),
+                    int(s["total_ns"]),
+                )
+    totals = [
+        TaskTotal(
+            event=events[event],
+            pid=pid,
+            comm=comm.split(b"\0", 1)[0].decode(errors="replace"),
+            count=count,
+            bytes=pages * page_size,
+            total_ns=total if events[event] in timed else None,
+        )
+        for (pid, event), (comm, count, pages, total) in found.items()
+    ]
+    return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
+
+
+def tasks_dropped(module: Module, cpus: int) -> int:
+    """Occurrences that found the task table full."""
+    return int(percpu(module, "mt_tasks_dropped", 0, np.dtype("<u8"), cpus).sum())
+
+
+def sample_totals(module: Module, cpus: int) -> dict[str, int]:
+    """Samples taken, by class, summed over CPUs."""
+    values = percpu(module, "mt_sample_total", 0, SAMPLE_TOTAL, cpus)
+    return {name: int(values[name].sum()) for name in SAMPLE_TOTAL.names or ()}
+
+
+def sample_cells(module: Module, cpus: int, nids: int) -> npt.NDArray[np.uint64]:
+    """Settled samples, shape (nids, orders, zeroed, 2): alloc and zero."""
+    cells = np.zeros((nids, SAMPLE_ORDERS, 2, 2), dtype=np.uint64)
+    for index in range(nids * SAMPLE_ORDERS * 2):
+        values = percpu(module, "mt_sample_cells", index, SAMPLE_CELL, cpus)
+        nid, rest = divmod(index, SAMPLE_ORDERS * 2)
+        cells[nid, rest // 2, rest % 2] = values["alloc"].sum(), values["zero"].sum()
+    return cells
+
+
+def open_frames(module: Module) -> int:
+    """Intervals entered and not left (probes/bpf/nest.h), over all contexts."""
+    return sum(int(frames.depth) for frames in module.table("mt_open").values())

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the wanted events to attached sites: build the ladders, compile once, climb each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+
+from memtrace.errors import MemtraceError
+from memtrace.probes import alloc, sampler, zero
+from memtrace.probes.events import EVENTS, NAMES
+from memtrace.probes.ladder import Ladder, climb, why_no_kprobes
+from memtrace.probes.module import Module, RefusedError, source
+from memtrace.probes.system import System
+from memtrace.traces.histogram import BUCKETS, bucket_of
+from memtrace.traces.run import ProbeSite, Refusal
+
+SITE_MACROS = (
+    "MT_SITE_ALLOC_FENTRY",
+    "MT_SITE_ALLOC_KPROBE",
+    "MT_SITE_ALLOC_RAWTP",
+    "MT_SITE_ZERO_LEAF_FENTRY",
+    "MT_SITE_ZERO_LEAF_KPROBE",
+    "MT_SITE_ZERO_CLEAR_CALLS",
+    "MT_SITE_ZERO_HOOK_CALLS",
+    "MT_SITE_ZERO_INFERRED",
+    "MT_SITE_ZERO_USER_FENTRY",
+    "MT_SITE_ZERO_USER_KPROBE",
+    "MT_SITE_ZERO_SAMPLED",
+)
+DEFAULT_TAIL_NS = 100_000
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which occurrences count; empty means all."""
+
+    pids: tuple[int, ...] = ()
+    follow: bool = False
+    """Only listed processes and all they fork (also those added later)."""
+    cpus: tuple[int, ...] = ()
+    comm: str | None = None
+    min_order: int = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is streamed, what is aggregated, how time is sampled."""
+
+    stream_all: bool = False
+    stacks: bool = False
+    tail_ns: int = DEFAULT_TAIL_NS
+    sample_hz: int = sampler.DEFAULT_HZ
+
+    @property
+    def buckets(self) -> int:
+        """Aggregate buckets: those below the tail threshold, and one for unknown."""
+        return int(bucket_of([self.tail_ns])[0]) + 2
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A module with its sites chosen and attached, the gate still closed."""
+
+    module: Module
+    manifest: tuple[ProbeSite, ...]
+    site_names: tuple[str, ...]
+    """By site number."""
+    sampling: bool
+
+
+def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
+    """Compile and attach; raises MemtraceError if nothing at all can be seen."""
+    sampling_macros = sampler.macros(system) if shape.sample_hz else None
+    ladders = _ladders(system, sampling_macros is not None)
+    macros = system.macros() | _numbers(filters, shape) | (sampling_macros or {})
+    if why_no_kprobes(system) is None:
+        macros["MT_KPROBES"] = "1"
+    for ladder in ladders:
+        macros |= ladder.macros
+    topics = ("sampler",) if sampling_macros else ()
+    module = Module(source((*topics, "alloc", "zero", "bpf/targets")), macros)
+    try:
+        return _climb(module, ladders, events, shape, sampling_macros is not None)
+    except BaseException:
+        module.close()
+        raise
+
+
+def _climb(
+    module: Module, ladders: tuple[Ladder, ...], events: tuple[str, ...], shape: Shape, can_sample: bool
+) -> Attached:
+    sites = []
+    names = ["?"] * len(SITE_MACROS)
+    for ladder in ladders:
+        # alloc is the frame in which the allocator's zeroing is counted.
+        if ladder.event not in events and not (ladder.event == "alloc" and "zero.alloc" in events):
+            sites.append(
+                ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
+            )
+            continue
+        site, candidate = climb(ladder, module)
+        if candidate is not None:
+            names[SITE_MACROS.index(candidate.macro)] = candidate.site
+        sites.append(site)
+    wants_samples = any(s.kind in ("rawtp", "inferred", "sampling") for s in sites)
+    refused: Refusal | None = None
+    sampling = False
+    if can_sample and wants_samples:
+        try:
+            module.attach_cpu_clock("mt_sample", shape.sample_hz)
+            sampling = True
+        except RefusedError as error:
+            refused = Refusal("cpu-clock sampling", error.reason, error.detail)
+    manifest = tuple(_with_sampling(s, sampling, refused) for s in sites)
+    if not any(s.site for s in manifest):
+        module.close()
+        reasons = "; ".join(f"{r.candidate}: {r.reason}" for s in manifest for r in s.refused)
+        raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
+    return Attached(module, manifest, tuple(names), sampling)
+
+
+def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> ProbeSite:
+    if site.kind == "rawtp" and sampling:
+        return dataclasses.replace(
+            site,
+            time="estimated",
+            decode=site.decode + "; time: sampled CPU clock with the allocator on the stack",
+        )
+    if site.kind in ("inferred", "sampling") and not sampling:
+        reasons = site.refused + ((refused,) if refused else ())
+        if site.kind == "sampling":
+            return dataclasses.replace(site, site=None, kind=None, time="unknown", refused=reasons)
+        return dataclasses.replace(site, time="unknown", refused=reasons)
+    return site
+
+
+def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
+    """One per event, in the order of EVENTS."""
+    return alloc.ladder(system), zero.alloc_ladder(system, sampling), zero.user_ladder(system, sampling)
+
+
+def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
+    numbers = {
+        "MT_NEVENTS": str(len(NAMES)),
+        "MT_RECORDER": str(os.getpid()),
+        "MT_TAIL_NS": f"{shape.tail_ns}ULL",
+        "MT_AGG_BUCKETS": str(min(shape.buckets, BUCKETS + 1)),
+    }
+    numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
+    numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
+    if shape.stream_all or shape.stacks:
+        numbers["MT_STREAM_ALL"] = "1"
+    if shape.stacks:
+        numbers["MT_STACKS"] = "1"
+    if filters.min_order:
+        numbers["MT_MIN_ORDER"] = str(filters.min_order)
+    if filters.cpus:
+        numbers["MT_CPUS"] = "1"
+    if filters.follow:
+        numbers["MT_TARGETS"] = "1"
+    if filters.comm is not None:
+        padded = filters.comm.encode()[:15].ljust(16, b"\0")
+        numbers["MT_COMM_A"] = f"{int.from_bytes(padded[:8], 'little')}ULL"
+        numbers["MT_COMM_B"] = f"{int.from_bytes(padded[8:], 'little')}ULL"
+    return numbers

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One recording, from the first snapshot to the closed file.
+
+Order matters: the state is read before anything is loaded; everything that
+allocates (compiler, rings, staging buffer, output file) is done before the gate
+opens; the gate closes before probes are detached, so that intervals under way
+still end; and the kernel's sums are read last, when nothing writes them any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memtrace import __version__
+from memtrace.errors import MemtraceError
+from memtrace.probes import maps, pfn, plan
+from memtrace.probes.events import EVENTS, NAMES
+from memtrace.probes.folding import Folder
+from memtrace.probes.kernel import SystemDescription, describe_system
+from memtrace.probes.losses import losses
+from memtrace.probes.privileges import require_bcc, require_recording
+from memtrace.probes.ring import Ring, Staging
+from memtrace.probes.stacks import Stacks
+from memtrace.probes.state import clock_anchor, snapshot
+from memtrace.probes.system import System
+from memtrace.probes.workload import Workload
+from memtrace.traces.run import ProbeSite, RunHeader, RunStatus, Snapshot, TracerCost
+from memtrace.traces.writer import RunWriter
+
+_POLL_S = 0.005
+_FLUSH_S = 1.0
+_STAGED_RECORDS = 400_000
+_SETTLE_S = 0.01
+_CHECKPOINT_TASKS = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to record, and until when."""
+
+    output: Path
+    events: tuple[str, ...] = NAMES
+    overwrite: bool = False
+    duration_s: float | None = None
+    command: tuple[str, ...] = ()
+    filters: plan.Filters = field(default_factory=plan.Filters)
+    shape: plan.Shape = field(default_factory=plan.Shape)
+    ring_bytes: int | None = None
+    """Per CPU, a power of two; None: chosen by the number of CPUs."""
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """For the progress line."""
+
+    seconds: float
+    events: int
+    lost: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What record() did."""
+
+    status: RunStatus
+    manifest: tuple[ProbeSite, ...]
+
+
+def default_ring_bytes(cpus: int) -> int:
+    """Ring size per CPU: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
+    size = 16 << 20
+    while size * cpus > 512 << 20 and size > 512 << 10:
+        size >>= 1
+    return size
+
+
+class Recorder:
+    """Use as a context manager: everything attached is detached at the end, whatever happens."""
+
+    def __init__(self, options: Options) -> None:
+        """Attach everything and open the output; the gate stays closed."""
+        self._begun = time.monotonic_ns()
+        self._options = options
+        self._cleanup = contextlib.ExitStack()
+        require_recording()
+        require_bcc()
+        try:
+            self._prepare()
+        except BaseException:
+            self._cleanup.close()
+            raise
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cleanup.close()
+
+    def run(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> Outcome:
+        """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends."""
+        self._open_gate()
+        reason = "failed"
+        try:
+            reason = self._loop(stopped, progress)
+        finally:
+            self._close_gate()
+            if self._workload is not None and reason != "command":
+                self._workload.stop()
+        return self._finish(reason)
+
+    def _prepare(self) -> None:
+        options = self._options
+        before = snapshot("before_load")
+        description = describe_system()
+        self._system = system = System.of(description)
+        attached = plan.attach(system, options.events, options.filters, options.shape)
+        self._attached, self._module = attached, attached.module
+        self._cleanup.callback(attached.module.close)
+        self._vmemmap_base = system.vmemmap_base or self._learn_vmemmap_base()
+        ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
+        rings = [Ring(self._module.add_ring(cpu, ring_bytes), ring_bytes, cpu) for cpu in range(system.cpus)]
+        self._staging = Staging(rings, _STAGED_RECORDS)
+        self._cells = maps.Cells(self._module, system.cpus, system.nids, min(options.shape.buckets, 610))
+        self._folder = self._make_folder(description.page_size)
+        self._prepare_rows(description.page_size)
+        self._prepare_filters()
+        self._start_anchor = clock_anchor()
+        header = self._header(description, before)
+        self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
+        self._cleanup.callback(self._writer.__exit__, None, None, None)
+        self._workload = Workload(options.command) if options.command else None
+        if self._workload is not None:
+            self._cleanup.callback(self._workload.stop)
+
+    def _learn_vmemmap_base(self) -> int | None:
+        if any(site.kind == "rawtp" for site in self._attached.manifest):
+            # The raw tracepoint carries one program at a time: lend it to the calibration.
+            self._module.detach_rawtp("mm_page_alloc")
+            try:
+                return pfn.learn_vmemmap_base(self._module, self._system)
+            finally:
+                self._module.attach_rawtp("mm_page_alloc", "mt_alloc_rawtp")
+        return pfn.learn_vmemmap_base(self._module, self._system)
+
+    def _make_folder(self, page_size: int) -> Folder:
+        kinds = {site.event: site for site in self._attached.manifest}
+        hz = self._options.shape.sample_hz
+        return Folder(
+            page_size=page_size,
+            sites={site.event: site.site for site in self._attached.manifest if site.site},
+            infer_zeroing=kinds["zero.alloc"].kind == "inferred",
+            period_ns=1e9 / hz if self._attached.sampling else None,
+            nids=self._system.nids,
+            time_alloc=kinds["alloc"].kind == "rawtp",
+        )
+
+    def _prepare_rows(self, page_size: int) -> None:
+        from memtrace.probes import rows
+
+        stacks = Stacks(self._module, self._system.symbols)
+        self._rows = rows
+        self._naming = rows.Naming(
+            events=NAMES,
+            sites=self._attached.site_names,
+            page_size=page_size,
+            gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
+            stack_text=stacks.text,
+        )
+
+    def _prepare_filters(self) -> None:
+        filters = self._options.filters
+        for cpu in filters.cpus:
+            self._module.update("mt_cpus", ctypes.c_uint32(cpu), ctypes.c_uint32(1))
+        if filters.follow:
+            self._module.attach_rawtp("sched_process_fork", "mt_target_fork")
+            self._module.attach_rawtp("sched_process_free", "mt_target_free")
+            for pid in filters.pids:
+                self._follow(pid)
+
+    def _follow(self, pid: int) -> None:
+        self._module.update("mt_targets", ctypes.c_uint32(pid), ctypes.c_uint8(1))
+
+    def _header(self, description: SystemDescription, before: Snapshot) -> RunHeader:
+        options = self._options
+        filters = {
+            "pid": ",".join(map(str, options.filters.pids)),
+            "cpu": ",".join(map(str, options.filters.cpus)),
+            "comm": options.filters.comm or "",
+            "min_order": str(options.filters.min_order or ""),
+            "command_only": "yes" if options.command and options.filters.follow else "",
+        }
+        shape = options.shape
+        return RunHeader(
+            tool_version=__version__,
+            command=options.argv,
+            workload=options.command,
+            events=options.events,
+            filters={name: value for name, value in filters.items() if value},
+            stream_all=shape.stream_all or shape.stacks,
+            tail_ns=shape.tail_ns,
+            gfp_names=self._system.gfp_names,
+            manifest=self._attached.manifest,
+            anchors=(self._start_anchor,),
+            snapshots=(before, snapshot("after_load")),
+            **{f.name: getattr(description, f.name) for f in dataclasses.fields(description)},
+        )
+
+    def _open_gate(self) -> None:
+        if self._workload is not None and self._options.filters.follow:
+            self._follow(self._workload.pid)
+        self._snapshots: tuple[Snapshot, ...] = (snapshot("start"),)
+        self._cpu_before = time.process_time_ns()
+        self._started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._set_gate(True)
+        self._armed_ns = time.monotonic_ns() - self._begun
+        if self._workload is not None:
+            self._workload.release()
+
+    def _set_gate(self, on: bool) -> None:
+        value = (ctypes.c_uint64 * 2)(int(on), self._vmemmap_base or 0)
+        self._module.update("mt_conf", ctypes.c_uint32(0), value)
+
+    def _loop(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> str:
+        options = self._options
+        start = flushed = time.monotonic()
+        while True:
+            fullest = self._staging.fill()
+            now = time.monotonic()
+            if self._staging.full or now - flushed >= _FLUSH_S:
+                self._flush()
+                progress(self._progress(now - start))
+                flushed = now
+            if reason := stopped():
+                return reason
+            if options.duration_s is not None and now - start >= options.duration_s:
+                return "duration"
+            if self._workload is not None and self._workload.poll():
+                return "command"
+            if fullest < 0.25:
+                time.sleep(_POLL_S)
+
+    def _close_gate(self) -> None:
+        self._set_gate(False)
+        self._ended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        # Intervals under way still end and are recorded; then nothing writes any more.
+        time.sleep(_SETTLE_S)
+        self._module.detach()
+        self._cpu_ns = time.process_time_ns() - self._cpu_before
+
+    def _finish(self, reason: str) -> Outcome:
+        self._snapshots += (snapshot("end"),)
+        while self._staging.fill() > 0 or self._staging.count:
+            self._write_rows()
+        self._write_rows()
+        self._fold(self._ended_ns)
+        status = self._status(complete=True, reason=reason)
+        self._writer.close(status)
+        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._attached.manifest)
+
+    def _flush(self) -> None:
+        self._write_rows()
+        self._fold(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self._writer.checkpoint(self._status(complete=False, reason=""))
+
+    def _write_rows(self) -> None:
+        records = self._staging.take()
+        if len(records):
+            self._folder.note_streamed(records)
+            self._writer.write(self._rows.from_records(records, self._naming))
+
+    def _fold(self, now: int) -> None:
+        system, module = self._system, self._module
+        samples, user = None, 0
+        if self._attached.sampling:
+            samples = maps.sample_cells(module, system.cpus, system.nids)
+            user = maps.sample_totals(module, system.cpus)["user"]
+        rows = self._folder.fold(now, self._cells.sum(), samples, user)
+        if rows:
+            self._writer.write(self._rows.from_columns(rows))
+
+    def _status(self, complete: bool, reason: str) -> RunStatus:
+        module, system = self._module, self._system
+        counters = maps.counters(module, system.cpus, len(NAMES))
+        timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
+        tasks = maps.tasks(module, system.cpus, NAMES, timed, self._naming.page_size)
+        open_frames = maps.open_frames(module) if complete else 0
+        samples: dict[str, int] = {}
+        if self._attached.sampling:
+            samples = maps.sample_totals(module, system.cpus)
+            samples["period_ns"] = round(1e9 / self._options.shape.sample_hz)
+        return RunStatus(
+            complete=complete,
+            started_ns=self._started_ns,
+            ended_ns=self._ended_ns if complete else time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            rows=self._writer.rows,
+            losses=losses(module, counters, self._attached.manifest, open_frames),
+            counters=maps.event_counters(counters, NAMES),
+            tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
+            tasks_dropped=maps.tasks_dropped(module, system.cpus),
+            samples=samples,
+            snapshots=self._snapshots,
+            anchors=(clock_anchor(),),
+            cost=self._cost(complete),
+            exit_status=self._workload.status if self._workload is not None else None,
+            stopped_by=reason,
+        )
+
+    def _cost(self, complete: bool) -> TracerCost:
+        cpu = self._cpu_ns if complete else time.process_time_ns() - self._cpu_before
+        return TracerCost(
+            recorder_cpu_ns=cpu,
+            recorder_max_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            armed_after_ns=self._armed_ns,
+            file_bytes=self._writer.bytes_written,
+        )
+
+    def _progress(self, seconds: float) -> Progress:
+        counters = maps.counters(self._module, self._system.cpus, len(EVENTS))
+        return Progress(
+            seconds=seconds,
+            events=int(counters["seen"].sum()),
+            lost=int(counters["ring_full"].sum()),
+            bytes=self._writer.bytes_written,
+        )
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse early what the writer would refuse after a second of set-up."""
+    if path.is_dir():
+        raise MemtraceError(f"{path} is a directory: give a file name with -o")
+    if path.exists() and not overwrite:
+        raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")
+    if not os.access(path.parent, os.W_OK):
+        raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")

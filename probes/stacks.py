@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel stacks by id, as folded text."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from functools import cached_property
+
+from memtrace.probes.module import Module
+from memtrace.probes.symbols import SymbolTable
+
+
+class Stacks:
+    """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
+
+    def __init__(self, module: Module, symbols: SymbolTable) -> None:
+        self._module = module
+        self._symbols = symbols
+        self._texts: dict[int, str | None] = {}
+
+    def text(self, stack_id: int) -> str | None:
+        """Folded frames of a stack; None if the kernel no longer has it."""
+        if stack_id not in self._texts:
+            try:
+                frames = list(self._module.table("mt_stacks").walk(stack_id))
+            except KeyError:
+                frames = []
+            self._texts[stack_id] = ";".join(self._name(a) for a in reversed(frames)) or None
+        return self._texts[stack_id]
+
+    @cached_property
+    def _functions(self) -> tuple[list[int], list[str]]:
+        found = sorted(
+            (int(m.group(1), 16), m.group(2).decode())
+            for m in re.finditer(rb"^([0-9a-f]+) [tTwW] (\S+)", self._symbols.text, re.M)
+        )
+        return [a for a, _ in found], [n for _, n in found]
+
+    def _name(self, address: int) -> str:
+        addresses, names = self._functions
+        at = bisect.bisect_right(addresses, address) - 1
+        return names[at] if at >= 0 and addresses[at] else f"{address:#x}"

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tracefs says: which functions may be traced, and the formats of events.
+
+Where tracefs is not mounted, a short-lived child mounts it in a mount namespace
+of its own and reads it: nobody else sees the mount, it is gone with the child,
+and a traced COMMAND runs in the namespace it was started from.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import os
+import pickle
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_CANDIDATES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_CLONE_NEWNS = 0x00020000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+
+
+def mounted() -> Path | None:
+    """The mounted tracefs, or None."""
+    for path in _CANDIDATES:
+        if (path / "events").is_dir():
+            return path
+    return None
+
+
+def read(names: Iterable[str]) -> dict[str, bytes]:
+    """Contents of tracefs files, by name below its root; what can't be read is left out."""
+    names = tuple(names)
+    path = mounted()
+    return _read_files(path, names) if path is not None else _read_in_child(names)
+
+
+def _read_files(root: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = (root / name).read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def _read_in_child(names: tuple[str, ...]) -> dict[str, bytes]:
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(source)
+            with open(sink, "wb") as out:
+                pickle.dump(_read_files(_CANDIDATES[0], names) if _mount() else {}, out)
+        finally:
+            os._exit(0)
+    os.close(sink)
+    with open(source, "rb") as answer:
+        data = answer.read()
+    os.waitpid(pid, 0)
+    result: dict[str, bytes] = pickle.loads(data) if data else {}
+    return result
+
+
+def _mount() -> bool:
+    libc = ctypes.CDLL(None)
+    return (
+        libc.unshare(_CLONE_NEWNS) == 0
+        and libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) == 0
+        and libc.mount(b"tracefs", os.fsencode(_CANDIDATES[0]), b"tracefs", 0, None) == 0
+    )
+
+
+def traceable(name: str, functions: bytes | None) -> bool | None:
+    """Whether ``name`` is in available_filter_functions; None if the kernel does not say."""
+    if functions is None:
+        return None
+    needle = name.encode()
+    return functions.startswith(needle + b"\n") or b"\n" + needle + b"\n" in functions
+
+
+def blacklisted(name: str, path: Path = Path("/sys/kernel/debug/kprobes/blacklist")) -> bool | None:
+    """Whether kprobes refuse this function; None if debugfs is not there to tell."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return None
+    return re.search(rf"\t{re.escape(name)}$", text, re.M) is not None
+
+
+def gfp_names(event_format: str) -> dict[str, int]:
+    """Names of single gfp bits, from the format text of kmem:mm_page_alloc.
+
+    The bits move between kernels and configurations (include/linux/gfp_types.h),
+    and this text is where the kernel itself writes them down.
+    """
+    names: dict[str, int] = {}
+    for expression, name in re.findall(r'\{\s*(.*?),\s*"(\w+)"\s*\}', event_format):
+        if not name.startswith("__GFP_"):
+            continue
+        value = _constant(expression)
+        if value is not None and value.bit_count() == 1:
+            names[name] = value
+    return names
+
+
+def _constant(expression: str) -> int | None:
+    """Value of a C integer expression made of literals, casts, |, &, ~, << and parentheses."""
+    text = re.sub(r"\(\s*(?:unsigned\s+long|unsigned|gfp_t|(?:__force\s+)?\w*gfp_t)\s*\)", "", expression)
+    text = re.sub(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]*\b", r"\1", text)
+    try:
+        return _evaluate(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _evaluate(node: ast.expr) -> int:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+        return ~_evaluate(node.operand)
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluate(node.left), _evaluate(node.right)
+        if isinstance(node.op, ast.BitOr):
+            return left | right
+        if isinstance(node.op, ast.BitAnd):
+            return left & right
+        if isinstance(node.op, ast.LShift):
+            return left << right
+    raise ValueError("not a constant expression")

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * zero.alloc: pages cleared by the allocator, summed over one allocation.
+ * zero.user: pages cleared by the caller, one folio (folio_zero_user(), until
+ * 6.11 clear_huge_page(), mm/memory.c).
+ *
+ * post_alloc_hook() and clear_page_*() refuse probes, so zero.alloc comes from a
+ * traceable leaf where one exists, else from the instructions that call them.
+ */
+static __always_inline int mt_zero_enter(u64 key, u64 pages, u8 site)
+{
+	struct mt_conf_t *conf = mt_gate();
+	struct mt_frame_t *f;
+	u64 task;
+
+	if (!conf)
+		return 0;
+	task = bpf_get_current_pid_tgid();
+#if defined(MT_TARGETS) || defined(MT_COMM_A) || defined(MT_CPUS)
+	if (!mt_wanted(task, 127))
+		return 0;
+#endif
+	f = mt_push(task, MT_EV_ZERO_ALLOC, key);
+	if (!f)
+		return 0;
+	f->arg = pages;
+	f->site = site;
+	f->start = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+static __always_inline int mt_zero_exit(void *ctx, u64 key)
+{
+	u64 now = bpf_ktime_get_boot_ns();
+	u64 task = bpf_get_current_pid_tgid();
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf;
+	int none = 0;
+
+	conf = mt_conf.lookup(&none);
+	if (!conf || !mt_pop(task, MT_EV_ZERO_ALLOC, key, &f, &parent))
+		return 0;
+	o.dur = now - f.start;
+	if (parent) {
+		parent->child_ns += o.dur;
+		if (parent->event == MT_EV_ALLOC) {
+			parent->zero_ns += o.dur;
+			parent->zero_pages += f.arg;
+			parent->zero_site = f.site;
+			return 0;
+		}
+	}
+#ifdef MT_MIN_ORDER
+	return 0;
+#else
+	o.ts = now;
+	o.self = o.dur - f.child_ns;
+	o.task = task;
+	o.pages = f.arg;
+	o.flags = MT_FLAG_ZEROED;
+	o.event = MT_EV_ZERO_ALLOC;
+	o.site = f.site;
+	o.order = -1;
+	o.parent = parent ? parent->event : MT_NO_PARENT;
+	o.nid = -1;
+	o.nid_requested = -1;
+	mt_emit(ctx, conf, &o);
+	return 0;
+#endif
+}
+
+#ifdef MT_KPROBES
+/* Before and after `call clear_page_*`: one page. */
+int mt_clear_call(struct pt_regs *ctx)
+{
+	return mt_zero_enter(PT_REGS_SP(ctx), 1, MT_SITE_ZERO_CLEAR_CALLS);
+}
+
+int mt_clear_return(struct pt_regs *ctx)
+{
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx));
+}
+
+/* Before and after `call post_alloc_hook`: page, order, gfp in registers. */
+int mt_hook_call(struct pt_regs *ctx)
+{
+	if (!mt_zeroed(PT_REGS_PARM3(ctx)))
+		return 0;
+	return mt_zero_enter(PT_REGS_SP(ctx), 1ULL << (PT_REGS_PARM2(ctx) & 31),
+			     MT_SITE_ZERO_HOOK_CALLS);
+}
+
+int mt_hook_return(struct pt_regs *ctx)
+{
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx));
+}
+
+int mt_zero_leaf_kprobe(struct pt_regs *ctx)
+{
+	return mt_zero_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx), MT_SITE_ZERO_LEAF_KPROBE);
+}
+
+int mt_zero_leaf_kretprobe(struct pt_regs *ctx)
+{
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx) - 8);
+}
+#endif
+
+/* A leaf (page, number of pages), traceable as a whole. */
+#ifdef MT_FN_ZERO_LEAF
+MT_FENTRY(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
+{
+	return mt_zero_enter(mt_argument(ctx, 0), (u32)pages, MT_SITE_ZERO_LEAF_FENTRY);
+}
+
+MT_FEXIT(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
+{
+	return mt_zero_exit(ctx, mt_argument(ctx, 0));
+}
+#endif
+
+/* include/linux/mm.h folio_order(): 0 without PG_head, else bits of the second page. */
+static __always_inline int mt_folio_order(u64 folio)
+{
+#if defined(MT_FOLIO_FLAGS_1)
+	u64 flags = 0;
+
+	if (bpf_probe_read_kernel(&flags, sizeof(flags), (void *)(folio + MT_PAGE_FLAGS)))
+		return -1;
+	if (!(flags >> MT_PG_HEAD & 1))
+		return 0;
+	if (bpf_probe_read_kernel(&flags, sizeof(flags), (void *)(folio + MT_FOLIO_FLAGS_1)))
+		return -1;
+	return flags & 0xff;
+#else
+	return -1;
+#endif
+}
+
+static __always_inline int mt_order_of(u64 pages)
+{
+	int order = 0;
+
+#pragma unroll
+	for (int i = 1; i <= 20; i++)
+		if (pages >> i)
+			order = i;
+	return order;
+}
+
+static __always_inline int mt_user_enter(u64 page, int order, u64 key)
+{
+	struct mt_conf_t *conf = mt_gate();
+	struct mt_frame_t *f;
+	u64 task;
+
+	if (!conf)
+		return 0;
+	task = bpf_get_current_pid_tgid();
+	if (!mt_wanted(task, order))
+		return 0;
+	f = mt_push(task, MT_EV_ZERO_USER, key);
+	if (!f)
+		return 0;
+	f->arg = page;
+	f->order = order;
+	f->start = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+static __always_inline int mt_user_exit(void *ctx, u64 key, u8 site)
+{
+	u64 now = bpf_ktime_get_boot_ns();
+	u64 task = bpf_get_current_pid_tgid();
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf;
+	int none = 0;
+
+	conf = mt_conf.lookup(&none);
+	if (!conf || !mt_pop(task, MT_EV_ZERO_USER, key, &f, &parent))
+		return 0;
+	o.dur = now - f.start;
+	if (parent)
+		parent->child_ns += o.dur;
+	o.ts = now;
+	o.self = o.dur - f.child_ns;
+	o.page = f.arg;
+	o.task = task;
+	o.pages = f.order < 0 ? 0 : 1 << f.order;
+	o.flags = MT_FLAG_ZEROED;
+	o.event = MT_EV_ZERO_USER;
+	o.site = site;
+	o.order = f.order;
+	o.parent = parent ? parent->event : MT_NO_PARENT;
+	o.nid = mt_page_nid(f.arg);
+	o.nid_requested = -1;
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* folio_zero_user(folio, addr_hint) or clear_huge_page(page, addr_hint, pages). */
+#ifdef MT_USER_HAS_PAGES
+#define MT_USER_ORDER(folio, pages) mt_order_of((u32)(pages))
+#else
+#define MT_USER_ORDER(folio, pages) mt_folio_order(folio)
+#endif
+
+#ifdef MT_FN_ZERO_USER
+#ifdef MT_USER_HAS_PAGES
+#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint, unsigned long pages
+#else
+#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint
+#define pages 0UL
+#endif
+MT_FENTRY(MT_FN_ZERO_USER, MT_USER_PARAMETERS)
+{
+	u64 first = mt_argument(ctx, 0);
+
+	return mt_user_enter(first, MT_USER_ORDER(first, pages), first);
+}
+
+MT_FEXIT(MT_FN_ZERO_USER, MT_USER_PARAMETERS)
+{
+	return mt_user_exit(ctx, mt_argument(ctx, 0), MT_SITE_ZERO_USER_FENTRY);
+}
+#endif
+
+#ifdef MT_KPROBES
+int mt_user_kprobe(struct pt_regs *ctx)
+{
+	return mt_user_enter(PT_REGS_PARM1(ctx),
+			     MT_USER_ORDER(PT_REGS_PARM1(ctx), PT_REGS_PARM3(ctx)),
+			     PT_REGS_SP(ctx));
+}
+
+int mt_user_kretprobe(struct pt_regs *ctx)
+{
+	return mt_user_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ZERO_USER_KPROBE);
+}
+#endif
