@@ -76,7 +76,6 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     from memtrace.probes import recorder
 
     options = _options(output, force, given)
-    recorder.check_output(output, force)
     reason: list[str] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))

@@ -120,6 +120,9 @@ class Folder:
         for nid in range(self.nids):
             for tracer in (0, 1):
                 counts[(0, nid, tracer)] += int(since[0, nid, 1 + 2 * tracer, :, 0].sum())
+        if sampled is not None:
+            for nid, order, _ in np.argwhere(sampled[..., 1] > 0):
+                counts[(int(order), int(nid), 0)] += 0
         rows = []
         for (order, nid, tracer), count in sorted(counts.items()):
             time = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
 from memtrace.traces.run import EventCounters, TaskTotal
 
@@ -60,17 +61,28 @@ def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: in
     return values
 
 
-def counters(module: Module, cpus: int, events: int) -> npt.NDArray[Any]:
+def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
+    """Zero every element of a per-CPU array on every CPU."""
+    from bcc import lib
+
+    zeros = np.zeros(cpus, dtype=dtype)
+    for index in range(elements):
+        key = ctypes.c_uint32(index)
+        data = zeros.ctypes.data_as(ctypes.c_void_p)
+        lib.bpf_update_elem(module.map_fd(name), ctypes.byref(key), data, 0)
+
+
+def counters(module: Module, cpus: int) -> npt.NDArray[Any]:
     """Sums over CPUs, shape (events,), COUNTER dtype, modulo 2**64."""
-    total = np.zeros(events, dtype=COUNTER)
-    for event in range(events):
+    total = np.zeros(len(NAMES), dtype=COUNTER)
+    for event in range(len(NAMES)):
         values = percpu(module, "mt_counters", event, COUNTER, cpus)
         for field in COUNTER.names or ():
             total[event][field] = values[field].sum(dtype=np.uint64)
     return total
 
 
-def event_counters(values: npt.NDArray[Any], names: tuple[str, ...]) -> tuple[EventCounters, ...]:
+def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
     """The public form of counters()."""
     return tuple(
         EventCounters(
@@ -82,7 +94,7 @@ def event_counters(values: npt.NDArray[Any], names: tuple[str, ...]) -> tuple[Ev
             sum_order=int(v["sum_order"]),
             sum_pfn=int(v["sum_pfn"]),
         )
-        for name, v in zip(names, values, strict=True)
+        for name, v in zip(NAMES, values, strict=True)
     )
 
 
@@ -97,7 +109,7 @@ class Cells:
         self._shape = (cpus, 2, nids, 4, buckets, 4)
         size = int(np.prod(self._shape)) * 8
         rounded = (size + mmap.PAGESIZE - 1) & ~(mmap.PAGESIZE - 1)
-        self._map = mmap.mmap(module.map_fd("mt_cells"), rounded, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._map = mmap.mmap(module.map_fd("mt_cells"), rounded, mmap.MAP_SHARED)
         self._view = np.frombuffer(self._map, dtype="<u8", count=size // 8).reshape(self._shape)
 
     def sum(self) -> npt.NDArray[np.uint64]:
@@ -105,15 +117,36 @@ class Cells:
         total: npt.NDArray[np.uint64] = self._view.sum(axis=0, dtype=np.uint64)
         return total
 
+    def clear(self) -> None:
+        """Set all to zero; nothing may be recording."""
+        self._view[:] = 0
 
-def tasks(
-    module: Module, cpus: int, events: tuple[str, ...], timed: frozenset[str], page_size: int
-) -> tuple[TaskTotal, ...]:
+
+def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) -> None:
+    """Forget all sums: the state of a module that has seen nothing."""
+    cells.clear()
+    clear_percpu(module, "mt_counters", len(NAMES), COUNTER, cpus)
+    clear_percpu(module, "mt_task_slot", 1, slot_dtype(), cpus)
+    clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
+    module.table("mt_tasks").clear()
+    module.table("mt_open").clear()
+    if sampling:
+        clear_percpu(module, "mt_sample_total", 1, SAMPLE_TOTAL, cpus)
+        clear_percpu(module, "mt_sample_cells", nids * SAMPLE_ORDERS * 2, SAMPLE_CELL, cpus)
+        pending = np.dtype([("tid", "<u8"), ("alloc", "<u8"), ("zero", "<u8")])
+        clear_percpu(module, "mt_sample_pending", 1, pending, cpus)
+
+
+def slot_dtype() -> np.dtype[Any]:
+    """struct mt_task_slot_t, probes/bpf/tasks.h."""
+    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM, (len(NAMES),))])
+
+
+def tasks(module: Module, cpus: int, timed: frozenset[str], page_size: int) -> tuple[TaskTotal, ...]:
     """Totals per process and event, what CPUs still hold included; largest first.
 
     ``timed``: the events whose time is seen; for the others it is unknown.
     """
-    slot_dtype = np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM, (len(events),))])
     found: dict[tuple[int, int], list[Any]] = {}
 
     def add(pid: int, event: int, comm: bytes, count: int, pages: int, total: int) -> None:
@@ -127,7 +160,7 @@ def tasks(
     for key, value in module.table("mt_tasks").items():
         s = value.sum
         add(int(key.tgid), int(key.event), bytes(value.comm), s.count, s.pages, s.total_ns)
-    for slot in percpu(module, "mt_task_slot", 0, slot_dtype, cpus):
+    for slot in percpu(module, "mt_task_slot", 0, slot_dtype(), cpus):
         if slot["tgid"]:
             for event, s in enumerate(slot["sum"]):
                 add(
@@ -140,12 +173,12 @@ def tasks(
                 )
     totals = [
         TaskTotal(
-            event=events[event],
+            event=NAMES[event],
             pid=pid,
             comm=comm.split(b"\0", 1)[0].decode(errors="replace"),
             count=count,
             bytes=pages * page_size,
-            total_ns=total if events[event] in timed else None,
+            total_ns=total if NAMES[event] in timed else None,
         )
         for (pid, event), (comm, count, pages, total) in found.items()
     ]

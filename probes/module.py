@@ -279,7 +279,10 @@ def _captured_stderr() -> Iterator[_Words]:
 
 
 def _last_words(words: _Words) -> str:
-    """The line that says what is wrong: the verifier and libbpf put statistics and help behind it."""
+    """The line that says what is wrong: the compiler says it first, the verifier and libbpf last."""
     lines = [line.strip() for line in words.text.splitlines() if line.strip()]
+    errors = [line for line in lines if " error: " in line]
+    if errors:
+        return errors[0]
     telling = [line for line in lines if not line.startswith(("processed ", "bpf: Failed to load", "HINT:"))]
     return (telling or lines or [""])[-1]

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from memtrace import __version__
 from memtrace.errors import MemtraceError
-from memtrace.probes import maps, pfn, plan
-from memtrace.probes.events import EVENTS, NAMES
+from memtrace.probes import cost, maps, pfn, plan, proof
+from memtrace.probes.events import NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
@@ -31,7 +31,7 @@ from memtrace.probes.ring import Ring, Staging
 from memtrace.probes.stacks import Stacks
 from memtrace.probes.state import clock_anchor, snapshot
 from memtrace.probes.system import System
-from memtrace.probes.workload import Workload
+from memtrace.probes.workload import Workload, find_command
 from memtrace.traces.run import ProbeSite, RunHeader, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
@@ -92,8 +92,7 @@ class Recorder:
         self._begun = time.monotonic_ns()
         self._options = options
         self._cleanup = contextlib.ExitStack()
-        require_recording()
-        require_bcc()
+        check(options)
         try:
             self._prepare()
         except BaseException:
@@ -134,6 +133,7 @@ class Recorder:
         self._folder = self._make_folder(description.page_size)
         self._prepare_rows(description.page_size)
         self._prepare_filters()
+        self._manifest = self._prove()
         self._start_anchor = clock_anchor()
         header = self._header(description, before)
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
@@ -151,6 +151,21 @@ class Recorder:
             finally:
                 self._module.attach_rawtp("mm_page_alloc", "mt_alloc_rawtp")
         return pfn.learn_vmemmap_base(self._module, self._system)
+
+    def _prove(self) -> tuple[ProbeSite, ...]:
+        """The manifest, with what a little known work says of each site."""
+        attached, system = self._attached, self._system
+        if not self._own_work_counts:
+            return attached.manifest
+        manifest = proof.prove(attached.module, system.cpus, attached.manifest, self._own_gate)
+        time.sleep(_SETTLE_S)
+        maps.clear(attached.module, self._cells, system.cpus, system.nids, attached.sampling)
+        if self._options.filters.follow:
+            self._module.table("mt_targets").clear()
+            self._prepare_targets()
+        self._staging.fill()
+        self._staging.take()
+        return manifest
 
     def _make_folder(self, page_size: int) -> Folder:
         kinds = {site.event: site for site in self._attached.manifest}
@@ -184,8 +199,11 @@ class Recorder:
         if filters.follow:
             self._module.attach_rawtp("sched_process_fork", "mt_target_fork")
             self._module.attach_rawtp("sched_process_free", "mt_target_free")
-            for pid in filters.pids:
-                self._follow(pid)
+            self._prepare_targets()
+
+    def _prepare_targets(self) -> None:
+        for pid in self._options.filters.pids:
+            self._follow(pid)
 
     def _follow(self, pid: int) -> None:
         self._module.update("mt_targets", ctypes.c_uint32(pid), ctypes.c_uint8(1))
@@ -209,7 +227,7 @@ class Recorder:
             stream_all=shape.stream_all or shape.stacks,
             tail_ns=shape.tail_ns,
             gfp_names=self._system.gfp_names,
-            manifest=self._attached.manifest,
+            manifest=self._manifest,
             anchors=(self._start_anchor,),
             snapshots=(before, snapshot("after_load")),
             **{f.name: getattr(description, f.name) for f in dataclasses.fields(description)},
@@ -252,10 +270,9 @@ class Recorder:
     def _close_gate(self) -> None:
         self._set_gate(False)
         self._ended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._cpu_ns = time.process_time_ns() - self._cpu_before
         # Intervals under way still end and are recorded; then nothing writes any more.
         time.sleep(_SETTLE_S)
-        self._module.detach()
-        self._cpu_ns = time.process_time_ns() - self._cpu_before
 
     def _finish(self, reason: str) -> Outcome:
         self._snapshots += (snapshot("end"),)
@@ -264,8 +281,24 @@ class Recorder:
         self._write_rows()
         self._fold(self._ended_ns)
         status = self._status(complete=True, reason=reason)
+        if status.cost is not None and self._own_work_counts:
+            added = cost.probe_ns(self._own_gate, self._module.detach)
+            status = dataclasses.replace(status, cost=dataclasses.replace(status.cost, probe_ns=added))
+        self._module.detach()
         self._writer.close(status)
-        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._attached.manifest)
+        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest)
+
+    @property
+    def _own_work_counts(self) -> bool:
+        """Whether the recorder's own faults pass the filters (its process can be let in)."""
+        filters = self._options.filters
+        return not (filters.cpus or filters.comm or filters.min_order) and "alloc" in self._options.events
+
+    def _own_gate(self, on: bool) -> None:
+        """The gate, for known work done by the recorder itself."""
+        if self._options.filters.follow:
+            self._follow(os.getpid())
+        self._set_gate(on)
 
     def _flush(self) -> None:
         self._write_rows()
@@ -290,9 +323,9 @@ class Recorder:
 
     def _status(self, complete: bool, reason: str) -> RunStatus:
         module, system = self._module, self._system
-        counters = maps.counters(module, system.cpus, len(NAMES))
+        counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
-        tasks = maps.tasks(module, system.cpus, NAMES, timed, self._naming.page_size)
+        tasks = maps.tasks(module, system.cpus, timed, self._naming.page_size)
         open_frames = maps.open_frames(module) if complete else 0
         samples: dict[str, int] = {}
         if self._attached.sampling:
@@ -304,7 +337,7 @@ class Recorder:
             ended_ns=self._ended_ns if complete else time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             rows=self._writer.rows,
             losses=losses(module, counters, self._attached.manifest, open_frames),
-            counters=maps.event_counters(counters, NAMES),
+            counters=maps.event_counters(counters),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
             samples=samples,
@@ -325,7 +358,7 @@ class Recorder:
         )
 
     def _progress(self, seconds: float) -> Progress:
-        counters = maps.counters(self._module, self._system.cpus, len(EVENTS))
+        counters = maps.counters(self._module, self._system.cpus)
         return Progress(
             seconds=seconds,
             events=int(counters["seen"].sum()),
@@ -334,11 +367,16 @@ class Recorder:
         )
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse early what the writer would refuse after a second of set-up."""
+def check(options: Options) -> None:
+    """Refuse early what would fail after a second of set-up; raises MemtraceError."""
+    require_recording()
+    require_bcc()
+    if options.command:
+        find_command(options.command)
+    path = options.output
     if path.is_dir():
         raise MemtraceError(f"{path} is a directory: give a file name with -o")
-    if path.exists() and not overwrite:
-        raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")
+    if path.exists() and not options.overwrite:
+        raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")

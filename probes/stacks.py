@@ -10,6 +10,9 @@ from functools import cached_property
 from memtrace.probes.module import Module
 from memtrace.probes.symbols import SymbolTable
 
+# What lies between the traced place and our program: the tracepoint's and BPF's own frames.
+_OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kprobe_|ftrace_|__ftrace_")
+
 
 class Stacks:
     """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
@@ -26,7 +29,10 @@ class Stacks:
                 frames = list(self._module.table("mt_stacks").walk(stack_id))
             except KeyError:
                 frames = []
-            self._texts[stack_id] = ";".join(self._name(a) for a in reversed(frames)) or None
+            names = [self._name(address) for address in frames]
+            while names and _OURS.match(names[0]):
+                del names[0]
+            self._texts[stack_id] = ";".join(reversed(names)) or None
         return self._texts[stack_id]
 
     @cached_property
@@ -40,4 +46,6 @@ class Stacks:
     def _name(self, address: int) -> str:
         addresses, names = self._functions
         at = bisect.bisect_right(addresses, address) - 1
-        return names[at] if at >= 0 and addresses[at] else f"{address:#x}"
+        # The last symbol has no end of its own: what lies far behind it is code made at run time.
+        inside = 0 <= at < len(addresses) - 1 and addresses[at]
+        return names[at] if inside and names[at] != "_einittext" else f"{address:#x}"

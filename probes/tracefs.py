@@ -66,11 +66,12 @@ def _read_in_child(names: tuple[str, ...]) -> dict[str, bytes]:
 
 def _mount() -> bool:
     libc = ctypes.CDLL(None)
-    return (
-        libc.unshare(_CLONE_NEWNS) == 0
-        and libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) == 0
-        and libc.mount(b"tracefs", os.fsencode(_CANDIDATES[0]), b"tracefs", 0, None) == 0
+    steps = (
+        lambda: libc.unshare(_CLONE_NEWNS),
+        lambda: libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None),
+        lambda: libc.mount(b"tracefs", os.fsencode(_CANDIDATES[0]), b"tracefs", 0, None),
     )
+    return all(step() == 0 for step in steps)
 
 
 def traceable(name: str, functions: bytes | None) -> bool | None:

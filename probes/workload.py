@@ -12,13 +12,18 @@ from collections.abc import Sequence
 from memtrace.errors import MemtraceError
 
 
+def find_command(command: Sequence[str]) -> None:
+    """Raise MemtraceError if the command can't be found; 127 is the shell's status for that."""
+    if shutil.which(command[0]) is None:
+        raise MemtraceError(f"{command[0]}: no such command: give a COMMAND in PATH or by its path", 127)
+
+
 class Workload:
     """A child that waits for release() before it executes its command."""
 
     def __init__(self, command: Sequence[str]) -> None:
         """Fork; raises MemtraceError if the command can't be found."""
-        if shutil.which(command[0]) is None:
-            raise MemtraceError(f"{command[0]}: no such command: give a COMMAND in PATH or by its path", 127)
+        find_command(command)
         self._command = list(command)
         read_end, self._go = os.pipe()
         self.pid = os.fork()

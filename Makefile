@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# make quickstart   sets up what is missing, records this machine, prints the report
+# make test         sets up what is missing, runs all checks and tests
+
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+VENV := $(ROOT)/.venv
+PYTHON := $(VENV)/bin/python
+MEMTRACE := $(VENV)/bin/memtrace
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+DEMO := $(ROOT)/quickstart.parquet
+
+.PHONY: setup quickstart test test-quick lint bench clean
+
+quickstart: $(VENV)/.ready
+	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.demo
+	$(MEMTRACE) report $(DEMO) --plot $(ROOT)/quickstart.png
+	@echo "The picture is in $(ROOT)/quickstart.png, the run in $(DEMO)."
+
+test: lint $(VENV)/.ready-test
+	cd $(ROOT) && $(PYTHON) -m pytest
+
+test-quick: lint
+	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm"
+
+lint: $(VENV)/.ready
+	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy -p memtrace
+
+bench: $(VENV)/.ready
+	cd $(ROOT) && $(PYTHON) -m benchmarks.run_all
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: $(ROOT)/setup.cfg $(ROOT)/setup.sh
+	$(ROOT)/setup.sh $(VENV)
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready $(ROOT)/lab/needs.py
+	$(ROOT)/setup.sh $(VENV) lab
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(ROOT)/build $(ROOT)/quickstart.parquet $(ROOT)/quickstart.png

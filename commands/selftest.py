@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""memtrace selftest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import click
+
+
+@click.command(epilog="\b\nExample:\n  sudo memtrace selftest --pages 4096 --huge 16")
+@click.option(
+    "--pages",
+    type=click.IntRange(64, 1 << 20),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="4 KiB pages to touch on each node.",
+)
+@click.option(
+    "--huge",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Huge pages to touch on each node.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def selftest(pages: int, huge: int, as_json: bool) -> None:
+    """Touch a counted number of pages on each node and check that the trace says so.
+
+    Exits 1 if a check fails.  A check that this kernel can't answer is shown with
+    its reason and does not fail.
+    """
+    from memtrace.probes.selftest import selftest as run_checks
+
+    checks = run_checks(pages, huge)
+    failed = [c for c in checks if c.passed is False]
+    open_ = [c for c in checks if c.passed is None]
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "tables": {"checks": [dataclasses.asdict(c) for c in checks]}}))
+    else:
+        for check in checks:
+            verdict = {True: "ok  ", False: "FAIL", None: "?   "}[check.passed]
+            click.echo(f"{verdict} {check.name}: {check.found}", nl=False)
+            click.echo("" if check.passed else f" (expected {check.expected})")
+            if check.why and not check.passed:
+                click.echo(f"     {check.why}")
+        click.echo(
+            f"{len(checks) - len(failed) - len(open_)} passed, {len(failed)} failed, {len(open_)} unknown here"
+        )
+    if failed:
+        sys.exit(1)

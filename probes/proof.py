@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does an attached site fire?  A little known work, seen by the kernel side's counters.
+
+A probe can attach and stay silent (an inlined copy runs
+instead, a wrapper has moved), so a site is proven only by work that must have passed through it.
+Done before recording starts; the sums it leaves are cleared again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+
+from memtrace.probes import maps
+from memtrace.probes.events import NAMES
+from memtrace.probes.module import Module
+from memtrace.probes.touch import HUGE_BYTES, fresh, touch
+from memtrace.traces.run import ProbeSite
+
+_SMALL_PAGES = 128
+
+
+def prove(
+    module: Module, cpus: int, manifest: tuple[ProbeSite, ...], gate: Callable[[bool], None]
+) -> tuple[ProbeSite, ...]:
+    """The manifest with ``proven`` filled in where this work decides it."""
+    faults = _huge_faults()
+    before = maps.counters(module, cpus)["seen"].copy()
+    gate(True)
+    try:
+        with fresh(_SMALL_PAGES * mmap.PAGESIZE, huge=False) as address:
+            touch(address, _SMALL_PAGES * mmap.PAGESIZE)
+        with fresh(HUGE_BYTES, huge=True) as address:
+            touch(address, 1)
+    finally:
+        gate(False)
+    seen = maps.counters(module, cpus)["seen"] - before
+    huge = _huge_faults() - faults
+    fired = dict(zip(NAMES, (int(n) for n in seen), strict=True))
+    return tuple(dataclasses.replace(site, proven=_verdict(site, fired, huge)) for site in manifest)
+
+
+def _verdict(site: ProbeSite, fired: dict[str, int], huge_faults: int) -> bool | None:
+    if site.site is None or site.kind == "sampling":
+        return None
+    if site.event == "zero.user":
+        # From 6.14 on the caller leaves the clearing to an allocator that does it anyway
+        # (5708d96da20b, "mm: avoid zeroing user movable page twice with init_on_alloc=1").
+        if fired["zero.user"]:
+            return True
+        return None if not huge_faults or fired["zero.alloc"] > _SMALL_PAGES else False
+    event = "alloc" if site.kind == "inferred" else site.event
+    return fired[event] >= _SMALL_PAGES
+
+
+def _huge_faults() -> int:
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("thp_fault_alloc "):
+            return int(line.split()[1])
+    return 0

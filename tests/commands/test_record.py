@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input to record: one sentence, the right exit status, no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def record(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "memtrace.cli", "record", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **given)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["-e", "nonsense"], 2, "unknown event 'nonsense'"),
+        (["--", "no-such-command"], 127, "no-such-command: no such command"),
+        (["-p", "4194999"], 1, "no process 4194999"),
+        (["-p", "abc"], 2, "-p abc: give numbers and ranges"),
+        (["-C", "3-1"], 2, "-C 3-1: an empty range"),
+        (["--ring-size", "lots"], 2, "--ring-size lots: give a size"),
+        (["--ring-size", "1K"], 2, "between 4K and 1G"),
+        (["-d", "0"], 2, "is not in the range"),
+        (["-d", "soon"], 2, "is not a valid float"),
+        (["-o", "/"], 1, "/ is a directory"),
+        (["-o", "/no/such/folder/run.parquet"], 1, "/no/such/folder is not a writable folder"),
+        (["--no-such-option"], 2, "No such option"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(
+    arguments: list[str], status: int, sentence: str, tmp_path: Path
+) -> None:
+    where = [] if "-o" in arguments else ["-o", str(tmp_path / "run.parquet")]
+    done = record(*where, *arguments)
+    assert done.returncode == status, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run.parquet").exists()
+
+
+def test_an_existing_output_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "run.parquet"
+    output.write_text("precious")
+    done = record("-o", str(output), "-d", "1")
+    assert done.returncode == 1
+    assert "exists: use -f to overwrite it" in done.stderr
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops privileges, so it needs them")
+def test_without_privileges_it_says_what_is_missing(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "memtrace.cli",
+         "record", "-o", str(tmp_path / "run.parquet"), "-d", "1"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "CAP_BPF" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.live
+@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root")
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
+    script = (
+        f"mount -t tmpfs -o size=300k tmpfs {tmp_path} && "
+        f"{sys.executable} -m memtrace.cli record --stream all -o {tmp_path}/run.parquet -d 20 -- "
+        f"{sys.executable} -c 'while True: bytearray(1 << 24)'; "
+        f"echo status $?; {sys.executable} -m memtrace.cli report {tmp_path}/run.parquet | head -3"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=90)
+    assert "status 1" in done.stdout, done.stdout + done.stderr
+    assert "No space left" in done.stderr or "full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "memtrace report" in done.stdout

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ring records to rows: every column, and unknown as null."""
+
+from typing import Any
+
+import numpy as np
+from memtrace.probes.ring import NO_PARENT, RECORD, UNKNOWN_U64
+from memtrace.probes.rows import Naming, from_records
+from memtrace.traces.schema import Flag, arrow_schema
+
+NAMING = Naming(
+    events=("alloc", "zero.alloc", "zero.user"),
+    sites=("fentry:a", "callsite:b"),
+    page_size=4096,
+    gfp_events=frozenset({0, 1}),
+    stack_text=lambda stack_id: {7: "root;leaf"}.get(stack_id),
+)
+
+
+def record(**fields: Any) -> Any:
+    """One record, known in every field unless told otherwise."""
+    one = np.zeros(1, dtype=RECORD)
+    values: dict[str, Any] = {
+        "ts": 1000, "dur": 50, "self": 30, "pfn": 77, "gfp": 0x100, "tid": 12, "pid": 11, "stack": 7,
+        "pages": 512, "flags": int(Flag.ZEROED), "event": 1, "site": 1, "order": 9, "parent": 0,
+        "nid": 1, "nid_requested": 0, "comm": b"touch\0\0\0\0\0\0\0\0\0\0\0", "cpu": 3,
+    }  # fmt: skip
+    for name, value in (values | fields).items():
+        one[name] = value
+    return one
+
+
+def rows(*records: Any) -> list[dict[str, Any]]:
+    table = from_records(np.concatenate(records), NAMING)
+    assert table.schema == arrow_schema()
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def test_a_record_known_in_every_field() -> None:
+    assert rows(record()) == [
+        {
+            "ts_ns": 1000, "dur_ns": 50, "count": 1, "total_ns": 50, "self_ns": 30, "event": "zero.alloc",
+            "site": "callsite:b", "cpu": 3, "pid": 11, "tid": 12, "comm": "touch", "order": 9,
+            "bytes": 2 << 20, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
+            "flags": int(Flag.ZEROED), "parent": "alloc", "stack": "root;leaf",
+        }
+    ]  # fmt: skip
+
+
+def test_unknown_is_null_never_zero() -> None:
+    unknown = record(
+        dur=UNKNOWN_U64, pfn=UNKNOWN_U64, stack=-1, pages=0, event=2, order=-1, parent=NO_PARENT,
+        nid=-1, nid_requested=-1, self=UNKNOWN_U64,
+    )  # fmt: skip
+    for mixed in (rows(unknown), rows(record(), unknown)[1:]):
+        names = (
+            "dur_ns",
+            "total_ns",
+            "self_ns",
+            "pfn",
+            "stack",
+            "bytes",
+            "order",
+            "parent",
+            "nid",
+            "nid_requested",
+            "gfp",
+        )
+        assert {name: mixed[0][name] for name in names} == dict.fromkeys(names)
+
+
+def test_a_stack_the_kernel_dropped_is_null() -> None:
+    assert [r["stack"] for r in rows(record(stack=7), record(stack=8))] == ["root;leaf", None]
+
+
+def test_one_name_with_different_padding_is_one_name() -> None:
+    other = record(comm=b"touch\0garbage\0\0\0")
+    assert [r["comm"] for r in rows(record(), other)] == ["touch", "touch"]
+
+
+def test_a_name_that_is_not_utf8_is_shown_as_far_as_it_goes() -> None:
+    assert rows(record(comm=b"\xff\xfe\0" + bytes(13)))[0]["comm"] == "\ufffd\ufffd"
