@@ -22,10 +22,10 @@ _BYTES = 32 << 20
 
 def main(seconds: float) -> None:
     """Run for about ``seconds``."""
-    nids = [node.nid for node in nodes() if node.present_bytes] or [None]
+    nids: list[int | None] = [node.nid for node in nodes() if node.present_bytes]
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        for nid in nids:
+        for nid in nids or [None]:
             for huge in (False, True):
                 with contextlib.suppress(OSError), fresh(_BYTES, huge, nid) as address:
                     touch(address, _BYTES)

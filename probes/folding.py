@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from memtrace.traces.histogram import lower_edge
 from memtrace.traces.schema import Flag
 

@@ -8,6 +8,7 @@ import ctypes.util
 from typing import Any
 
 import numpy.typing as npt
+
 from memtrace.probes.module import Module
 from memtrace.traces.run import Losses, ProbeSite
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
 from memtrace.traces.run import EventCounters, TaskTotal

@@ -73,7 +73,7 @@ class Module:
         self._owned_fds: list[int] = []
         try:
             with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
-                self._bpf: Any = _tried(lambda: Quiet(text=text, cflags=flags))
+                self._bpf: Any = _tried(lambda: Quiet(text=text.encode(), cflags=flags))
         except RefusedError as error:
             raise MemtraceError(
                 f"the BPF programs did not compile ({error.detail}): "

@@ -12,6 +12,7 @@ import mmap
 import os
 
 import numpy as np
+
 from memtrace.probes import maps
 from memtrace.probes.module import Module, RefusedError
 from memtrace.probes.system import System

@@ -89,9 +89,11 @@ class Ring:
             count = int(busy[0])
             if count == 0:
                 return 0
-        into[:count] = chunk[:count]
+        # As bytes: numpy copies a structured array field by field, at six times the cost.
+        size = count * RECORD.itemsize
+        into.view(np.uint8)[:size] = self._data[at : at + size]
         into["cpu"][:count] = self.cpu
-        self._consumer[0] = start + count * RECORD.itemsize
+        self._consumer[0] = start + size
         return count
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from memtrace.probes.ring import NO_PARENT, UNKNOWN_U64
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 

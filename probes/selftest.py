@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from memtrace.probes import plan
 from memtrace.probes.recorder import Options, Outcome, Recorder
 from memtrace.probes.topology import nodes

@@ -9,6 +9,7 @@ and a traced COMMAND runs in the namespace it was started from.
 from __future__ import annotations
 
 import ast
+import contextlib
 import ctypes
 import os
 import pickle
@@ -24,8 +25,9 @@ _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 def mounted() -> Path | None:
     """The mounted tracefs, or None."""
     for path in _CANDIDATES:
-        if (path / "events").is_dir():
-            return path
+        with contextlib.suppress(PermissionError):
+            if (path / "events").is_dir():
+                return path
     return None
 
 
@@ -66,12 +68,10 @@ def _read_in_child(names: tuple[str, ...]) -> dict[str, bytes]:
 
 def _mount() -> bool:
     libc = ctypes.CDLL(None)
-    steps = (
-        lambda: libc.unshare(_CLONE_NEWNS),
-        lambda: libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None),
-        lambda: libc.mount(b"tracefs", os.fsencode(_CANDIDATES[0]), b"tracefs", 0, None),
-    )
-    return all(step() == 0 for step in steps)
+    if libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None):
+        return False
+    mounted_here: int = libc.mount(b"tracefs", os.fsencode(_CANDIDATES[0]), b"tracefs", 0, None)
+    return mounted_here == 0
 
 
 def traceable(name: str, functions: bytes | None) -> bool | None:

@@ -55,7 +55,7 @@ class ProbeSite:
     """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred."""
     function: str | None = None
     offsets: tuple[int, ...] = ()
-    """Call-site offsets in ``function``, bytes."""
+    """Call-site offsets, bytes; ``decode`` says in which functions."""
     decode: str = ""
     """What the columns are taken from, in words."""
     inclusive_of: tuple[str, ...] = ()

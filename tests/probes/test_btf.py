@@ -2,6 +2,7 @@
 """BTF of the running kernel: sizes, offsets, parameters; None for what is not there."""
 
 import pytest
+
 from memtrace.probes.btf import Btf
 
 

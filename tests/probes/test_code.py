@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from memtrace.probes.code import CallSite, find_calls, read_text
 from memtrace.probes.symbols import Symbol, SymbolTable
 

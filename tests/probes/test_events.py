@@ -2,6 +2,7 @@
 """-e: names, prefixes, and names that do not exist."""
 
 import pytest
+
 from memtrace.errors import MemtraceError
 from memtrace.probes import events
 

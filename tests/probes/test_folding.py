@@ -4,6 +4,7 @@
 from typing import Any
 
 import numpy as np
+
 from memtrace.probes.folding import Folder
 from memtrace.probes.ring import RECORD
 from memtrace.traces.histogram import bucket_of, lower_edge

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.schema import Flag
 

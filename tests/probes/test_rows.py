@@ -4,6 +4,7 @@
 from typing import Any
 
 import numpy as np
+
 from memtrace.probes.ring import NO_PARENT, RECORD, UNKNOWN_U64
 from memtrace.probes.rows import Naming, from_records
 from memtrace.traces.schema import Flag, arrow_schema

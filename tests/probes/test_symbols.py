@@ -2,6 +2,7 @@
 """Symbols: exact names, compiler-made variants, extents, hidden addresses."""
 
 import pytest
+
 from memtrace.probes.symbols import Symbol, SymbolTable
 
 TEXT = b"""\

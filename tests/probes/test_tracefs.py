@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+
 from memtrace.probes import tracefs
 
 DATA = Path(__file__).parent / "data"

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from memtrace.errors import MemtraceError
 from memtrace.probes.workload import Workload
 

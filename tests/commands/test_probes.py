@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from memtrace.commands.probes import document, probes, table
+from memtrace.errors import MemtraceError
+from memtrace.probes import privileges
+from memtrace.traces.run import ProbeSite, Refusal
+
+SITES = (
+    ProbeSite(
+        "alloc",
+        "fentry:get_page_from_freelist",
+        "fentry",
+        "get_page_from_freelist",
+        offsets=(16, 255),
+        decode="order: second argument",
+        inclusive_of=("zero.alloc",),
+        proven=True,
+        refused=(Refusal("kprobe:x", "blacklisted", "in kprobes/blacklist"),),
+    ),
+    ProbeSite(
+        "zero.user", None, refused=(Refusal("a", "absent"), Refusal("b", "absent"), Refusal("c", "notrace"))
+    ),
+)
+
+
+def test_an_event_without_a_site_says_why_once_for_each_reason() -> None:
+    lines = table(SITES).splitlines()
+    assert lines[0].split() == ["event", "kind", "time", "count", "site"]
+    assert lines[1].split() == ["alloc", "fentry", "exact", "exact", "fentry:get_page_from_freelist"]
+    assert lines[2].split(maxsplit=4) == ["zero.user", "-", "-", "-", "none: absent, notrace"]
+
+
+def test_verbose_tells_the_function_the_decoding_and_every_refusal() -> None:
+    shown = table(SITES, verbose=True)
+    text = " ".join(shown.split())
+    assert "site: fentry:get_page_from_freelist, in get_page_from_freelist" in text
+    assert "decodes: order: second argument" in text
+    assert "its time includes: zero.alloc" in text
+    assert "proven: yes" in text
+    assert "not kprobe:x: blacklisted (in kprobes/blacklist)" in text
+    assert max(map(len, shown.splitlines())) < 80
+
+
+def test_the_document_has_the_shape_of_all_documents() -> None:
+    found = json.loads(json.dumps(document(SITES)))
+    assert list(found) == ["schema", "run", "tables", "caveats"]
+    assert found["run"]["kernel_release"] == os.uname().release
+    alloc, user = found["tables"]["sites"]
+    assert alloc["offsets"] == [16, 255]
+    assert (user["site"], user["time"], user["count"]) == (None, None, None)
+    assert [r["reason"] for r in found["tables"]["refused"]] == ["blacklisted", "absent", "absent", "notrace"]
+    assert found["caveats"] == [
+        {"id": "unseen-zero.user", "text": "zero.user cannot be seen here: none: absent, notrace"}
+    ]
+
+
+def test_without_privileges_the_command_refuses_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = privileges.Privileges(frozenset(), 1000, True, 1, 2, 2, 1, True)
+    monkeypatch.setattr(privileges, "privileges", lambda: held)
+    result = CliRunner().invoke(probes, [])
+    assert isinstance(result.exception, MemtraceError)
+    assert "CAP_BPF and CAP_PERFMON" in str(result.exception)
+
+
+@pytest.mark.live
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_running_kernel_has_a_site_for_allocation() -> None:
+    result = CliRunner().invoke(probes, ["--json"])
+    assert result.exit_code == 0, result.output
+    sites = {row["event"]: row for row in json.loads(result.stdout)["tables"]["sites"]}
+    assert sites["alloc"]["site"]
+    assert sites["alloc"]["count"] == "exact"
