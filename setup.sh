@@ -37,6 +37,8 @@ mkdir -p "$venv/src"
 ln -sfn "$root" "$venv/src/memtrace"
 
 if [ "$what" = lab ]; then
-	# shellcheck disable=SC2046
-	apt_install $("$venv/bin/python" -m memtrace.lab.needs)
+	# The apt line that memtrace itself would tell; its packages are the last words.
+	needed=$("$venv/bin/python" -m memtrace.lab.needs | sed 's/.*--no-install-recommends//')
+	# shellcheck disable=SC2086
+	apt_install $needed
 fi

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ if TYPE_CHECKING:
     default=997,
     show_default=True,
     help="Clock samples where time is not seen otherwise; 0 for none.",
+)
+@click.option(
+    "--avoid",
+    metavar="KINDS",
+    default="",
+    help="Site kinds not to use, to cross-check: fentry, kprobe, callsite, rawtp, sampling.",
 )
 @click.option(
     "--ring-size", metavar="SIZE", default="", help="Ring per CPU, e.g. 4M (default: by CPU count)."
@@ -118,10 +125,20 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
             stacks=given["stacks"],
             tail_ns=given["tail_us"] * 1000,
             sample_hz=given["sample_hz"],
+            avoid=_kinds(given["avoid"]),
         ),
         ring_bytes=_size(given["ring_size"]),
         argv=tuple(sys.argv),
     )
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    known = ("fentry", "kprobe", "callsite", "rawtp", "sampling")
+    chosen = tuple(word for word in text.split(",") if word)
+    for word in chosen:
+        if word not in known:
+            raise MemtraceError(f"--avoid {word}: give kinds out of {', '.join(known)}", 2)
+    return chosen
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -48,8 +48,7 @@ def selftest(pages: int, huge: int, as_json: bool) -> None:
             click.echo("" if check.passed else f" (expected {check.expected})")
             if check.why and not check.passed:
                 click.echo(f"     {check.why}")
-        click.echo(
-            f"{len(checks) - len(failed) - len(open_)} passed, {len(failed)} failed, {len(open_)} unknown here"
-        )
+        passed = len(checks) - len(failed) - len(open_)
+        click.echo(f"{passed} passed, {len(failed)} failed, {len(open_)} unknown here")
     if failed:
         sys.exit(1)

@@ -47,10 +47,15 @@ class Ladder:
     macros: dict[str, str] = field(default_factory=dict)
 
 
-def climb(ladder: Ladder, module: Module) -> tuple[ProbeSite, Candidate | None]:
-    """Attach the first candidate that the kernel takes."""
+def climb(
+    ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()
+) -> tuple[ProbeSite, Candidate | None]:
+    """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``."""
     refused = list(ladder.ruled_out)
     for candidate in ladder.candidates:
+        if candidate.kind in avoid:
+            refused.append(Refusal(candidate.site, "not allowed", f"--avoid {candidate.kind}"))
+            continue
         try:
             candidate.attach(module)
         except RefusedError as error:

@@ -52,6 +52,8 @@ class Shape:
     stacks: bool = False
     tail_ns: int = DEFAULT_TAIL_NS
     sample_hz: int = sampler.DEFAULT_HZ
+    avoid: tuple[str, ...] = ()
+    """Kinds of sites not to use (fentry, kprobe, callsite, rawtp, sampling)."""
 
     @property
     def buckets(self) -> int:
@@ -100,14 +102,14 @@ def _climb(
                 ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
             )
             continue
-        site, candidate = climb(ladder, module)
+        site, candidate = climb(ladder, module, shape.avoid)
         if candidate is not None:
             names[SITE_MACROS.index(candidate.macro)] = candidate.site
         sites.append(site)
     wants_samples = any(s.kind in ("rawtp", "inferred", "sampling") for s in sites)
     refused: Refusal | None = None
     sampling = False
-    if can_sample and wants_samples:
+    if can_sample and wants_samples and "sampling" not in shape.avoid:
         try:
             module.attach_cpu_clock("mt_sample", shape.sample_hz)
             sampling = True

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""memtrace lab: real kernels in QEMU, recorded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from memtrace.lab.series import Progress, Series
+
+
+@click.group()
+def lab() -> None:
+    """Boot kernels in QEMU (software emulation), record in each, keep the runs.
+
+    Under emulation counts, bytes, orders and nodes are exact; durations mean
+    something only against each other within one boot.
+    """
+
+
+@lab.command(epilog="\b\nExample:\n  memtrace lab kernels --prepare")
+@click.option("--prepare", is_flag=True, help="Download or build what is missing (once; kept in the cache).")
+def kernels(prepare: bool) -> None:
+    """List the kernels that can be booted by name."""
+    from memtrace.lab import kernels as rooms
+
+    for entry in rooms.KERNELS:
+        state = ""
+        if prepare:
+            click.echo(f"memtrace: preparing {entry.name}", err=True)
+            state = f"  {rooms.prepare(entry.name).release}"
+        click.echo(f"{entry.name:14} {entry.what}{state}")
+    click.echo("Any bzImage, vmlinux, linux-image package or unpacked one can be given by its path.")
+
+
+def _common(function: Any) -> Any:
+    """The options that `run` and `ab` share."""
+    options = (
+        click.option("--boots", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
+                     help="Boots of each kernel."),
+        click.option("--mem", default="2G", show_default=True, metavar="SIZE,…", help="Memory per NUMA node."),
+        click.option("--cpus", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N"),
+        click.option("-e", "--events", default="", metavar="LIST", help="As for record."),
+        click.option("--stream", type=click.Choice(["tails", "all"]), default="tails", show_default=True,
+                     help="As for record."),
+        click.option("-a", "--all-cpus", is_flag=True, help="The whole guest, not only the workload."),
+        click.option("--limit", type=click.FloatRange(10), default=180.0, show_default=True, metavar="SECONDS",
+                     help="For one boot."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("lab"), show_default=True,
+                     metavar="FOLDER"),
+        click.argument("workload", nargs=-1, type=click.UNPROCESSED),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@lab.command(epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs")
+@click.option("--kernel", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
+@click.option("--append", default="", metavar="TEXT", help="Added to the kernel command line.")
+@_common
+def run(kernel: str, append: str, output: Path, **given: Any) -> None:
+    """Boot one kernel N times, record WORKLOAD in each boot.
+
+    Run files are FOLDER/runs/boot-NNN.parquet.  Stopped with Ctrl-C, the same
+    command goes on where it was.  WORKLOAD defaults to counted page touches,
+    4096 small and 16 huge pages on every node.
+    """
+    from memtrace.lab.series import Side
+
+    _boot((Side("runs", kernel, append),), output, given)
+
+
+@lab.command(
+    epilog="\b\nExample:\n"
+    "  memtrace lab ab --before debian-6.1 --after debian-6.12 --boots 5 -o ab\n"
+    "  memtrace lab ab --before K --after K --append-after init_on_alloc=0 -o ab"
+)
+@click.option("--before", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
+@click.option("--after", required=True, metavar="KERNEL", help="The kernel it is compared with.")
+@click.option("--append", default="", metavar="TEXT", help="Added to both kernel command lines.")
+@click.option("--append-before", default="", metavar="TEXT", help="Added to BEFORE's alone.")
+@click.option("--append-after", default="", metavar="TEXT", help="Added to AFTER's alone.")
+@_common
+def ab(before: str, after: str, append: str, append_before: str, append_after: str, output: Path, **given: Any) -> None:
+    """Boot two kernels N times each, interleaved A B B A, and record WORKLOAD in each.
+
+    Run files are FOLDER/before/boot-NNN.parquet and FOLDER/after/….  Stopped
+    with Ctrl-C, the same command goes on where it was.
+    """
+    from memtrace.lab.series import Side
+
+    sides = (
+        Side("before", before, f"{append} {append_before}".strip()),
+        Side("after", after, f"{append} {append_after}".strip()),
+    )
+    _boot(sides, output, given)
+
+
+def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
+    from memtrace.lab.series import run_series
+
+    series = _series(sides, given)
+    total = len(sides) * series.boots
+    click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
+    try:
+        files = run_series(series, output, _show)
+    except KeyboardInterrupt:
+        click.echo(f"memtrace: stopped; what is whole is kept in {output}", err=True)
+        sys.exit(130)
+    for file in files:
+        click.echo(str(file))
+
+
+def _series(sides: Any, given: dict[str, Any]) -> Series:
+    from memtrace.lab.series import Series
+    from memtrace.lab.sizes import parse_sizes
+    from memtrace.probes import events
+
+    record: list[str] = ["--stream", given["stream"]]
+    if given["events"]:
+        events.select(tuple(w for w in given["events"].split(",") if w))
+        record += ["-e", given["events"]]
+    if given["all_cpus"]:
+        record.append("-a")
+    return Series(
+        sides=sides,
+        boots=given["boots"],
+        memory=parse_sizes(given["mem"]),
+        cpus=given["cpus"],
+        record=tuple(record),
+        workload=tuple(given["workload"]),
+        time_limit_s=given["limit"],
+    )
+
+
+def _show(progress: Progress) -> None:
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    click.echo(
+        f"memtrace: boot {progress.done} of {progress.total} ({progress.boot.side.name} "
+        f"{progress.boot.number}, {progress.boot.side.kernel}) took {progress.took_s:.0f} s, "
+        f"about {minutes}:{seconds:02d} left",
+        err=True,
+    )

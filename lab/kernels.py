@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels that guests can boot.  Another one is one more entry of KERNELS.
+
+Each is prepared once and kept in the cache: unpacked or built, with the ELF vmlinux
+taken out of its bzImage where that can be started directly, and with its modules.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from memtrace.errors import MemtraceError
+from memtrace.lab import acceptance, cache, debian
+from memtrace.lab.needs import For, require
+from memtrace.lab.run import run_tool
+from memtrace.lab.vmlinux import (
+    embedded_config,
+    has_pvh_entry,
+    is_bzimage,
+    read_kernel,
+    release_of,
+    unpack_bzimage,
+)
+
+READY_MADE = "MEMTRACE_LAB_KERNEL"
+# Of users' own kernels more are kept than of the list's: a series is compared.
+OWN_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel ready to boot.
+
+    boot_file    what QEMU's -kernel takes: an ELF vmlinux with PVH entry, or a bzImage
+    modules_dir  its /lib/modules/RELEASE with modules.dep, None for one without modules
+    config       its configuration file, None where the kernel does not tell it
+    release      uname -r, "unknown" where the file does not tell it
+    """
+
+    name: str
+    boot_file: Path
+    modules_dir: Path | None
+    config: Path | None
+    release: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kernel of the list: `prepare(name)` gives it from the cache or makes it."""
+
+    name: str
+    what: str
+    prepare: Callable[[str], Kernel]
+
+
+def debian_image(pattern: str) -> Callable[[str], Kernel]:
+    """Prepares the newest linux-image package whose name matches the pattern."""
+
+    def prepare_package(name: str) -> Kernel:
+        kind = f"kernels/{name}"
+        try:
+            package = debian.newest_package(pattern)
+        except MemtraceError:
+            # Without apt's lists, what an earlier day has fetched serves.
+            folder = cache.newest(kind)
+            if folder is None:
+                raise
+            return _load(name, folder)
+
+        def build(folder: Path) -> None:
+            require(For.KERNEL)
+            debian.unpack(package, folder)
+            _finish(folder)
+
+        key = cache.key_of(package.name, package.version, package.sha256)
+        return _load(name, cache.ensure(kind, key, build))
+
+    return prepare_package
+
+
+def emulated_acceptance(name: str) -> Kernel:
+    """Prepares the kernel with emulated acceptance, or the one already built."""
+    ready_made = os.environ.get(READY_MADE)
+    if ready_made:
+        return _from_file(name, Path(ready_made))
+    kind = f"kernels/{name}"
+    try:
+        package = debian.newest_package(acceptance.SOURCE_PACKAGE)
+    except MemtraceError:
+        folder = cache.newest(kind)
+        if folder is None:
+            raise
+        return _load(name, folder)
+
+    def build(folder: Path) -> None:
+        require(For.KERNEL, For.WORKLOAD, For.BUILD)
+        acceptance.build(package, folder / "boot")
+        _finish(folder)
+
+    key = cache.key_of(package.name, package.version, package.sha256, *acceptance.inputs())
+    return _load(name, cache.ensure(kind, key, build))
+
+
+KERNELS = (
+    Entry(
+        "debian-6.1",
+        "Debian 12's kernel",
+        debian_image(r"linux-image-6\.1\.0-\d+-amd64"),
+    ),
+    Entry(
+        "debian-6.12",
+        "Debian 12's newer kernel",
+        debian_image(r"linux-image-6\.12\.\d+\+(deb12|bpo)-amd64"),
+    ),
+    Entry(
+        "accept-6.12",
+        "6.12 with emulated acceptance, runs guest_memfd",
+        emulated_acceptance,
+    ),
+)
+
+
+def prepare(name: str) -> Kernel:
+    """A kernel of the list, or the user's own file or folder, ready to boot.
+
+    Raises MemtraceError where the name is neither, or where it cannot be prepared.
+    """
+    for entry in KERNELS:
+        if entry.name == name:
+            return entry.prepare(name)
+    path = Path(name)
+    if path.is_dir():
+        return _load(name, path)
+    if path.suffix == ".deb" and path.is_file():
+        return _from_deb(name, path)
+    if path.exists() or os.sep in name:
+        return _from_file(name, path)
+    known = ", ".join(entry.name for entry in KERNELS)
+    raise MemtraceError(f"'{name}' is neither a kernel of the list ({known}) nor a file")
+
+
+def _from_deb(name: str, deb: Path) -> Kernel:
+    def build(folder: Path) -> None:
+        require(For.KERNEL)
+        debian.unpack_file(deb, folder, keep=True)
+        _finish(folder)
+
+    return _load(name, cache.ensure("kernels/own-deb", cache.file_digest(deb)[:20], build, OWN_KEPT))
+
+
+def _from_file(name: str, path: Path) -> Kernel:
+    image = read_kernel(path)
+
+    def build(folder: Path) -> None:
+        (folder / "boot").mkdir()
+        shutil.copyfile(path, folder / "boot" / "vmlinuz")
+        _finish(folder)
+
+    if not is_bzimage(image) and not has_pvh_entry(image):
+        raise MemtraceError(f"{path} is a vmlinux without CONFIG_PVH: give the kernel's bzImage")
+    return _load(name, cache.ensure("kernels/own", cache.key_of(image), build, OWN_KEPT))
+
+
+def _finish(folder: Path) -> None:
+    """Complete an unpacked or built kernel: vmlinux, config, modules.dep."""
+    packed = _boot_file(folder, "vmlinuz")
+    image = read_kernel(packed)
+    vmlinux = unpack_bzimage(image) if is_bzimage(image) else image
+    if vmlinux and has_pvh_entry(vmlinux):
+        (folder / "boot" / "vmlinux").write_bytes(vmlinux)
+    if vmlinux and not list((folder / "boot").glob("config*")):
+        config = embedded_config(vmlinux)
+        if config:
+            (folder / "boot" / "config").write_text(config)
+    modules = _modules(folder)
+    if modules:
+        base = modules.parents[2]
+        run_tool("depmod", "-b", base, modules.name)
+    shutil.rmtree(folder / "usr" / "share", ignore_errors=True)
+
+
+def _load(name: str, folder: Path) -> Kernel:
+    """The kernel in a finished folder, or in one that a user has unpacked himself."""
+    try:
+        boot_file = _boot_file(folder, "vmlinux", "vmlinuz")
+    except MemtraceError:
+        raise MemtraceError(f"{folder} holds no kernel: no boot/vmlinuz* is in it") from None
+    with open(boot_file, "rb") as file:
+        head = file.read(1 << 16)
+    release = release_of(head if is_bzimage(head) else read_kernel(boot_file))
+    modules = _modules(folder)
+    if modules and not (modules / "modules.dep").exists():
+        raise MemtraceError(f"{modules} has no modules.dep: run 'depmod -b {folder} {modules.name}'")
+    config = next(iter(sorted((folder / "boot").glob("config*"))), None)
+    return Kernel(name, boot_file, modules, config, release or "unknown")
+
+
+def _boot_file(folder: Path, *prefixes: str) -> Path:
+    for prefix in prefixes:
+        found = sorted((folder / "boot").glob(prefix + "*"))
+        if found:
+            return found[-1]
+    raise MemtraceError(f"no kernel image in {folder}")
+
+
+def _modules(folder: Path) -> Path | None:
+    for base in (folder / "lib" / "modules", folder / "usr" / "lib" / "modules"):
+        found = sorted(path for path in base.glob("*") if path.is_dir())
+        if found:
+            return found[-1]
+    return None

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The workloads whose answers are known beforehand, built for guests.
+
+`memhog` touches a counted number of pages on a node; `gmemtest` drives guest_memfd.
+Their manuals are at the head of `workloads/*.c`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memtrace.errors import MemtraceError
+from memtrace.lab import cache
+from memtrace.lab.needs import For, require
+from memtrace.lab.run import run_tool
+
+FOLDER = Path(__file__).resolve().parent / "workloads"
+# Static: the guest's libc, or its absence, does not matter.
+COMPILE = ("gcc", "-O2", "-Wall", "-static")
+
+
+def program(name: str) -> Path:
+    """The static executable of a workload, from the cache or compiled."""
+    source = FOLDER / f"{name}.c"
+    if not source.is_file():
+        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.c")))
+        raise MemtraceError(f"there is no workload '{name}': there are {known}")
+
+    def build(folder: Path) -> None:
+        require(For.WORKLOAD)
+        run_tool(*COMPILE, "-o", folder / name, source)
+
+    return cache.ensure(f"workloads/{name}", cache.key_of(source, *COMPILE), build) / name

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the host's tools, with their failures told in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from memtrace.errors import MemtraceError
+from memtrace.lab.needs import NEEDS, cure, find, search_path
+
+END_S = 10.0
+
+
+def run_tool(
+    *command: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    stdout: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> bytes:
+    """Run a host tool and return what it printed (b"" where the file `stdout` takes it).
+
+    Raises MemtraceError with the tool's complaint.  What makes the caller leave (Ctrl-C,
+    SIGTERM) ends the tool and all that it has started.
+    """
+    name = str(command[0])
+    path = find(name)
+    if path is None:
+        raise MemtraceError(f"no {name} here; {cure(need for need in NEEDS if need.looked_for == name)}")
+    with contextlib.ExitStack() as files:
+        taken = files.enter_context(stdout.open("wb")) if stdout else None
+        process = subprocess.Popen(
+            [path, *map(str, command[1:])],
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=taken or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **(env or {})},
+            start_new_session=True,
+        )
+        try:
+            printed, complaint = process.communicate(stdin)
+        except BaseException:
+            _end_group(process)
+            raise
+    if process.returncode:
+        said = (complaint + b"\n" + (printed or b"")).decode(errors="replace")
+        if os.strerror(errno.ENOSPC) in said:
+            raise MemtraceError(
+                f"{name} failed: the disk is full; free some, or set XDG_CACHE_HOME to another"
+            )
+        raise MemtraceError(f"{name} failed ({process.returncode}): {last_complaint(said)}")
+    return printed or b""
+
+
+def last_complaint(text: str) -> str:
+    """The last line that speaks of an error, else the last that is not empty."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or line.startswith("E:")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    # First politely: mmdebstrap then undoes its mounts, apt its locks.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(END_S)

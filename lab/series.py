@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many boots of one or two kernels, each recorded: what `compare` reads.
+
+Two kernels are booted in the order A B B A A B B A …, so that a machine that drifts
+(heat, neighbours) favours neither.  A boot's run file appears under its final name
+only when it is whole; what is there already is not booted again, which makes a
+series that was stopped resumable by the same command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from memtrace.errors import MemtraceError
+from memtrace.lab.guest import run_guest
+from memtrace.lab.sizes import GIB
+from memtrace.lab.spec import GuestSpec
+
+_PLAN_FILE = "series.json"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One kernel of a series; its runs go into the folder `name`."""
+
+    name: str
+    kernel: str
+    append: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is booted, how often, and what is recorded in each boot.
+
+    record    options for `memtrace record`, e.g. ("-e", "zero")
+    workload  the command recorded; empty: counted page touches on every node
+    """
+
+    sides: tuple[Side, ...]
+    boots: int
+    memory: tuple[int, ...] = (2 * GIB,)
+    cpus: int = 2
+    record: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
+    time_limit_s: float = 180.0
+
+    def script(self) -> str:
+        """What each guest runs."""
+        nids = [str(nid) for nid, size in enumerate(self.memory) if size]
+        known = ("python3", "-m", "memtrace.probes.knownwork", "$RESULTS/known.json", "4096", "16", *nids)
+        command = shlex.join(self.workload) if self.workload else " ".join(known)
+        return f"memtrace record -q -f -o $RESULTS/run.parquet {shlex.join(self.record)} -- {command}"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One boot of a series."""
+
+    side: Side
+    number: int
+
+    @property
+    def stem(self) -> str:
+        """Name of its files, without suffix, below the side's folder."""
+        return f"boot-{self.number:03d}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After a boot: how many are done of how many, and the seconds the rest should take."""
+
+    boot: Boot
+    done: int
+    total: int
+    took_s: float
+    left_s: float
+
+
+def order(series: Series) -> tuple[Boot, ...]:
+    """All boots in the order they are made: A B B A A B B A … for two sides."""
+    boots: list[Boot] = []
+    for number in range(1, series.boots + 1):
+        sides = series.sides if number % 2 else series.sides[::-1]
+        boots += [Boot(side, number) for side in sides]
+    return tuple(boots)
+
+
+def run_series(series: Series, folder: Path, report: Callable[[Progress], None]) -> tuple[Path, ...]:
+    """Make the boots that are missing in `folder`; returns all run files.
+
+    Raises MemtraceError where `folder` holds a series made otherwise, or a boot fails;
+    what was recorded until then stays.
+    """
+    _claim(series, folder)
+    boots = order(series)
+    pending = [boot for boot in boots if not _run_file(folder, boot).exists()]
+    done = len(boots) - len(pending)
+    times: list[float] = []
+    for boot in pending:
+        begun = time.monotonic()
+        _make(series, boot, folder)
+        times.append(time.monotonic() - begun)
+        done += 1
+        left = (len(boots) - done) * sum(times) / len(times)
+        report(Progress(boot, done, len(boots), times[-1], left))
+    return tuple(_run_file(folder, boot) for boot in boots)
+
+
+def _run_file(folder: Path, boot: Boot) -> Path:
+    return folder / boot.side.name / f"{boot.stem}.parquet"
+
+
+def _claim(series: Series, folder: Path) -> None:
+    """Write down what the folder is for, or see that it is for the same (boots may differ)."""
+    plan = dataclasses.asdict(dataclasses.replace(series, boots=0))
+    text = json.dumps(plan, indent=1)
+    file = folder / _PLAN_FILE
+    try:
+        for side in series.sides:
+            (folder / side.name).mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text(text)
+        elif json.loads(file.read_text()) != json.loads(text):
+            raise MemtraceError(
+                f"{folder} holds a series with other kernels, memory or workload: give another folder with -o"
+            )
+    except OSError as error:
+        raise MemtraceError(
+            f"{error.filename or folder}: {error.strerror}: give another folder with -o"
+        ) from error
+    except ValueError as error:
+        raise MemtraceError(f"{file} is not a series of memtrace: give another folder with -o") from error
+
+
+def _make(series: Series, boot: Boot, folder: Path) -> None:
+    spec = GuestSpec(
+        kernel=boot.side.kernel,
+        script=series.script(),
+        memory=series.memory,
+        cpus=series.cpus,
+        append=boot.side.append,
+        time_limit_s=series.time_limit_s,
+    )
+    final = _run_file(folder, boot)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:
+        result = run_guest(spec, Path(scratch))
+        final.with_suffix(".console").write_text(result.console)
+        if result.status:
+            last = "\n".join(f"  {line}" for line in result.output.splitlines()[-5:])
+            raise MemtraceError(
+                f"boot {boot.number} of {boot.side.kernel} ended with status {result.status}, last words:\n{last}"
+            )
+        known = Path(scratch) / "known.json"
+        if known.exists():
+            shutil.move(known, final.with_suffix(".known.json"))
+        shutil.move(Path(scratch) / "run.parquet", final)

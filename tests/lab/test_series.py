@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A series of boots: its order, and what its folder may be used for."""
+
+from pathlib import Path
+
+import pytest
+
+from memtrace.errors import MemtraceError
+from memtrace.lab.series import Series, Side, order, run_series
+
+AB = (Side("before", "kernel-a"), Side("after", "kernel-b"))
+
+
+def test_two_kernels_alternate_so_that_drift_favours_neither() -> None:
+    made = "".join("A" if boot.side.name == "before" else "B" for boot in order(Series(AB, 4)))
+    assert made == "ABBAABBA"
+
+
+def test_each_side_numbers_its_own_boots() -> None:
+    numbers = [boot.number for boot in order(Series(AB, 3)) if boot.side.name == "after"]
+    assert numbers == [1, 2, 3]
+
+
+def test_a_whole_series_boots_nothing_again(tmp_path: Path) -> None:
+    series = Series(AB, 1)
+    for boot in order(series):
+        folder = tmp_path / boot.side.name
+        folder.mkdir()
+        (folder / f"{boot.stem}.parquet").write_bytes(b"a run")
+    reported: list[object] = []
+    assert len(run_series(series, tmp_path, reported.append)) == 2
+    assert not reported
+
+
+def test_a_folder_of_another_series_is_refused(tmp_path: Path) -> None:
+    run_series(Series(AB, 0), tmp_path, lambda progress: None)
+    with pytest.raises(MemtraceError, match="holds a series with other kernels"):
+        run_series(Series(AB, 0, memory=(1 << 30,)), tmp_path, lambda progress: None)
+
+
+def test_more_boots_of_the_same_series_are_welcome(tmp_path: Path) -> None:
+    run_series(Series(AB, 0), tmp_path, lambda progress: None)
+    (tmp_path / "before" / "boot-001.parquet").write_bytes(b"a run")
+    (tmp_path / "after" / "boot-001.parquet").write_bytes(b"a run")
+    assert len(run_series(Series(AB, 1), tmp_path, lambda progress: None)) == 2
+
+
+def test_an_unwritable_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MemtraceError, match="give another folder with -o"):
+        run_series(Series(AB, 1), tmp_path / "file", lambda progress: None)
+
+
+def test_the_default_workload_touches_every_node_that_has_memory() -> None:
+    script = Series(AB, 1, memory=(1 << 30, 0, 1 << 30)).script()
+    assert script.endswith("4096 16 0 2")
+
+
+def test_a_workload_is_quoted() -> None:
+    assert Series(AB, 1, workload=("sh", "-c", "a b")).script().endswith("-- sh -c 'a b'")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests for the tests: `guest` boots one, `kernel` goes through the list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.lab.guest import run_guest
+from memtrace.lab.kernels import KERNELS
+from memtrace.lab.spec import GuestResult, GuestSpec
+
+Guest = Callable[..., GuestResult]
+
+
+@pytest.fixture(params=[entry.name for entry in KERNELS])
+def kernel(request: pytest.FixtureRequest) -> str:
+    """The name of each kernel of the list in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    """`guest(kernel, script, **of GuestSpec)`: boots, and returns what it gave."""
+
+    def boot(kernel: str, script: str, **changes: Any) -> GuestResult:
+        return run_guest(GuestSpec(kernel, script, **changes), tmp_path / "results")
+
+    return boot
