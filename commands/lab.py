@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ def kernels(prepare: bool) -> None:
     """List the kernels that can be booted by name."""
     from memtrace.lab import kernels as rooms
 
+    _tell_progress()
     for entry in rooms.KERNELS:
         state = ""
         if prepare:
@@ -40,20 +42,45 @@ def kernels(prepare: bool) -> None:
 def _common(function: Any) -> Any:
     """The options that `run` and `ab` share."""
     options = (
-        click.option("--boots", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
-                     help="Boots of each kernel."),
-        click.option("--mem", default="2G", show_default=True, metavar="SIZE,…", help="Memory per NUMA node."),
+        click.option(
+            "--boots",
+            type=click.IntRange(1, 1000),
+            default=3,
+            show_default=True,
+            metavar="N",
+            help="Boots of each kernel.",
+        ),
+        click.option(
+            "--mem", default="2G", show_default=True, metavar="SIZE,…", help="Memory per NUMA node."
+        ),
         click.option("--cpus", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N"),
         click.option("-e", "--events", default="", metavar="LIST", help="As for record."),
-        click.option("--stream", type=click.Choice(["tails", "all"]), default="tails", show_default=True,
-                     help="As for record."),
+        click.option(
+            "--stream",
+            type=click.Choice(["tails", "all"]),
+            default="tails",
+            show_default=True,
+            help="As for record.",
+        ),
         click.option("-a", "--all-cpus", is_flag=True, help="The whole guest, not only the workload."),
-        click.option("--limit", type=click.FloatRange(10), default=180.0, show_default=True, metavar="SECONDS",
-                     help="For one boot."),
-        click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("lab"), show_default=True,
-                     metavar="FOLDER"),
+        click.option(
+            "--limit",
+            type=click.FloatRange(10),
+            default=180.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="For one boot.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            default=Path("lab"),
+            show_default=True,
+            metavar="FOLDER",
+        ),
         click.argument("workload", nargs=-1, type=click.UNPROCESSED),
-    )  # fmt: skip
+    )
     for option in reversed(options):
         function = option(function)
     return function
@@ -86,7 +113,9 @@ def run(kernel: str, append: str, output: Path, **given: Any) -> None:
 @click.option("--append-before", default="", metavar="TEXT", help="Added to BEFORE's alone.")
 @click.option("--append-after", default="", metavar="TEXT", help="Added to AFTER's alone.")
 @_common
-def ab(before: str, after: str, append: str, append_before: str, append_after: str, output: Path, **given: Any) -> None:
+def ab(
+    before: str, after: str, append: str, append_before: str, append_after: str, output: Path, **given: Any
+) -> None:
     """Boot two kernels N times each, interleaved A B B A, and record WORKLOAD in each.
 
     Run files are FOLDER/before/boot-NNN.parquet and FOLDER/after/….  Stopped
@@ -104,6 +133,7 @@ def ab(before: str, after: str, append: str, append_before: str, append_after: s
 def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     from memtrace.lab.series import run_series
 
+    _tell_progress()
     series = _series(sides, given)
     total = len(sides) * series.boots
     click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
@@ -114,6 +144,11 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
         sys.exit(130)
     for file in files:
         click.echo(str(file))
+
+
+def _tell_progress() -> None:
+    """What the lab's rooms log (preparing, trying again) goes to stderr."""
+    logging.basicConfig(level=logging.INFO, format="memtrace: %(message)s")
 
 
 def _series(sides: Any, given: dict[str, Any]) -> Series:

@@ -155,9 +155,8 @@ def _make(series: Series, boot: Boot, folder: Path) -> None:
         final.with_suffix(".console").write_text(result.console)
         if result.status:
             last = "\n".join(f"  {line}" for line in result.output.splitlines()[-5:])
-            raise MemtraceError(
-                f"boot {boot.number} of {boot.side.kernel} ended with status {result.status}, last words:\n{last}"
-            )
+            which = f"boot {boot.number} of {boot.side.kernel}"
+            raise MemtraceError(f"{which} ended with status {result.status}, last words:\n{last}")
         known = Path(scratch) / "known.json"
         if known.exists():
             shutil.move(known, final.with_suffix(".known.json"))

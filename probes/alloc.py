@@ -17,12 +17,15 @@ from memtrace.probes.module import Module
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
+SOURCE = "alloc"
+SITES = ("MT_SITE_ALLOC_FENTRY", "MT_SITE_ALLOC_KPROBE", "MT_SITE_ALLOC_RAWTP")
+
 _FUNCTION = "get_page_from_freelist"
 _DECODE = "order, gfp: arguments; page: return value; nid: page flags; requested node: alloc_context"
 
 
-def ladder(system: System) -> Ladder:
-    """fentry/fexit, kprobe/kretprobe, then the tracepoint at the end of an allocation."""
+def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
+    """alloc: fentry/fexit, kprobe/kretprobe, then the tracepoint at the end of an allocation."""
     function = resolve(system, (_FUNCTION,))
     candidates: list[Candidate] = []
     ruled_out: list[Refusal] = []
@@ -51,7 +54,7 @@ def ladder(system: System) -> Ladder:
             time="unknown",
         )
     )
-    return Ladder("alloc", tuple(candidates), tuple(ruled_out), macros)
+    return (Ladder("alloc", tuple(candidates), tuple(ruled_out), macros),)
 
 
 def _function_candidate(kind: str, function: str, attach: object) -> Candidate:

@@ -8,7 +8,6 @@ headers or version numbers.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,6 +41,19 @@ class _Pair(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint32), ("value", ctypes.c_uint32))
 
 
+def libbpf() -> ctypes.CDLL | None:
+    """libbpf, None where it is not installed.
+
+    By its sonames: ctypes.util.find_library() would run a compiler and ldconfig.
+    """
+    for name in ("libbpf.so.1", "libbpf.so.0"):
+        try:
+            return ctypes.CDLL(name, use_errno=True)
+        except OSError:
+            continue
+    return None
+
+
 @dataclass(frozen=True)
 class Btf:
     """The kernel's BTF; every look-up returns None where the kernel has no such thing."""
@@ -52,10 +64,9 @@ class Btf:
     @classmethod
     def load(cls) -> Btf | None:
         """The running kernel's BTF, or None if it has none or libbpf is missing."""
-        name = ctypes.util.find_library("bpf")
-        if name is None:
+        lib = libbpf()
+        if lib is None:
             return None
-        lib = ctypes.CDLL(name)
         lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
         lib.btf__type_by_id.restype = ctypes.c_void_p
         lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]

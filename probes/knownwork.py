@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-from memtrace.probes.state import snapshot
 from memtrace.probes.touch import HUGE_BYTES, touch_counted
 
 
@@ -22,10 +21,8 @@ def main(output: str, small_pages: int, huge_pages: int, nids: tuple[int, ...]) 
     done = []
     for nid in nids:
         for kind, size in (("small", small_pages * mmap.PAGESIZE), ("huge", huge_pages * HUGE_BYTES)):
-            before = snapshot("before").vmstat.get("thp_fault_alloc", 0)
             touched = touch_counted(size, kind == "huge", nid)
-            granted = snapshot("after").vmstat.get("thp_fault_alloc", 0) - before
-            done.append({"kind": kind, "nid": nid, "thp_fault_alloc": granted, **dataclasses.asdict(touched)})
+            done.append({"kind": kind, "nid": nid, **dataclasses.asdict(touched)})
             # A gap, so that one window's aggregates can't be mistaken for the next one's.
             time.sleep(0.01)
     Path(output).write_text(json.dumps(done))

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from typing import Any
 
 import numpy.typing as npt
 
+from memtrace.probes.btf import libbpf
 from memtrace.probes.module import Module
 from memtrace.traces.run import Losses, ProbeSite
 
@@ -18,10 +18,9 @@ _RECURSION_MISSES_OFFSET = 208
 
 def recursion_misses(module: Module) -> int | None:
     """Times the kernel skipped one of our programs because one was running on that CPU."""
-    name = ctypes.util.find_library("bpf")
-    if name is None:
+    lib = libbpf()
+    if lib is None:
         return None
-    lib = ctypes.CDLL(name)
     total = 0
     for fd in module.program_fds:
         info = (ctypes.c_uint8 * 256)()

@@ -16,19 +16,9 @@ from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import ProbeSite, Refusal
 
-SITE_MACROS = (
-    "MT_SITE_ALLOC_FENTRY",
-    "MT_SITE_ALLOC_KPROBE",
-    "MT_SITE_ALLOC_RAWTP",
-    "MT_SITE_ZERO_LEAF_FENTRY",
-    "MT_SITE_ZERO_LEAF_KPROBE",
-    "MT_SITE_ZERO_CLEAR_CALLS",
-    "MT_SITE_ZERO_HOOK_CALLS",
-    "MT_SITE_ZERO_INFERRED",
-    "MT_SITE_ZERO_USER_FENTRY",
-    "MT_SITE_ZERO_USER_KPROBE",
-    "MT_SITE_ZERO_SAMPLED",
-)
+TOPICS = (alloc, zero)
+"""Each topic: SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
+SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
 
 
@@ -81,8 +71,8 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         macros["MT_KPROBES"] = "1"
     for ladder in ladders:
         macros |= ladder.macros
-    topics = ("sampler",) if sampling_macros else ()
-    module = Module(source((*topics, "alloc", "zero", "bpf/targets")), macros)
+    before = ("sampler",) if sampling_macros else ()
+    module = Module(source((*before, *(topic.SOURCE for topic in TOPICS), "bpf/targets")), macros)
     try:
         return _climb(module, ladders, events, shape, sampling_macros is not None)
     except BaseException:
@@ -140,7 +130,7 @@ def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> 
 
 def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """One per event, in the order of EVENTS."""
-    return alloc.ladder(system), zero.alloc_ladder(system, sampling), zero.user_ladder(system, sampling)
+    return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
 
 
 def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:

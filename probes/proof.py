@@ -11,12 +11,11 @@ from __future__ import annotations
 import dataclasses
 import mmap
 from collections.abc import Callable
-from pathlib import Path
 
 from memtrace.probes import maps
 from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
-from memtrace.probes.touch import HUGE_BYTES, fresh, touch
+from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages, touch
 from memtrace.traces.run import ProbeSite
 
 _SMALL_PAGES = 128
@@ -26,7 +25,6 @@ def prove(
     module: Module, cpus: int, manifest: tuple[ProbeSite, ...], gate: Callable[[bool], None]
 ) -> tuple[ProbeSite, ...]:
     """The manifest with ``proven`` filled in where this work decides it."""
-    faults = _huge_faults()
     before = maps.counters(module, cpus)["seen"].copy()
     gate(True)
     try:
@@ -34,15 +32,15 @@ def prove(
             touch(address, _SMALL_PAGES * mmap.PAGESIZE)
         with fresh(HUGE_BYTES, huge=True) as address:
             touch(address, 1)
+            huge = huge_pages(address, HUGE_BYTES)
     finally:
         gate(False)
     seen = maps.counters(module, cpus)["seen"] - before
-    huge = _huge_faults() - faults
     fired = dict(zip(NAMES, (int(n) for n in seen), strict=True))
     return tuple(dataclasses.replace(site, proven=_verdict(site, fired, huge)) for site in manifest)
 
 
-def _verdict(site: ProbeSite, fired: dict[str, int], huge_faults: int) -> bool | None:
+def _verdict(site: ProbeSite, fired: dict[str, int], huge: int) -> bool | None:
     if site.site is None or site.kind == "sampling":
         return None
     if site.event == "zero.user":
@@ -50,13 +48,6 @@ def _verdict(site: ProbeSite, fired: dict[str, int], huge_faults: int) -> bool |
         # (5708d96da20b, "mm: avoid zeroing user movable page twice with init_on_alloc=1").
         if fired["zero.user"]:
             return True
-        return None if not huge_faults or fired["zero.alloc"] > _SMALL_PAGES else False
+        return None if not huge or fired["zero.alloc"] > _SMALL_PAGES else False
     event = "alloc" if site.kind == "inferred" else site.event
     return fired[event] >= _SMALL_PAGES
-
-
-def _huge_faults() -> int:
-    for line in Path("/proc/vmstat").read_text().splitlines():
-        if line.startswith("thp_fault_alloc "):
-            return int(line.split()[1])
-    return 0

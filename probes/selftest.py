@@ -143,10 +143,10 @@ def _huge_checks(
 ) -> list[Check]:
     order = (HUGE_BYTES // mmap.PAGESIZE).bit_length() - 1
     where = f"{pages} huge pages on node {item['nid']}"
-    granted = item["thp_fault_alloc"]
+    granted = item["huge_pages"]
     if granted != pages:
         why = "the kernel did not grant them (transparent_hugepage, fragmentation)"
-        return [Check(f"{where}: granted (thp_fault_alloc)", str(pages), str(granted), None, why)]
+        return [Check(f"{where}: granted (smaps)", str(pages), str(granted), None, why)]
     rows = _window(table, item, "alloc", order)
     checks = [_count(f"{where}: order-{order} alloc", pages, int(rows.sum()))]
     nids = set(table["nid"][rows].tolist())

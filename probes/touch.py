@@ -7,11 +7,14 @@ import contextlib
 import ctypes
 import mmap
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 HUGE_BYTES = 2 << 20
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 _MPOL_BIND = 2
 _SYS_MBIND = 237  # x86-64
 
@@ -25,6 +28,8 @@ class Touched:
     end_ns: int
     pfns: tuple[int, ...]
     """pfn of each 4 KiB page in address order; empty where pagemap hides them."""
+    huge_pages: int
+    """How many huge pages the kernel granted (smaps)."""
 
 
 @contextlib.contextmanager
@@ -58,7 +63,7 @@ def touch_counted(size: int, huge: bool, nid: int | None = None) -> Touched:
         begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         touch(address, size)
         end = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return Touched(os.getpid(), begin, end, page_frames(address, size))
+        return Touched(os.getpid(), begin, end, page_frames(address, size), huge_pages(address, size))
 
 
 def page_frames(address: int, size: int) -> tuple[int, ...]:
@@ -73,6 +78,22 @@ def page_frames(address: int, size: int) -> tuple[int, ...]:
     entries = memoryview(data).cast("Q")
     frames = tuple(entry & ((1 << 55) - 1) for entry in entries)
     return frames if all(frames) else ()
+
+
+def huge_pages(address: int, size: int) -> int:
+    """Huge pages that back a range, from AnonHugePages in /proc/self/smaps.
+
+    thp_fault_alloc would not do: it counts for the whole machine.
+    """
+    granted = 0
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := _MAPPING.match(line):
+            low, high = (int(part, 16) for part in found.groups())
+            inside = low < address + size and address < high
+        elif inside and line.startswith("AnonHugePages:"):
+            granted += int(line.split()[1]) * 1024
+    return granted // HUGE_BYTES
 
 
 def _bind(address: int, size: int, nid: int) -> None:

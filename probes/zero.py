@@ -22,12 +22,25 @@ entry to return: wall time, with cond_resched() and interrupts inside.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from memtrace.probes import code
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.module import Module
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
+
+SOURCE = "zero"
+SITES = (
+    "MT_SITE_ZERO_LEAF_FENTRY",
+    "MT_SITE_ZERO_LEAF_KPROBE",
+    "MT_SITE_ZERO_CLEAR_CALLS",
+    "MT_SITE_ZERO_HOOK_CALLS",
+    "MT_SITE_ZERO_INFERRED",
+    "MT_SITE_ZERO_USER_FENTRY",
+    "MT_SITE_ZERO_USER_KPROBE",
+    "MT_SITE_ZERO_SAMPLED",
+)
 
 _LEAVES = ("clear_highpages_kasan_tagged", "kernel_init_pages", "kernel_init_free_pages")
 _CLEAR_PAGE = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
@@ -42,6 +55,11 @@ _CALLERS = (
     "alloc_contig_range",
 )
 _USER = ("folio_zero_user", "clear_huge_page")
+
+
+def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
+    """zero.alloc and zero.user; the last resort of each needs no probe of its own."""
+    return alloc_ladder(system, sampling), user_ladder(system, sampling)
 
 
 def alloc_ladder(system: System, sampling: bool) -> Ladder:
@@ -140,13 +158,19 @@ def call_sites(system: System) -> tuple[tuple[code.CallSite, ...], tuple[code.Ca
             continue
         text = code.read_text(symbol)
         if text is None:
-            return (), (), Refusal("callsite", "refused by policy", "/proc/kcore is not readable")
+            return (), (), _no_kcore()
         found += code.find_calls(text, symbol, targets)
     clears = tuple(c for c in found if c.target != _HOOK)
     hooks = tuple(c for c in found if c.target == _HOOK)
     if not found:
         return (), (), Refusal("callsite", "inlined", "no call to clear_page_* or post_alloc_hook found")
     return clears, hooks, None
+
+
+def _no_kcore() -> Refusal:
+    if not Path("/proc/kcore").exists():
+        return Refusal("callsite", "config missing", "no /proc/kcore to read code from (CONFIG_PROC_KCORE)")
+    return Refusal("callsite", "refused by policy", "/proc/kcore is not readable (lockdown, CAP_SYS_RAWIO)")
 
 
 def _add_call_sites(system: System, candidates: list[Candidate], ruled_out: list[Refusal]) -> None:

@@ -15,9 +15,24 @@ pytestmark = pytest.mark.vm
 
 def ab(folder: Path, boots: int) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, "-m", "memtrace.cli", "lab", "ab", "--before", "accept-6.12", "--after", "accept-6.12",
-        "--append-after", "init_on_alloc=1", "--boots", str(boots), "--mem", "1G,1G", "-o", str(folder),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "memtrace.cli",
+        "lab",
+        "ab",
+        "--before",
+        "accept-6.12",
+        "--after",
+        "accept-6.12",
+        "--append-after",
+        "init_on_alloc=1",
+        "--boots",
+        str(boots),
+        "--mem",
+        "1G,1G",
+        "-o",
+        str(folder),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
@@ -39,6 +54,6 @@ def test_both_sides_are_recorded_and_a_second_call_goes_on(tmp_path: Path) -> No
         assert {f.name: f.value for f in run.header.facts}["init_on_alloc"] == init
         assert {s.event: s.kind for s in run.header.manifest}["alloc"] == "fentry"
         known = json.loads((tmp_path / side / "boot-002.known.json").read_text())
-        huge = sum(item["thp_fault_alloc"] for item in known)
+        huge = sum(item["huge_pages"] for item in known)
         counters = {c.event: c for c in run.status.counters}
         assert counters["zero.user"].seen == huge == 32
