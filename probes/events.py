@@ -21,12 +21,17 @@ EVENTS: tuple[Event, ...] = (
     Event("alloc", "MT_EV_ALLOC", "one successful page allocation"),
     Event("zero.alloc", "MT_EV_ZERO_ALLOC", "the pages that the allocator cleared for one allocation"),
     Event("zero.user", "MT_EV_ZERO_USER", "one folio cleared by the caller (THP, hugetlb)"),
+    Event("accept.call", "MT_EV_ACCEPT_CALL", "one call of accept_memory(), for the range it was asked for"),
+    Event("hot.add", "MT_EV_HOT_ADD", "one range of memory added to the kernel's map, on its node"),
+    Event("hot.memmap", "MT_EV_HOT_MEMMAP", "one block of struct pages allocated for added memory"),
+    Event("hot.online", "MT_EV_HOT_ONLINE", "one range of added memory given to the allocator"),
 )
 NAMES: tuple[str, ...] = tuple(e.name for e in EVENTS)
 
 
 def select(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Event names for ``-e``: full names, or a prefix such as ``zero`` for all below it.
+    """Event names for ``-e``: full names, or a prefix such as ``zero`` for all below it
+    (``hotplug`` stands for ``hot``).
 
     Raises MemtraceError for a name that matches nothing.
     """
@@ -34,7 +39,8 @@ def select(wanted: tuple[str, ...]) -> tuple[str, ...]:
         return NAMES
     chosen: list[str] = []
     for word in wanted:
-        found = [n for n in NAMES if n == word or n.startswith(word + ".")]
+        prefix = "hot" if word == "hotplug" else word
+        found = [n for n in NAMES if n == word or n.startswith(prefix + ".")]
         if not found:
             raise MemtraceError(f"unknown event {word!r}: `memtrace probes` lists {', '.join(NAMES)}", 2)
         chosen += [n for n in found if n not in chosen]

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes import alloc, sampler, zero
+from memtrace.probes import accept, alloc, hotplug, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES
 from memtrace.probes.ladder import Ladder, climb, why_no_kprobes
 from memtrace.probes.module import Module, RefusedError, source
@@ -16,8 +16,8 @@ from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import ProbeSite, Refusal
 
-TOPICS = (alloc, zero)
-"""Each topic: SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
+TOPICS = (alloc, zero, accept, hotplug)
+"""Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
 SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
 
@@ -71,8 +71,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         macros["MT_KPROBES"] = "1"
     for ladder in ladders:
         macros |= ladder.macros
-    before = ("sampler",) if sampling_macros else ()
-    module = Module(source((*before, *(topic.SOURCE for topic in TOPICS), "bpf/targets")), macros)
+    module = Module(source(_sources(ladders, events, sampling_macros is not None)), macros)
     try:
         return _climb(module, ladders, events, shape, sampling_macros is not None)
     except BaseException:
@@ -86,8 +85,7 @@ def _climb(
     sites = []
     names = ["?"] * len(SITE_MACROS)
     for ladder in ladders:
-        # alloc is the frame in which the allocator's zeroing is counted.
-        if ladder.event not in events and not (ladder.event == "alloc" and "zero.alloc" in events):
+        if not _wanted(ladder.event, events):
             sites.append(
                 ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
             )
@@ -131,6 +129,18 @@ def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> 
 def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """One per event, in the order of EVENTS."""
     return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
+
+
+def _sources(ladders: tuple[Ladder, ...], events: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
+    """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
+    useful = {ladder.event for ladder in ladders if ladder.candidates and _wanted(ladder.event, events)}
+    chosen = [topic.SOURCE for topic in TOPICS if useful & set(topic.EVENTS)]
+    return (*(("sampler",) if sampling else ()), *chosen, "bpf/targets")
+
+
+def _wanted(event: str, events: tuple[str, ...]) -> bool:
+    """Whether an event must be attached: alloc is the frame in which its zeroing is counted."""
+    return event in events or (event == "alloc" and "zero.alloc" in events)
 
 
 def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:

@@ -60,8 +60,10 @@ class Ring:
         self._size = size
         self.cpu = cpu
         page = mmap.PAGESIZE
-        self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._data_map = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        # Populated now: a fault while recording would be an allocation of the recorder's own.
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        self._consumer_map = mmap.mmap(fd, page, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._data_map = mmap.mmap(fd, page + 2 * size, flags, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_map, dtype="<u8", count=1)
         self._producer = np.frombuffer(self._data_map, dtype="<u8", count=1)
         self._data = np.frombuffer(self._data_map, dtype=np.uint8, offset=page, count=2 * size)
@@ -103,6 +105,7 @@ class Staging:
     def __init__(self, rings: Sequence[Ring], capacity: int) -> None:
         self._rings = rings
         self._records = np.zeros(capacity, dtype=RECORD)
+        self._records.view(np.uint8)[:: mmap.PAGESIZE] = 0
         self.count = 0
 
     @property

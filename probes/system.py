@@ -90,14 +90,19 @@ class System:
 
     @cached_property
     def vmemmap_base(self) -> int | None:
-        """Address of the struct page of pfn 0, where kallsyms gives it away.
+        """Address of the struct page of pfn 0; probes/pfn.py learns it if None."""
+        return self._variable("vmemmap_base")
 
-        ``vmemmap_base`` is a variable (CONFIG_KALLSYMS_ALL shows where it is, kcore
-        what is in it); probes/pfn.py learns it from a live event otherwise.
-        """
+    @cached_property
+    def page_offset(self) -> int | None:
+        """Address at which physical memory is mapped (page_offset_base)."""
+        return self._variable("page_offset_base")
+
+    def _variable(self, name: str) -> int | None:
+        """A 64-bit kernel variable: CONFIG_KALLSYMS_ALL shows where it is, kcore what is in it."""
         from memtrace.probes import code
 
-        symbol = self.symbols.one("vmemmap_base")
+        symbol = self.symbols.one(name)
         data = code.read_text(symbol) if symbol is not None and symbol.end > symbol.address else None
         return int.from_bytes(data[:8], "little") if data and len(data) >= 8 else None
 
@@ -110,6 +115,8 @@ class System:
             "MT_INIT_ON_ALLOC": int(self.init_on_alloc),
             "MT_INIT_ON_FREE": int(self.init_on_free),
         }
+        if self.page_offset is not None:
+            numbers["MT_PAGE_OFFSET"] = self.page_offset
         if self.btf is not None:
             btf = self.btf
             numbers |= {
@@ -125,4 +132,8 @@ class System:
             }
             if self.nids > 1 and btf.nodes_shift:
                 numbers["MT_NID_SHIFT"] = 64 - btf.nodes_shift
-        return {name: str(value) for name, value in numbers.items() if value is not None}
+        return {
+            name: f"{value}{'ULL' if value >= 1 << 31 else ''}"
+            for name, value in numbers.items()
+            if value is not None
+        }

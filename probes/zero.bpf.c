@@ -201,18 +201,14 @@ static __always_inline int mt_user_exit(void *ctx, u64 key, u8 site)
 
 /* folio_zero_user(folio, addr_hint) or clear_huge_page(page, addr_hint, pages). */
 #ifdef MT_USER_HAS_PAGES
+#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint, unsigned long pages
 #define MT_USER_ORDER(folio, pages) mt_order_of((u32)(pages))
 #else
+#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint
 #define MT_USER_ORDER(folio, pages) mt_folio_order(folio)
 #endif
 
 #ifdef MT_FN_ZERO_USER
-#ifdef MT_USER_HAS_PAGES
-#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint, unsigned long pages
-#else
-#define MT_USER_PARAMETERS unsigned long folio, unsigned long addr_hint
-#define pages 0UL
-#endif
 MT_FENTRY(MT_FN_ZERO_USER, MT_USER_PARAMETERS)
 {
 	u64 first = mt_argument(ctx, 0);

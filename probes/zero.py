@@ -21,15 +21,18 @@ entry to return: wall time, with cond_resched() and interrupts inside.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
 from memtrace.probes import code
+from memtrace.probes.functions import attach_pair, function_ladder
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.module import Module
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
+EVENTS = ("zero.alloc", "zero.user")
 SOURCE = "zero"
 SITES = (
     "MT_SITE_ZERO_LEAF_FENTRY",
@@ -79,7 +82,7 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
             candidates.append(_leaf("fentry", name, partial(Module.attach_fentry, function=name)))
         if no_kprobes is None:
             candidates.append(
-                _leaf("kprobe", name, partial(_attach_pair, function=name, stem="mt_zero_leaf"))
+                _leaf("kprobe", name, partial(attach_pair, function=name, program="mt_zero_leaf"))
             )
         break
     if no_kprobes is not None:
@@ -106,37 +109,34 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
 
 def user_ladder(system: System, sampling: bool) -> Ladder:
     """Candidates for zero.user; sampling gives time only."""
+    ladder = function_ladder(
+        system,
+        "zero.user",
+        _USER,
+        "MT_FN_ZERO_USER",
+        "MT_SITE_ZERO_USER",
+        "mt_user",
+        "folio: first argument; order: pages argument or the folio's; nid: page flags",
+    )
     name = resolve(system, _USER)
-    refusal = why_untraceable(system, name or _USER[0])
-    candidates: list[Candidate] = []
-    ruled_out = [refusal] if refusal is not None else []
-    macros: dict[str, str] = {}
-    if name is not None and refusal is None:
-        parameters = system.btf.parameters(name) if system.btf else None
-        if name == "clear_huge_page" if parameters is None else len(parameters) == 3:
-            macros["MT_USER_HAS_PAGES"] = "1"
-        macros["MT_FN_ZERO_USER"] = name
-        candidates.append(_user("fentry", name, partial(Module.attach_fentry, function=name)))
-        no_kprobes = why_no_kprobes(system)
-        if no_kprobes is not None:
-            ruled_out.append(no_kprobes)
-        else:
-            candidates.append(_user("kprobe", name, partial(_attach_pair, function=name, stem="mt_user")))
-    if name is not None and sampling:
-        candidates.append(
-            Candidate(
-                event="zero.user",
-                site=f"sampled:{name}",
-                kind="sampling",
-                macro="MT_SITE_ZERO_SAMPLED",
-                function=name,
-                attach=lambda module: None,
-                decode=f"time: sampled CPU clock with {name} on the stack; pages unknown",
-                time="estimated",
-                count="unknown",
-            )
-        )
-    return Ladder("zero.user", tuple(candidates), tuple(ruled_out), macros)
+    parameters = system.btf.parameters(name) if system.btf and name else None
+    macros = dict(ladder.macros)
+    if name == "clear_huge_page" if parameters is None else len(parameters) == 3:
+        macros["MT_USER_HAS_PAGES"] = "1"
+    if name is None or not sampling:
+        return dataclasses.replace(ladder, macros=macros)
+    sampled = Candidate(
+        event="zero.user",
+        site=f"sampled:{name}",
+        kind="sampling",
+        macro="MT_SITE_ZERO_SAMPLED",
+        function=name,
+        attach=lambda module: None,
+        decode=f"time: sampled CPU clock with {name} on the stack; pages unknown",
+        time="estimated",
+        count="unknown",
+    )
+    return dataclasses.replace(ladder, macros=macros, candidates=(*ladder.candidates, sampled))
 
 
 def call_sites(system: System) -> tuple[tuple[code.CallSite, ...], tuple[code.CallSite, ...], Refusal | None]:
@@ -214,20 +214,3 @@ def _leaf(kind: str, name: str, attach: partial[None]) -> Candidate:
         attach=attach,
         decode="pages: second argument; order, nid: of the enclosing alloc",
     )
-
-
-def _user(kind: str, name: str, attach: partial[None]) -> Candidate:
-    return Candidate(
-        event="zero.user",
-        site=f"{kind}:{name}",
-        kind=kind,
-        macro=f"MT_SITE_ZERO_USER_{kind.upper()}",
-        function=name,
-        attach=attach,
-        decode="folio: first argument; order: pages argument or the folio's; nid: page flags",
-    )
-
-
-def _attach_pair(module: Module, function: str, stem: str) -> None:
-    module.attach_kretprobe(function, f"{stem}_kretprobe")
-    module.attach_kprobe(function, f"{stem}_kprobe")

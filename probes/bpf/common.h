@@ -50,6 +50,7 @@ struct mt_occurrence {
 	u64 dur;
 	u64 self;
 	u64 page;
+	u64 pfn;	/* where there is no page pointer */
 	u64 task;
 	u32 gfp;
 	u32 pages;
@@ -165,6 +166,16 @@ static __always_inline u64 mt_page_pfn(struct mt_conf_t *conf, u64 page)
 	if (!conf->vmemmap_base)
 		return MT_NO_PFN;
 	return (page - conf->vmemmap_base) / MT_PAGE_SIZEOF;
+}
+
+/* Node of a pfn; -1 where neither the machine has one node nor vmemmap_base is known. */
+static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
+{
+#ifdef MT_NID_SHIFT
+	if (!conf->vmemmap_base)
+		return -1;
+#endif
+	return mt_page_nid(conf->vmemmap_base + pfn * MT_PAGE_SIZEOF);
 }
 
 /* include/linux/mm.h: want_init_on_alloc() and want_init_on_free(). */

@@ -3,10 +3,12 @@
 static __always_inline void mt_emit(void *ctx, struct mt_conf_t *conf, struct mt_occurrence *o)
 {
 	struct mt_counter_t *counter = mt_counter(o->event);
-	u64 pfn = o->page ? mt_page_pfn(conf, o->page) : MT_NO_PFN;
+	u64 pfn = o->pfn ? o->pfn : MT_NO_PFN;
 
 	if (!counter)
 		return;
+	if (o->page)
+		pfn = mt_page_pfn(conf, o->page);
 	if (o->task >> 32 == MT_RECORDER)
 		o->flags |= MT_FLAG_TRACER;
 	counter->seen++;

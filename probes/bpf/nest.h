@@ -16,13 +16,14 @@ struct mt_frame_t {
 	u64 child_ns;
 	u64 zero_ns;
 	u64 arg;
-	u32 zero_pages;
+	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself (span.h) */
 	u32 gfp;
 	u8 event;
 	u8 site;
 	u8 zero_site;
 	s16 nid_requested;
 	s16 order;
+	s16 nid;
 };
 struct mt_frames_t {
 	u64 depth;
@@ -78,6 +79,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	if (!counter)
 		return 0;
 	depth = frames->depth;
+#pragma clang loop unroll(disable)
 	for (int i = MT_DEPTH - 1; i >= 0; i--) {
 		if (i + 1 != depth || !mt_stale(&frames->frame[i], key))
 			continue;
@@ -97,6 +99,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->zero_ns = 0;
 	f->zero_pages = 0;
 	f->nid_requested = -1;
+	f->nid = -1;
 	return f;
 }
 
@@ -116,6 +119,7 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	if (!frames)
 		return 0;
 	depth = frames->depth;
+#pragma clang loop unroll(disable)
 	for (int i = MT_DEPTH - 1; i >= 0; i--) {
 		struct mt_frame_t *f = &frames->frame[i];
 
