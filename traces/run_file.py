@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An open run: its documents, and its rows in bounded memory, as Arrow batches or as a DuckDB relation."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from memtrace.errors import MemtraceError
+from memtrace.traces.recovery import Recovered, finished_copy
+from memtrace.traces.run import RunHeader, RunStatus
+from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_SQL_TYPES = {
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint32": "UINTEGER",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run.  Rows are read from ``path`` each time they are asked for."""
+
+    path: Path
+    header: RunHeader
+    status: RunStatus
+    schema_version: int
+    rows: int
+    columns: tuple[str, ...]
+    """Columns of this version's schema that the file has; the others read as null."""
+    cut_short: bool
+    """The recorder did not finish the file: ``status`` is the last checkpoint's."""
+    dropped_bytes: int = 0
+    """Bytes after the last checkpoint; what is in them is not read."""
+    _recovered: Recovered | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes the temporary copy, if there is one; relations on it end with it."""
+        if (fd := self.__dict__.pop("_scan_fd", None)) is not None:
+            os.close(fd)
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, batch_rows: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows in file order, in batches of at most ``batch_rows``.
+
+        ``columns`` and their order default to those of ``arrow_schema()``, whose types they have.
+        Dictionaries may differ from batch to batch.  Raises MemtraceError if the file is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema([arrow_schema().field(c) for c in _wanted(columns)])
+        present = [c for c in schema.names if c in self.columns]
+        try:
+            for metadata in self._segments():
+                # pre_buffer would keep all of the file that was read.
+                with pq.ParquetFile(
+                    self.path, metadata=metadata, pre_buffer=False, page_checksum_verification=True
+                ) as file:
+                    for batch in file.iter_batches(batch_rows, columns=present):
+                        yield _conform(batch, schema)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self.path, error) from error
+
+    def relation(
+        self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """The rows as a relation: DuckDB scans the file, in parallel, each time it is used.
+
+        Columns the file does not have are NULLs of their type.  Raises
+        MemtraceError if the file cannot be opened.
+        """
+        import duckdb
+
+        selected = ", ".join(self._sql(c) for c in _wanted(columns))
+        try:
+            return connection.read_parquet([self.scan_path]).project(selected)
+        except duckdb.Error as error:
+            raise damaged(self.path, error) from error
+
+    @property
+    def scan_path(self) -> str:
+        """A name under which any reader in this process finds the whole run as plain parquet.
+
+        A run that was cut short is copied once, to an unnamed file in TMPDIR (or
+        /var/tmp), and given its footer; the copy goes with ``close`` or this process.
+        """
+        path = str(self.path.absolute())
+        # DuckDB would take the name for a pattern.
+        if self._recovered is None and not glob.has_magic(path):
+            return path
+        return f"/proc/self/fd/{self._scan_fd}"
+
+    # A bare descriptor, which no garbage collection closes: another file could get
+    # its number while a relation still names it.
+    @cached_property
+    def _scan_fd(self) -> int:
+        fd = os.open(self.path, os.O_RDONLY)
+        if self._recovered is None:
+            return fd
+        try:
+            return finished_copy(fd, self._recovered)
+        finally:
+            os.close(fd)
+
+    def _segments(self) -> Iterator[pq.FileMetaData | None]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._recovered is None:
+            yield None
+            return
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            for encoded in self._recovered.footers(fd):
+                yield pq.read_metadata(pa.BufferReader(encoded))
+        finally:
+            os.close(fd)
+
+    def _sql(self, column: str) -> str:
+        if column in self.columns:
+            return f'"{column}"'
+        type_ = str(arrow_schema().field(column).type)
+        return f'CAST(NULL AS {_SQL_TYPES.get(type_, "VARCHAR")}) AS "{column}"'
+
+
+def damaged(path: Path, error: Exception) -> MemtraceError:
+    """What is said of a file that cannot be decoded, or no longer be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return MemtraceError(f"{path} cannot be read ({error.strerror}); give a run that can")
+    reason = str(error).partition("\n")[0]
+    return MemtraceError(f"{path} is damaged ({reason}); copy it again, or record it again")
+
+
+def _wanted(columns: Sequence[str] | None) -> Sequence[str]:
+    return COLUMN_NAMES if columns is None else columns
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns of ``schema``; those it has not are null."""
+    import pyarrow as pa
+
+    if batch.schema.equals(schema):
+        return batch
+    present = set(batch.schema.names)
+    arrays: list[Any] = [
+        batch.column(f.name).cast(f.type) if f.name in present else pa.nulls(len(batch), f.type)
+        for f in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
