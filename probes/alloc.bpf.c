@@ -166,39 +166,3 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	mt_emit(ctx, conf, &o);
 	return 0;
 }
-
-/* kmem:mm_page_alloc as tracefs describes it; only to learn vmemmap_base (probes/pfn.py). */
-struct mt_calibration_t {
-	u64 page;
-	u64 pfn;
-};
-BPF_PERCPU_ARRAY(mt_calibration, struct mt_calibration_t, 1);
-
-int mt_calibrate_page(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct mt_calibration_t *c;
-	int zero = 0;
-
-	c = mt_calibration.lookup(&zero);
-	if (c) {
-		c->page = ctx->args[0];
-		c->pfn = 0;
-	}
-	return 0;
-}
-
-struct mt_mm_page_alloc {
-	u64 common;
-	u64 pfn;
-};
-
-int mt_calibrate_pfn(struct mt_mm_page_alloc *ctx)
-{
-	struct mt_calibration_t *c;
-	int zero = 0;
-
-	c = mt_calibration.lookup(&zero);
-	if (c)
-		c->pfn = ctx->pfn;
-	return 0;
-}

@@ -135,7 +135,7 @@ def _sources(ladders: tuple[Ladder, ...], events: tuple[str, ...], sampling: boo
     """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
     useful = {ladder.event for ladder in ladders if ladder.candidates and _wanted(ladder.event, events)}
     chosen = [topic.SOURCE for topic in TOPICS if useful & set(topic.EVENTS)]
-    return (*(("sampler",) if sampling else ()), *chosen, "bpf/targets")
+    return (*(("sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
 
 
 def _wanted(event: str, events: tuple[str, ...]) -> bool:

@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -336,7 +335,10 @@ class Recorder:
             started_ns=self._started_ns,
             ended_ns=self._ended_ns if complete else time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             rows=self._writer.rows,
-            losses=losses(module, counters, self._attached.manifest, open_frames),
+            losses=dataclasses.replace(
+                losses(module, counters, self._attached.manifest, open_frames),
+                not_written=self._writer.rows_lost,
+            ),
             counters=maps.event_counters(counters),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
@@ -352,7 +354,7 @@ class Recorder:
         cpu = self._cpu_ns if complete else time.process_time_ns() - self._cpu_before
         return TracerCost(
             recorder_cpu_ns=cpu,
-            recorder_max_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            recorder_max_rss_bytes=peak_rss_bytes(),
             armed_after_ns=self._armed_ns,
             file_bytes=self._writer.bytes_written,
         )
@@ -365,6 +367,14 @@ class Recorder:
             lost=int(counters["ring_full"].sum()),
             bytes=self._writer.bytes_written,
         )
+
+
+def peak_rss_bytes() -> int:
+    """VmHWM of this process; ru_maxrss would begin at the parent's own peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def check(options: Options) -> None:

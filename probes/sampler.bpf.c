@@ -89,6 +89,7 @@ int mt_sample(struct mt_perf_event_data *ctx)
 		total->no_stack++;
 		return 0;
 	}
+#pragma unroll
 	for (int i = 0; i < MT_SAMPLE_DEPTH; i++) {
 		u64 frame = stack->ip[i];
 

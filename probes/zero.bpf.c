@@ -142,6 +142,7 @@ static __always_inline int mt_order_of(u64 pages)
 {
 	int order = 0;
 
+#pragma unroll
 	for (int i = 1; i <= 20; i++)
 		if (pages >> i)
 			order = i;

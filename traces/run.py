@@ -144,6 +144,8 @@ class Losses:
     kretprobe_missed: int | None = 0
     recursion: int | None = 0
     entry_without_exit: int = 0
+    not_written: int = 0
+    """Rows that the disk did not take."""
 
 
 @dataclass(frozen=True)

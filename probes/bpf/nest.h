@@ -79,7 +79,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	if (!counter)
 		return 0;
 	depth = frames->depth;
-#pragma clang loop unroll(disable)
+#pragma unroll
 	for (int i = MT_DEPTH - 1; i >= 0; i--) {
 		if (i + 1 != depth || !mt_stale(&frames->frame[i], key))
 			continue;
@@ -119,7 +119,7 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	if (!frames)
 		return 0;
 	depth = frames->depth;
-#pragma clang loop unroll(disable)
+#pragma unroll
 	for (int i = MT_DEPTH - 1; i >= 0; i--) {
 		struct mt_frame_t *f = &frames->frame[i];
 

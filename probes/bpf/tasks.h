@@ -75,7 +75,7 @@ static __always_inline void mt_task_add(struct mt_occurrence *o)
 	if (slot->tgid != tgid + 1) {
 		if (slot->tgid) {
 			slot->tgid--;
-#pragma clang loop unroll(disable)
+#pragma unroll
 			for (u32 event = 0; event < MT_NEVENTS; event++)
 				mt_task_put(slot, event);
 		}

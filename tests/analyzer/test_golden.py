@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole reports, compared letter by letter.
+
+``MEMTRACE_RENEW_GOLDEN=1 pytest tests/analyzer/test_golden.py`` writes them anew;
+read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.report import Request, make
+
+GOLDEN = Path(__file__).parent / "golden"
+RENEW = "MEMTRACE_RENEW_GOLDEN"
+
+WANTED = {
+    "streamed.txt": ("streamed", {}),
+    "streamed.json": ("streamed", {"format": "json"}),
+    "streamed.md": ("streamed", {"format": "md"}),
+    "streamed.csv": ("streamed", {"format": "csv"}),
+    "streamed-tasks.csv": ("streamed", {"format": "csv", "table": "tasks"}),
+    "streamed-by-comm-gfp.txt": ("streamed", {"by": "comm,gfp", "table": "main"}),
+    "streamed-by-flags-parent.txt": ("streamed", {"by": "flags,parent,cpu", "table": "main"}),
+    "aggregated.txt": ("aggregated", {}),
+    "aggregated-by-pid.txt": ("aggregated", {"by": "pid", "table": "main"}),
+    "tracepoint.txt": ("tracepoint", {}),
+    "tracepoint.md": ("tracepoint", {"format": "md"}),
+    "sampled.txt": ("sampled", {}),
+    "sampled.csv": ("sampled", {"format": "csv"}),
+    "lossy.txt": ("lossy", {}),
+    "cut_short.txt": ("cut_short", {}),
+    "own_and_failed.txt": ("own_and_failed", {}),
+    "stacks.txt": ("stacks", {}),
+    "stacks-by-caller.txt": ("stacks", {"by": "caller,order", "table": "main"}),
+    "disagreeing.txt": ("disagreeing", {}),
+    "empty.txt": ("empty", {}),
+    "empty.json": ("empty", {"format": "json"}),
+}
+"""The golden files: which case, and what is asked of it."""
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_the_report_is_as_it_was(name: str, run_of: Callable[..., Any]) -> None:
+    case, asked = WANTED[name]
+    text = make(Request((str(run_of(case).path),), **asked))
+    golden = GOLDEN / name
+    if os.environ.get(RENEW):
+        golden.write_text(text)
+    assert golden.exists() and text == golden.read_text(), (
+        f"{name} differs; if it should: {RENEW}=1 pytest {Path(__file__).name}, and read the difference"
+    )
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == set(WANTED)
+
+
+@pytest.mark.parametrize("name", [name for name in WANTED if name.endswith(".txt")])
+def test_a_page_can_be_pasted_into_mail(name: str) -> None:
+    text = (GOLDEN / name).read_text()
+    assert text.isascii()
+    assert max(len(line) for line in text.splitlines()) < 80
+    assert not any(line != line.rstrip() for line in text.splitlines())
