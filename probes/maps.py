@@ -127,7 +127,7 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
     """Forget all sums: the state of a module that has seen nothing."""
     cells.clear()
     clear_percpu(module, "mt_counters", len(NAMES), COUNTER, cpus)
-    clear_percpu(module, "mt_task_slot", 1, slot_dtype(), cpus)
+    clear_percpu(module, "mt_task_slot", len(NAMES), slot_dtype(), cpus)
     clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
     module.table("mt_tasks").clear()
     module.table("mt_open").clear()
@@ -140,7 +140,7 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
 
 def slot_dtype() -> np.dtype[Any]:
     """struct mt_task_slot_t, probes/bpf/tasks.h."""
-    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM, (len(NAMES),))])
+    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM)])
 
 
 def tasks(module: Module, cpus: int, timed: frozenset[str], page_size: int) -> tuple[TaskTotal, ...]:
@@ -161,9 +161,10 @@ def tasks(module: Module, cpus: int, timed: frozenset[str], page_size: int) -> t
     for key, value in module.table("mt_tasks").items():
         s = value.sum
         add(int(key.tgid), int(key.event), bytes(value.comm), s.count, s.pages, s.total_ns)
-    for slot in percpu(module, "mt_task_slot", 0, slot_dtype(), cpus):
-        if slot["tgid"]:
-            for event, s in enumerate(slot["sum"]):
+    for event in range(len(NAMES)):
+        for slot in percpu(module, "mt_task_slot", event, slot_dtype(), cpus):
+            if slot["tgid"]:
+                s = slot["sum"]
                 add(
                     int(slot["tgid"]) - 1,
                     event,

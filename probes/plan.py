@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from memtrace.errors import MemtraceError
 from memtrace.probes import accept, alloc, hotplug, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES
-from memtrace.probes.ladder import Ladder, climb, why_no_kprobes
+from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
@@ -63,27 +63,69 @@ class Attached:
 
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
-    """Compile and attach; raises MemtraceError if nothing at all can be seen."""
-    sampling_macros = sampler.macros(system) if shape.sample_hz else None
-    ladders = _ladders(system, sampling_macros is not None)
-    macros = system.macros() | _numbers(filters, shape) | (sampling_macros or {})
-    if why_no_kprobes(system) is None:
-        macros["MT_KPROBES"] = "1"
+    """Compile and attach; raises MemtraceError if nothing at all can be seen.
+
+    The kprobe programs are compiled only if some event needs them: on most
+    kernels fentry serves, and compiling is most of the time until recording.
+    """
+    sampling = sampler.macros(system) if shape.sample_hz else None
+    ladders = _ladders(system, sampling is not None)
+    macros = system.macros() | _numbers(filters, shape) | (sampling or {})
     for ladder in ladders:
         macros |= ladder.macros
-    module = Module(source(_sources(ladders, events, sampling_macros is not None)), macros)
+    if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
+        macros["MT_CALLSITES"] = "1"
+    text = source(_sources(ladders, events, sampling is not None))
+    if "fentry" not in shape.avoid:
+        fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
+        attached = _attach(Module(text, macros), fewer, events, shape, sampling is not None)
+        if not any(_could_be_better(ladder, attached, events) for ladder in ladders):
+            return _seen(attached)
+        attached.module.close()
+    macros["MT_KPROBES"] = "1"
+    return _seen(_attach(Module(text, macros), ladders, events, shape, sampling is not None))
+
+
+def _attach(
+    module: Module, ladders: tuple[Ladder, ...], events: tuple[str, ...], shape: Shape, can_sample: bool
+) -> Attached:
     try:
-        return _climb(module, ladders, events, shape, sampling_macros is not None)
+        return _climb(module, ladders, events, shape, can_sample)
     except BaseException:
         module.close()
         raise
+
+
+def _seen(attached: Attached) -> Attached:
+    """``attached``, unless it sees nothing: then it is closed and the reasons are raised."""
+    if any(site.site for site in attached.manifest):
+        return attached
+    attached.module.close()
+    reasons = "; ".join(f"{r.candidate}: {r.reason}" for s in attached.manifest for r in s.refused)
+    raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
+
+
+def _without_kprobes(ladder: Ladder) -> Ladder:
+    return dataclasses.replace(ladder, candidates=tuple(c for c in ladder.candidates if c.kind != "kprobe"))
+
+
+def _could_be_better(ladder: Ladder, attached: Attached, events: tuple[str, ...]) -> bool:
+    """Whether a kprobe that was left out stands above the site that was found."""
+    chosen = next(site.site for site in attached.manifest if site.event == ladder.event)
+    for candidate in ladder.candidates:
+        if candidate.site == chosen:
+            return False
+        if candidate.kind == "kprobe" and _wanted(ladder.event, events):
+            return True
+    return False
 
 
 def _climb(
     module: Module, ladders: tuple[Ladder, ...], events: tuple[str, ...], shape: Shape, can_sample: bool
 ) -> Attached:
     sites = []
-    names = ["?"] * len(SITE_MACROS)
+    # Unique even where unused: parquet writes a dictionary with duplicates at three times the cost.
+    names = [f"unused:{macro}" for macro in SITE_MACROS]
     for ladder in ladders:
         if not _wanted(ladder.event, events):
             sites.append(
@@ -104,10 +146,6 @@ def _climb(
         except RefusedError as error:
             refused = Refusal("cpu-clock sampling", error.reason, error.detail)
     manifest = tuple(_with_sampling(s, sampling, refused) for s in sites)
-    if not any(s.site for s in manifest):
-        module.close()
-        reasons = "; ".join(f"{r.candidate}: {r.reason}" for s in manifest for r in s.refused)
-        raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
     return Attached(module, manifest, tuple(names), sampling)
 
 

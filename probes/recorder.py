@@ -25,6 +25,7 @@ from memtrace.probes.events import NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
+from memtrace.probes.memory import settle
 from memtrace.probes.privileges import require_bcc, require_recording
 from memtrace.probes.ring import Ring, Staging
 from memtrace.probes.stacks import Stacks
@@ -34,7 +35,7 @@ from memtrace.probes.workload import Workload, find_command
 from memtrace.traces.run import ProbeSite, RunHeader, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
-_POLL_S = 0.005
+_POLL_S = 0.01
 _FLUSH_S = 1.0
 _STAGED_RECORDS = 400_000
 _SETTLE_S = 0.01
@@ -119,6 +120,7 @@ class Recorder:
     def _prepare(self) -> None:
         options = self._options
         before = snapshot("before_load")
+        settle()
         description = describe_system()
         self._system = system = System.of(description)
         attached = plan.attach(system, options.events, options.filters, options.shape)

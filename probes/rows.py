@@ -86,15 +86,20 @@ def _parents(numbers: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
 
 
 def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
-    data = pa.py_buffer(np.ascontiguousarray(raw))
-    encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(raw), [None, data]).dictionary_encode()
+    # A CPU's records keep their task for a while: encode where the name changes, then repeat.
+    words = np.ascontiguousarray(raw).view(np.uint64).reshape(-1, 2)
+    starts = np.concatenate(([0], np.flatnonzero((words[1:] != words[:-1]).any(axis=1)) + 1))
+    lengths = np.diff(np.concatenate((starts, [len(words)])))
+    data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
+    spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
+    encoded = spelled.dictionary_encode()
     names = [value.split(b"\0", 1)[0].decode(errors="replace") for value in encoded.dictionary.to_pylist()]
     # Different padding can spell one name twice; a dictionary must not.
     unique = list(dict.fromkeys(names))
-    if len(unique) == len(names):
-        return pa.DictionaryArray.from_arrays(encoded.indices, unique)
-    where = np.array([unique.index(name) for name in names], dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(where[encoded.indices.to_numpy()]), unique)
+    place = np.array([unique.index(name) for name in names], dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.repeat(place[encoded.indices.to_numpy()], lengths)), unique
+    )
 
 
 def _stacks(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:

@@ -205,7 +205,10 @@ def _loss_check(run: Run) -> Check:
         "entry without exit": losses.entry_without_exit,
     }
     found = ", ".join(f"{name} {'unknown' if value is None else value}" for name, value in parts.items())
-    return Check("losses", "none", found, not any(parts.values()))
+    why = "recursion: interrupts that allocated while a program of ours ran on their CPU were not seen"
+    others = any(value for name, value in parts.items() if name != "recursion")
+    passed = False if others else (None if losses.recursion else True)
+    return Check("losses", "none", found, passed, why if losses.recursion else "")
 
 
 def _count(name: str, expected: int, found: int) -> Check:

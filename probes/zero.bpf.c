@@ -70,7 +70,7 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key)
 #endif
 }
 
-#ifdef MT_KPROBES
+#ifdef MT_CALLSITES
 /* Before and after `call clear_page_*`: one page. */
 int mt_clear_call(struct pt_regs *ctx)
 {
@@ -96,6 +96,9 @@ int mt_hook_return(struct pt_regs *ctx)
 	return mt_zero_exit(ctx, PT_REGS_SP(ctx));
 }
 
+#endif
+
+#ifdef MT_KPROBES
 int mt_zero_leaf_kprobe(struct pt_regs *ctx)
 {
 	return mt_zero_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx), MT_SITE_ZERO_LEAF_KPROBE);

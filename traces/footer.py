@@ -104,6 +104,8 @@ def _settings() -> dict[str, Any]:
         "column_encoding": dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
         "write_statistics": _STATISTICS_COLUMNS,
         "write_page_index": False,
+        # The default, 1024, costs a tenth more.
+        "write_batch_size": 1 << 16,
         # Next to nothing in time; without it a bit that flipped on the disk is a wrong number.
         "write_page_checksum": True,
     }

@@ -113,28 +113,28 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	u64 context = mt_context(task);
 	struct mt_frames_t *frames = mt_open.lookup(&context);
 	struct mt_counter_t *counter;
-	u64 depth;
+	u32 depth, at = MT_DEPTH;
 
 	*parent = 0;
 	if (!frames)
 		return 0;
 	depth = frames->depth;
+	/* Nearly always the innermost; searched without copying, so that it compiles small. */
 #pragma unroll
-	for (int i = MT_DEPTH - 1; i >= 0; i--) {
+	for (u32 i = 0; i < MT_DEPTH; i++) {
 		struct mt_frame_t *f = &frames->frame[i];
 
-		if (i >= depth || f->key != key || f->event != event)
-			continue;
-		*out = *f;
-		frames->depth = i;
-		if (i > 0)
-			*parent = &frames->frame[i - 1];
-		if (depth > i + 1) {
-			counter = mt_counter(event);
-			if (counter)
-				counter->unmatched_entry += depth - i - 1;
-		}
-		return 1;
+		if (i < depth && f->key == key && f->event == event)
+			at = i;
 	}
-	return 0;
+	if (at >= MT_DEPTH)
+		return 0;
+	*out = frames->frame[at];
+	frames->depth = at;
+	if (at > 0 && at - 1 < MT_DEPTH)
+		*parent = &frames->frame[at - 1];
+	counter = mt_counter(event);
+	if (counter)
+		counter->unmatched_entry += depth - at - 1;
+	return 1;
 }
