@@ -74,9 +74,7 @@ def traced(run: Run) -> list[Traced]:
     table = pa.Table.from_batches(list(run.batches(["event", "cpu", "ts_ns", "dur_ns", "pfn", "bytes"])))
     rows = table.filter(pc.equal(table["event"].cast(pa.string()), "accept.call")).to_pylist()
     return [
-        Traced(
-            r["cpu"], r["ts_ns"] - r["dur_ns"], r["ts_ns"], r["pfn"] * 4096, r["bytes"], r["dur_ns"]
-        )
+        Traced(r["cpu"], r["ts_ns"] - r["dur_ns"], r["ts_ns"], r["pfn"] * 4096, r["bytes"], r["dur_ns"])
         for r in rows
     ]
 
