@@ -7,6 +7,7 @@ VENV := $(ROOT)/.venv
 PYTHON := $(VENV)/bin/python
 MEMTRACE := $(VENV)/bin/memtrace
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TYPED := -m memtrace.cli $(addprefix -p memtrace.,analyzer benchmarks commands lab probes traces)
 DEMO := $(ROOT)/quickstart.parquet
 
 .PHONY: setup quickstart test test-quick lint bench clean
@@ -24,7 +25,7 @@ test-quick: lint
 	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm"
 
 lint: $(VENV)/.ready
-	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy -p memtrace
+	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy $(TYPED)
 
 bench: $(VENV)/.ready
 	cd $(ROOT) && $(PYTHON) -m benchmarks.run_all

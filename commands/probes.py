@@ -87,7 +87,7 @@ def _details(site: ProbeSite) -> list[str]:
     if site.inclusive_of:
         lines.append(f"its time includes: {', '.join(site.inclusive_of)}")
     if site.site:
-        words = {True: "yes", False: "no, it attached and stayed silent", None: "not yet (memtrace selftest)"}
+        words = {True: "yes", False: "no, it attached and stayed silent", None: "not here; record tries"}
         lines.append(f"proven: {words[site.proven]}")
     lines += [f"not {r.candidate}: {r.reason}" + (f" ({r.detail})" if r.detail else "") for r in site.refused]
     return lines

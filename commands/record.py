@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -25,11 +26,22 @@ if TYPE_CHECKING:
     "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("run.parquet"), show_default=True
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("run.parquet"),
+    show_default=True,
+    help="The run file.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
 @click.option("-e", "--events", default="", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
-@click.option("-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after this long.",
+)
 @click.option(
     "-p", "--pid", "pids", metavar="PID,…", default="", help="Only these processes and what they fork."
 )
@@ -70,7 +82,10 @@ if TYPE_CHECKING:
     help="Site kinds not to use, to cross-check: fentry, kprobe, callsite, rawtp, sampling.",
 )
 @click.option(
-    "--ring-size", metavar="SIZE", default="", help="Ring per CPU, e.g. 4M (default: by CPU count)."
+    "--ring-size",
+    metavar="SIZE",
+    default="",
+    help="Ring per CPU, rounded up to a power of two, e.g. 4M (default: by CPU count).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -78,7 +93,8 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     """Record allocation and zeroing until Ctrl-C, -d SECONDS or the end of COMMAND.
 
     With COMMAND only it and what it starts is recorded (-a: everything), and its
-    exit status is passed on.
+    exit status is passed on; put -- before it. If -d is over first, COMMAND gets
+    SIGTERM. zero.alloc is counted inside alloc, so -e zero records alloc too.
     """
     from memtrace.probes import recorder
 
@@ -89,8 +105,7 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     line = _progress_line(quiet)
     with recorder.Recorder(options) as session:
         if not quiet:
-            until = "the command ends" if options.command else "Ctrl-C"
-            click.echo(f"memtrace: recording to {output} until {until}", err=True)
+            click.echo(f"memtrace: recording to {output} {_until(options)}", err=True)
         outcome = session.run(lambda: reason[0] if reason else "", line)
     if not quiet:
         _summary(output, outcome)
@@ -98,10 +113,18 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
         sys.exit(outcome.status.exit_status)
 
 
+def _until(options: Any) -> str:
+    if options.duration_s is not None:
+        return f"for {options.duration_s:g} s"
+    return "until the command ends" if options.command else "until Ctrl-C"
+
+
 def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
     from memtrace.probes import events, plan, recorder
 
     command = tuple(given["command"])
+    if given["duration"] is not None and not math.isfinite(given["duration"]):
+        raise MemtraceError(f"-d {given['duration']}: give a number of seconds", 2)
     pids = _numbers(given["pids"], "-p") if given["pids"] else ()
     for pid in pids:
         if not Path(f"/proc/{pid}").exists():
@@ -142,6 +165,8 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
+    from memtrace.probes.topology import online_cpus
+
     found: list[int] = []
     try:
         for part in text.split(","):
@@ -151,6 +176,8 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         raise MemtraceError(f"{option} {text}: give numbers and ranges such as 0-3,8", 2) from None
     if not found:
         raise MemtraceError(f"{option} {text}: an empty range", 2)
+    if option == "-C" and (absent := sorted(set(found) - set(online_cpus()))):
+        raise MemtraceError(f"-C {text}: CPU {absent[0]} is not online here", 2)
     return tuple(found)
 
 

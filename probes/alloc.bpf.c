@@ -140,8 +140,12 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	if (!conf)
 		return 0;
 	o.task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(o.task, (u32)order))
+	if (!mt_wanted(o.task, (u32)order)) {
+#if defined(MT_SAMPLE) && defined(MT_MIN_ORDER)
+		mt_sample_forget(o.task);
+#endif
 		return 0;
+	}
 	o.page = ctx->args[0];
 	if (!o.page) {
 		counter = mt_counter(MT_EV_ALLOC);

@@ -37,8 +37,9 @@ REASONS = {
     "blacklisted": "the kernel forbids kprobes on this function",
     "refused by policy": "the kernel could, and says no: a security module or lockdown decides",
     "config missing": "the kernel was built without what this needs",
-    "failed to load": "the kernel's verifier or loader did not take the program",
+    "failed": "the kernel's verifier or loader did not take the program",
     "not allowed": "this process lacks the privilege",
+    "avoided": "left out on request (--avoid)",
 }
 """What each reason of a Refusal means."""
 

@@ -3,7 +3,7 @@
 
 Never decided by kernel version.  Candidates are tried best first; each one that
 fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted,
-config missing, refused by policy, failed).
+config missing, refused by policy, not allowed, failed; avoided on request).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def climb(
     refused = list(ladder.ruled_out)
     for candidate in ladder.candidates:
         if candidate.kind in avoid:
-            refused.append(Refusal(candidate.site, "not allowed", f"--avoid {candidate.kind}"))
+            refused.append(Refusal(candidate.site, "avoided", f"--avoid {candidate.kind}"))
             continue
         try:
             candidate.attach(module)

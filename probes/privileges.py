@@ -19,11 +19,12 @@ CAPABILITIES = {
     "CAP_DAC_OVERRIDE": 1,
     "CAP_DAC_READ_SEARCH": 2,
     "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RAWIO": 17,
     "CAP_SYSLOG": 34,
     "CAP_PERFMON": 38,
     "CAP_BPF": 39,
 }
-_AMBIENT = ("CAP_BPF CAP_PERFMON", "CAP_SYSLOG CAP_DAC_READ_SEARCH")
+_AMBIENT = ("CAP_BPF CAP_PERFMON", "CAP_SYSLOG CAP_DAC_READ_SEARCH CAP_SYS_RAWIO")
 _INITIAL_USER_NAMESPACE = "0 0 4294967295"
 
 
@@ -46,6 +47,7 @@ NEEDS: tuple[Need, ...] = (
     Need("perfmon", ("CAP_PERFMON", "CAP_SYS_ADMIN"), "attaching them to the kernel", True),
     Need("syslog", ("CAP_SYSLOG",), "seeing kernel addresses (kallsyms) and the kernel log"),
     Need("tracefs", ("CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"), "reading tracefs"),
+    Need("kcore", ("CAP_SYS_RAWIO",), "reading the kernel's code (/proc/kcore) for call sites"),
     Need("mount", ("CAP_SYS_ADMIN",), "mounting tracefs privately where it is not mounted"),
 )
 

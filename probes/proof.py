@@ -19,6 +19,8 @@ from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages, touch
 from memtrace.traces.run import ProbeSite
 
 _SMALL_PAGES = 128
+_EXERCISED = ("alloc", "zero.alloc", "zero.user")
+"""Page faults reach these; acceptance and hotplug can't be provoked, and stay unproven."""
 
 
 def prove(
@@ -41,7 +43,7 @@ def prove(
 
 
 def _verdict(site: ProbeSite, fired: dict[str, int], huge: int) -> bool | None:
-    if site.site is None or site.kind == "sampling":
+    if site.site is None or site.kind == "sampling" or site.event not in _EXERCISED:
         return None
     if site.event == "zero.user":
         # From 6.14 on the caller leaves the clearing to an allocator that does it anyway

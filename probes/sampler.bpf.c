@@ -119,6 +119,19 @@ int mt_sample(struct mt_perf_event_data *ctx)
 	return 0;
 }
 
+/* An allocation that is left out has ended: its samples must not go to the next one. */
+static __always_inline void mt_sample_forget(u64 task)
+{
+	struct mt_sample_pending_t *pending;
+	int zero = 0;
+
+	pending = mt_sample_pending.lookup(&zero);
+	if (pending && pending->tid == (u32)task) {
+		pending->alloc = 0;
+		pending->zero = 0;
+	}
+}
+
 /* The allocation that pending samples of this task were taken in has ended. */
 static __always_inline void mt_sample_settle(struct mt_occurrence *o)
 {

@@ -15,7 +15,8 @@ from memtrace.probes.system import System
 DEFAULT_HZ = 997
 """Prime, so that it does not beat with timers; about 0.1 % of a CPU."""
 
-_CLEAR = ("clear_page_erms", "clear_page_rep", "clear_page_orig", "__clear_pages_unrolled")
+_CLEAR = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
+_RANGES = 4
 _USER = ("folio_zero_user", "clear_huge_page")
 
 
@@ -33,7 +34,7 @@ def macros(system: System) -> dict[str, str] | None:
     user = next((s for name in _USER if (s := symbols.one(name)) is not None), None)
     ranges = {"MT_ALLOC": (alloc.address, alloc.end)}
     ranges["MT_USER"] = (user.address, user.end) if user else (1, 0)
-    for i in range(len(_CLEAR)):
+    for i in range(_RANGES):
         ranges[f"MT_CLEAR{i}"] = (clears[i].address, clears[i].end) if i < len(clears) else (1, 0)
     numbers = {"MT_SAMPLE": "1"}
     for name, (low, high) in ranges.items():

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from memtrace.errors import MemtraceError
 from memtrace.probes import plan
 from memtrace.probes.recorder import Options, Outcome, Recorder
 from memtrace.probes.topology import nodes
@@ -81,7 +82,9 @@ def _record(
     with Recorder(options) as session:
         outcome: Outcome = session.run(lambda: "", lambda progress: None)
     if outcome.status.exit_status:
-        raise RuntimeError(f"known work ended with status {outcome.status.exit_status}")
+        raise MemtraceError(
+            f"the known work ended with status {outcome.status.exit_status}: try fewer --pages and --huge"
+        )
     return open_run(output), json.loads(answer.read_text())
 
 

@@ -38,7 +38,7 @@ def open_run(path: str | Path) -> Run:
         if not head:
             raise MemtraceError(f"{path} is empty; nothing was recorded in it")
         if not head.startswith(PARQUET_MAGIC[: len(head)]):
-            raise MemtraceError(f"{path} is not a run (not parquet); `memtrace import` reads text traces")
+            raise MemtraceError(f"{path} is not a run (not parquet): give what `memtrace record` wrote")
         return _finished(path, fd) or _unfinished(path, fd, head)
     finally:
         os.close(fd)

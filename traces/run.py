@@ -36,7 +36,7 @@ class Refusal:
     """Why a better site was not used.
 
     ``reason``: absent, inlined, notrace, blacklisted, refused by policy,
-    config missing, failed to load, or not allowed.
+    config missing, not allowed, failed, or avoided.
     """
 
     candidate: str
@@ -186,7 +186,7 @@ class TracerCost:
     armed_after_ns: int
     """From the command's start to the first event that could be recorded."""
     probe_ns: int | None = None
-    """Added to one traced event, measured on this machine before the run; None if not measured."""
+    """Added to one page fault with its order-0 allocation, measured after the run; None: not measured."""
     file_bytes: int | None = None
 
 

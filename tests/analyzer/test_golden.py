@@ -19,7 +19,7 @@ from memtrace.analyzer.report import Request, make
 GOLDEN = Path(__file__).parent / "golden"
 RENEW = "MEMTRACE_RENEW_GOLDEN"
 
-WANTED = {
+WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "streamed.txt": ("streamed", {}),
     "streamed.json": ("streamed", {"format": "json"}),
     "streamed.md": ("streamed", {"format": "md"}),

@@ -40,15 +40,18 @@ def lacking(held: Privileges) -> list[str]:
 @pytest.mark.parametrize(
     ("held", "names"),
     [
-        (NOBODY, ["bpf", "perfmon", "syslog", "tracefs"]),
-        (holding("CAP_BPF", "CAP_PERFMON"), ["syslog", "tracefs"]),
-        (holding("CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG", "CAP_DAC_READ_SEARCH"), []),
-        (holding("CAP_BPF", "CAP_PERFMON", tracefs_mounted=False), ["syslog", "tracefs", "mount"]),
-        (holding("CAP_SYS_ADMIN", "CAP_SYSLOG", "CAP_DAC_OVERRIDE", tracefs_mounted=False), []),
-        (holding("CAP_SYSLOG", kptr_restrict=2), ["bpf", "perfmon", "syslog", "tracefs"]),
-        (holding(kptr_restrict=0, perf_event_paranoid=1), ["bpf", "perfmon", "tracefs"]),
-        (holding(kptr_restrict=0, perf_event_paranoid=2), ["bpf", "perfmon", "syslog", "tracefs"]),
-        (holding(*CAPABILITIES, initial_user_namespace=False), ["bpf", "perfmon", "syslog", "tracefs"]),
+        (NOBODY, ["bpf", "perfmon", "syslog", "tracefs", "kcore"]),
+        (holding("CAP_BPF", "CAP_PERFMON"), ["syslog", "tracefs", "kcore"]),
+        (holding("CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG", "CAP_DAC_READ_SEARCH"), ["kcore"]),
+        (holding("CAP_BPF", "CAP_PERFMON", tracefs_mounted=False), ["syslog", "tracefs", "kcore", "mount"]),
+        (holding("CAP_SYS_ADMIN", "CAP_SYSLOG", "CAP_DAC_OVERRIDE", tracefs_mounted=False), ["kcore"]),
+        (holding("CAP_SYSLOG", kptr_restrict=2), ["bpf", "perfmon", "syslog", "tracefs", "kcore"]),
+        (holding(kptr_restrict=0, perf_event_paranoid=1), ["bpf", "perfmon", "tracefs", "kcore"]),
+        (holding(kptr_restrict=0, perf_event_paranoid=2), ["bpf", "perfmon", "syslog", "tracefs", "kcore"]),
+        (
+            holding(*CAPABILITIES, initial_user_namespace=False),
+            ["bpf", "perfmon", "syslog", "tracefs", "kcore"],
+        ),
     ],
 )
 def test_what_is_missing(held: Privileges, names: list[str]) -> None:

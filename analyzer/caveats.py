@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What narrows the meaning of a report's numbers, each from facts in the run.
+
+A caveat's id is stable; texts may change.  The order is that of weight: what may
+make numbers wrong comes before what says how to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.cells import FEW
+from memtrace.analyzer.facts import fact
+from memtrace.analyzer.integrity import disagreements
+from memtrace.analyzer.keys import Key, without_aggregates
+from memtrace.analyzer.losses import known_losses, sentence
+from memtrace.analyzer.partials import Partials
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Caveat, Row, Table
+from memtrace.traces.schema import COLUMN_NAMES, SCHEMA_VERSION, Flag
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+HIGH_COST = 0.05
+"""Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
+
+
+def caveats(
+    run: Run,
+    events: Sequence[Row],
+    main: Sequence[Row],
+    keys: Sequence[Key],
+    partials: Partials,
+    integrity: Table,
+) -> tuple[Caveat, ...]:
+    """All caveats of a run; ``events`` and ``main`` are cells, by event and by ``keys``."""
+    found = [
+        *_recording(run, int(partials.count.sum()), integrity),
+        *_sites(run),
+        *_times(events),
+        *_aggregates(keys, partials),
+        *_coarse(events, main),
+        *_few(main),
+        *_kernel(run, events),
+        *_cost(run, events),
+    ]
+    return tuple(Caveat(id_, text) for id_, text in found)
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _recording(run: Run, in_file: int, integrity: Table) -> Found:
+    if run.cut_short or not run.status.complete:
+        dropped = f"; {run.dropped_bytes} bytes after it were not read" if run.dropped_bytes else ""
+        yield "cut-short", f"the recorder was cut short: this is the run up to its last flush{dropped}"
+    if not in_file:
+        yield (
+            "empty",
+            "no occurrence was recorded: none happened, filters kept them out, or a site is silent",
+        )
+    if wrong := disagreements(integrity):
+        yield "counters-differ", f"the file does not hold what the kernel counted: {'; '.join(wrong)}"
+    if known_losses(run.status):
+        yield "losses", f"{sentence(run.status, in_file)}; totals are short by as much, tails perhaps by more"
+    unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(run.status.losses, name) is None]
+    if unknown:
+        yield "losses-unknown", f"this kernel does not tell how many were lost to {' and '.join(unknown)}"
+    if run.status.tasks_dropped:
+        yield "tasks-full", f"{run.status.tasks_dropped} occurrences have no process: their table was full"
+    missing = [name for name in COLUMN_NAMES if name not in run.columns]
+    if run.schema_version != SCHEMA_VERSION or missing:
+        without = f", without {', '.join(missing)}" if missing else ""
+        yield "schema", f"the file has schema {run.schema_version} (current: {SCHEMA_VERSION}){without}"
+
+
+def _sites(run: Run) -> Found:
+    manifest = run.header.manifest
+    failed = [s.event for s in manifest if s.site and s.proven is False]
+    unproven = [s.event for s in manifest if s.site and s.proven is None]
+    absent = [s.event for s in manifest if not s.site]
+    inferred = [s.event for s in manifest if s.site and s.count == "inferred"]
+    if failed:
+        yield "site-failed", f"known work was not seen at the site of {', '.join(failed)}: do not trust these"
+    if unproven:
+        yield "site-unproven", f"unproven (attached, not checked against known work): {', '.join(unproven)}"
+    if absent:
+        yield "site-absent", f"not observed at all, no site here: {', '.join(absent)}"
+    if inferred:
+        yield "inferred", f"inferred from the gfp flags of allocations, not observed: {', '.join(inferred)}"
+
+
+def _times(events: Sequence[Row]) -> Found:
+    estimated = [row["event"] for row in events if row["time"] in ("estimated", "mixed")]
+    unknown = [row["event"] for row in events if row["time"] == "unknown"]
+    partly = [
+        f"{row['event']} ({row['time_unknown_share']:.1%})"
+        for row in events
+        if row["time"] != "unknown" and row["time_unknown_share"]
+    ]
+    if unknown:
+        yield "time-unknown", f"only occurrences were seen, no time, of {', '.join(unknown)}"
+    if estimated:
+        yield "time-estimated", f"time is estimated, marked ~, of {', '.join(estimated)}"
+    if partly:
+        yield "time-partial", f"time is unknown for a part of {', '.join(partly)}: totals are lower bounds"
+
+
+def _aggregates(keys: Sequence[Key], partials: Partials) -> Found:
+    words = ", ".join(without_aggregates(keys))
+    aggregated = int(partials.count[partials.having(Flag.AGGREGATED)].sum())
+    if words and aggregated:
+        share = written(aggregated / int(partials.count.sum()), "share")
+        yield (
+            "aggregated",
+            f"{share} of the occurrences were aggregated in the kernel, without {words}: unknown there"
+            " (`record --stream all` keeps it)",
+        )
+
+
+def _coarse(events: Sequence[Row], main: Sequence[Row]) -> Found:
+    known = sum(row["durations"] for row in events)
+    if known and main and not any(row["durations"] for row in main):
+        yield "no-quantiles", "too many groups for histograms: p50, p90, p99 and max are not given for them"
+
+
+def _few(main: Sequence[Row]) -> Found:
+    few = sum(0 < row["durations"] < FEW for row in main)
+    if few:
+        yield "few", f"{few} of {len(main)} rows rest on fewer than {FEW} durations: their p99 says little"
+
+
+def _kernel(run: Run, events: Sequence[Row]) -> Found:
+    init = fact(run.header, "init_on_alloc")
+    seen = {row["event"] for row in events}
+    if init == "yes":
+        yield (
+            "init-on-alloc",
+            "init_on_alloc is on: the allocator clears all pages it hands out, not only __GFP_ZERO",
+        )
+    elif init == "unknown" and seen & {"alloc", "zero.alloc"}:
+        yield (
+            "init-on-alloc",
+            "whether init_on_alloc is on is unknown: the allocator clears all pages or only __GFP_ZERO ones",
+        )
+    if not run.header.config:
+        yield (
+            "config-unknown",
+            "the kernel's configuration is unknown: what it changes here could not be checked",
+        )
+
+
+def _cost(run: Run, events: Sequence[Row]) -> Found:
+    cost = run.status.cost
+    if cost is None:
+        yield "cost-unknown", "what recording itself took is unknown"
+        return
+    window = (run.status.ended_ns - run.status.started_ns) * run.header.cpus
+    if window > 0 and cost.recorder_cpu_ns / window >= HIGH_COST:
+        yield "cost-recorder", f"the recorder took {cost.recorder_cpu_ns / window:.1%} of all CPU time"
+    if cost.probe_ns is None:
+        yield "cost-probe", "what tracing adds to an event was not measured; it is inside measured times"
+        return
+    for row in (row for row in events if row["time"] in ("exact", "mixed")):
+        share = cost.probe_ns * row["count"] / row["total_ns"] if row["count"] and row["total_ns"] else 0.0
+        if share >= HIGH_COST:
+            each = f"tracing adds about {cost.probe_ns} ns to each {row['event']}"
+            yield "cost-probe", f"{each}: {share:.0%} of the time shown for it"

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One table as CSV (RFC 4180, but with plain newlines): all its columns, unknown left empty."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from memtrace.analyzer.tables import Report
+
+
+def render(report: Report, *, color: bool = False) -> str:
+    """The report's main table; a report cut down to one table: that one."""
+    table = report.table(report.main) or report.tables[0]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.names)
+    writer.writerows([row[name] for name in table.names] for row in table.rows)
+    return out.getvalue()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report from words: which run, which view, by what, in which format."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from memtrace.analyzer.keys import parse_keys
+from memtrace.analyzer.render import FORMATS, render
+from memtrace.analyzer.tables import Report
+from memtrace.analyzer.views import VIEWS, view
+from memtrace.errors import MemtraceError
+
+PLOTS = (".png", ".svg")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, in the user's words."""
+
+    runs: tuple[str, ...]
+    by: str | None = None
+    format: str = "text"
+    table: str | None = None
+    view: str = "summary"
+    plot: Path | None = None
+    color: bool = False
+
+
+def make(request: Request) -> str:
+    """The text of the report asked for; draws the figure, if one was asked for.
+
+    Raises MemtraceError: exit 2 for words that mean nothing here (said before the
+    run is read), 1 for runs that cannot be read.
+    """
+    from memtrace.traces.reader import open_run
+
+    keys = parse_keys(request.by)
+    _one_of("--format", request.format, tuple(FORMATS))
+    _one_of("--view", request.view, tuple(VIEWS))
+    if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
+        raise MemtraceError(f"--plot writes {' or '.join(PLOTS)}, not {request.plot.name!r}", 2)
+    with open_run(_one(request.runs)) as run:
+        result = view(run, request.view, keys)
+    report = result.report if request.table is None else only(result.report, request.table)
+    if request.plot is not None:
+        result.draw(request.plot)
+    return render(report, request.format, color=request.color)
+
+
+def only(report: Report, name: str) -> Report:
+    """The report with one of its tables; raises MemtraceError (exit 2) if it has none of that name."""
+    table = report.table(name)
+    if table is None:
+        names = ", ".join(t.name for t in report.tables)
+        raise MemtraceError(f"this report has no table {name!r}; it has {names}", 2)
+    return dataclasses.replace(report, tables=(table,), main=name)
+
+
+def _one(runs: tuple[str, ...]) -> Path:
+    if len(runs) == 1 and not Path(runs[0]).is_dir():
+        return Path(runs[0])
+    if not runs:
+        raise MemtraceError("give the run to report on, e.g. `memtrace report run.parquet`", 2)
+    raise MemtraceError(
+        "report takes one run file at a time; `memtrace compare` takes folders and several runs", 2
+    )
+
+
+def _one_of(option: str, word: str, words: tuple[str, ...]) -> None:
+    if word not in words:
+        raise MemtraceError(f"{option} knows no {word!r}; it takes {', '.join(words)}", 2)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a report to a file; raises MemtraceError if it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another -o") from error

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass over a run: its rows as partial aggregates, by DuckDB, in bounded memory.
+
+The quick form of the scan takes for granted that the rows of one group know the
+same quantities (or none of them), and that no duration is negative.  It counts
+what is known, so that it notices when that is wrong; then the file is scanned
+again, with the nulls among the keys and negative durations taken as 0.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer import callers
+from memtrace.analyzer.keys import Key
+from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.errors import MemtraceError
+from memtrace.traces.histogram import SUB, SUB_BITS, bucket_of
+from memtrace.traces.run_file import damaged
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy.typing as npt
+
+    from memtrace.traces.reader import Run
+
+MEMORY_LIMIT = "256MB"
+"""For DuckDB; beyond it, it spills to the temporary folder."""
+
+MAX_GROUPS = 300_000
+"""Partial aggregates that are taken out of DuckDB: about 100 MB of them."""
+_HEAD = 2048
+"""Rows that tell whether a column begins with nulls: one DuckDB vector."""
+
+_SUMS = {"count": Unknown.COUNT, "bytes": Unknown.BYTES, "total_ns": Unknown.TOTAL, "self_ns": Unknown.SELF}
+
+# The lower edge of the bucket of traces.histogram.bucket_of(): a duration without
+# its lowest s bits, where s = floor(log2(d)) - SUB_BITS (0 up to 2 * SUB).  The
+# cast rounds to the nearest, so s begins where log2(d) - SUB_BITS reaches it,
+# less 1e-13: more than ln() is off by, less than integers below 2**TOP_BIT are
+# apart.  Every operation here costs about 1 ns a row.
+_SHIFT = f"((ln({{d}} | {SUB}) * {math.log2(math.e)!r} - {SUB_BITS + 0.5 - 1e-13!r})::BIGINT)"
+_EDGE = f"(({{d}} >> {_SHIFT}) << {_SHIFT})"
+_QUICK = _EDGE.format(d='"dur_ns"')
+_CAREFUL = _EDGE.format(d='(CASE WHEN "dur_ns" < 0 THEN 0 ELSE "dur_ns" END)')
+
+
+class TooManyGroupsError(MemtraceError):
+    """The keys split a run into more than MAX_GROUPS partial aggregates."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        words = ", ".join(key.word for key in keys)
+        super().__init__(f"grouped by {words} there are more than {MAX_GROUPS} groups; give --by fewer keys")
+
+
+@contextmanager
+def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB to scan a run: on all cores this process may use, in bounded memory.
+
+    What DuckDB complains of inside becomes a MemtraceError.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="memtrace-", ignore_cleanup_errors=True) as spill:
+        connection = duckdb.connect(
+            config={
+                "threads": max(1, len(os.sched_getaffinity(0))),
+                "memory_limit": MEMORY_LIMIT,
+                "preserve_insertion_order": False,
+                "temp_directory": spill,
+            }
+        )
+        try:
+            yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise MemtraceError(
+                f"{run.path} has too many groups for {MEMORY_LIMIT} of memory and the space in"
+                f" {Path(spill).parent}; give --by fewer keys, or set TMPDIR to another folder"
+            ) from error
+        except duckdb.Error as error:
+            raise damaged(run.path, error) from error
+        finally:
+            connection.close()
+
+
+def partials(
+    run: Run,
+    keys: Sequence[Key],
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    with_pfn: bool = False,
+    with_durations: bool = True,
+) -> Partials:
+    """The partial aggregates of a run by ``keys``.
+
+    Without durations every bucket is NO_BUCKET: quicker, and fewer, where only
+    sums are wanted.  Raises TooManyGroupsError.
+    """
+    import duckdb
+
+    quantities = dict(_SUMS) | ({"pfn": Unknown.PFN} if with_pfn else {})
+    read = {*quantities, "dur_ns"} if with_durations else set(quantities)
+    empty = {"dur_ns", *quantities} - read | _all_null(run, sorted(read), connection)
+    question = _Question(run, tuple(keys), quantities, frozenset(empty))
+    try:
+        columns = _scan(question, connection, careful=False)
+    except (duckdb.ConversionException, duckdb.OutOfRangeException):
+        columns = {}
+    if not columns or any(((n != 0) & (n != columns["rows"])).any() for n in _known(columns).values()):
+        columns = _scan(question, connection, careful=True)
+    return _partials(question, columns)
+
+
+@dataclass(frozen=True)
+class _Question:
+    run: Run
+    keys: tuple[Key, ...]
+    quantities: Mapping[str, Unknown]
+    """Columns to be summed."""
+    empty: frozenset[str]
+    """Of these and of dur_ns, the columns that need not be read: null in every row."""
+
+
+def _all_null(run: Run, columns: Sequence[str], connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Which columns are null throughout; looks through the file only for those that begin so."""
+    for head in (f"(SELECT * FROM rows_ LIMIT {_HEAD})", "rows_"):
+        counts = ", ".join(f'count("{name}")' for name in columns)
+        rows = run.relation(connection, columns)
+        (known,) = callers.query(rows, f"SELECT {counts} FROM {head}").fetchall()
+        columns = [name for name, count in zip(columns, known, strict=True) if not count]
+        if not columns:
+            break
+    return set(columns)
+
+
+def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful: bool) -> dict[str, Any]:
+    """The grouped rows as columns (masked where null), see _partials() for their names."""
+    quantities, empty = question.quantities, question.empty
+    groups = {f"key_{i}": key.expression for i, key in enumerate(question.keys)}
+    groups |= {"flags": '"flags"', "edge": _CAREFUL if careful else _QUICK}
+    if careful:
+        nulls = (f'{bit:d} * ("{name}" IS NULL)::INTEGER' for name, bit in quantities.items())
+        groups["nulls"] = " + ".join(nulls)
+    sums = {"rows": "count(*)", "max_ns": 'max("dur_ns")'}
+    sums |= {name: f'sum("{name}")::BIGINT' for name in _SUMS}
+    sums |= {f"known_{bit.name}": f'count("{name}")' for name, bit in quantities.items()}
+    if "pfn" in quantities:
+        sums["sum_pfn"] = '(sum("pfn") % 18446744073709551616)::UBIGINT'
+
+    source = {"flags", "dur_ns", *quantities, *(key.column for key in question.keys)}
+    rows = question.run.relation(connection, sorted(source - empty))
+    if empty:
+        rows = rows.project(", ".join(["*", *(f'NULL::BIGINT AS "{name}"' for name in sorted(empty))]))
+    if any(key.word == "caller" for key in question.keys):
+        rows = callers.joined(rows, connection)
+    selected = ", ".join(f'{sql} AS "{name}"' for name, sql in (groups | sums).items())
+    by = ", ".join(str(i + 1) for i in range(len(groups)))
+    grouped = f"SELECT {selected} FROM rows_ GROUP BY {by} LIMIT {MAX_GROUPS + 1}"
+    columns: dict[str, Any] = callers.query(rows, grouped).fetchnumpy()
+    if len(columns["rows"]) > MAX_GROUPS:
+        raise TooManyGroupsError(question.keys)
+    return columns
+
+
+def _known(columns: dict[str, Any]) -> dict[Unknown, Any]:
+    """In how many rows of each group a quantity is known."""
+    return {bit: columns[name] for bit in Unknown if (name := f"known_{bit.name}") in columns}
+
+
+def _partials(question: _Question, columns: dict[str, Any]) -> Partials:
+    import numpy as np
+
+    def filled(name: str, dtype: type = np.int64) -> npt.NDArray[Any]:
+        return np.ma.filled(columns[name], 0).astype(dtype)
+
+    unknown = np.zeros(len(columns["rows"]), dtype=np.int64)
+    for bit, number in _known(columns).items():
+        unknown |= np.where(number == 0, int(bit), 0)
+    bucket = np.where(np.ma.getmaskarray(columns["edge"]), NO_BUCKET, bucket_of(filled("edge")))
+    return Partials(
+        keys={key.output: columns[f"key_{i}"].tolist() for i, key in enumerate(question.keys)},
+        flags=filled("flags"),
+        unknown=unknown,
+        bucket=bucket,
+        rows=filled("rows"),
+        max_ns=np.maximum(filled("max_ns"), 0),
+        sum_pfn=filled("sum_pfn", np.uint64) if "sum_pfn" in columns else None,
+        **{name: filled(name) for name in _SUMS},
+    )

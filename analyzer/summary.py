@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The summary view: what each event cost, for whom, and how far to trust it.
+
+One scan of the file serves the events, the main table and the check against the
+kernel's counters (cells.py, integrity.py define the numbers); tasks and callers
+take a second one, only where the run has them in its rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer import cells as cell
+from memtrace.analyzer.caveats import caveats
+from memtrace.analyzer.facts import duration_ns, facts, heading, period_ns
+from memtrace.analyzer.integrity import integrity, needs_pfn
+from memtrace.analyzer.keys import DEFAULT, KEYS, Key, readable
+from memtrace.analyzer.losses import losses
+from memtrace.analyzer.partials import Partials
+from memtrace.analyzer.scan import TooManyGroupsError, connect, partials
+from memtrace.analyzer.sites import sites
+from memtrace.analyzer.snapshots import snapshots
+from memtrace.analyzer.tables import Column, Report, Row, Table
+from memtrace.analyzer.tasks import tasks
+from memtrace.analyzer.tracer import apart, tracer
+from memtrace.analyzer.views import Result
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+_ANSWERED = {"event", "order", "node"}
+"""Keys that the partial aggregates of the first scan have."""
+_RANKED = {"comm", "pid", "tid", "gfp", "caller", "stack"}
+"""Keys with many values: their rows are sorted by cost, and a page shows the first ones."""
+TOP = 10
+
+
+def view(run: Run, by: Sequence[Key] = DEFAULT) -> Result:
+    """The summary of a run, its main table grouped by ``by``."""
+    with connect(run) as connection:
+        parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
+        grouped = parts if {key.word for key in by} <= _ANSWERED else _by_other(run, by, connection)
+        task_table = tasks(run, connection)
+        caller_table = callers(run, connection)
+    events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
+    main = main_table(run, cell.in_cells(grouped), by)
+    check = integrity(parts, run.status)
+    in_file = int(parts.count.sum())
+    tables = (
+        events_table(run, events),
+        main,
+        task_table,
+        *([caller_table] if caller_table else []),
+        losses(run.status, in_file),
+        check,
+        sites(run.header),
+        tracer(run, parts),
+        apart(parts),
+        snapshots(run),
+    )
+    report = Report(
+        view="summary",
+        title=f"memtrace report: {run.path.name}",
+        run=facts(run),
+        heading=heading(run, in_file),
+        tables=tables,
+        caveats=caveats(run, events, main.rows, by, parts, check),
+    )
+
+    def draw(path: Path) -> None:
+        from memtrace.analyzer.plot import draw_summary
+
+        draw_summary(run, report, cell.in_cells(parts), path)
+
+    return Result(report, draw)
+
+
+def _by_other(run: Run, by: Sequence[Key], connection: duckdb.DuckDBPyConnection) -> Partials:
+    """Partial aggregates by any keys; without durations if these make too many groups."""
+    try:
+        return partials(run, by, connection)
+    except TooManyGroupsError:
+        return partials(run, by, connection, with_durations=False)
+
+
+def events_table(run: Run, events: Sequence[Row]) -> Table:
+    """The headline: one row for each event.
+
+    ``cpu_share``: self_ns over the window times the CPUs; time in which a task
+    slept inside an occurrence counts as if it had run.
+    """
+    window = duration_ns(run) * run.header.cpus
+    rows = tuple(
+        {**row, "cpu_share": row["self_ns"] / window if row["self_ns"] is not None and window > 0 else None}
+        for row in events
+    )
+    columns = (
+        Column("event", "event"),
+        *cell.MEASURES[:5],
+        Column("cpu_share", "of CPU", "share", cell.partly),
+        *cell.MEASURES[5:],
+    )
+    return Table("events", "Events", ("event", *cell.MEASURED, "cpu_share"), rows, columns)
+
+
+def main_table(run: Run, inside: Partials, by: Sequence[Key]) -> Table:
+    """What each event cost, by the keys asked for."""
+    names = tuple(key.output for key in by)
+    rows: list[Row] = list(cell.cells(inside, names, period_ns(run)))
+    ranked = any(key.word in _RANKED for key in by)
+    if ranked:
+        rows = cell.by_cost(rows, "event")
+    return Table(
+        "main",
+        f"By {', '.join(key.word for key in by)}",
+        (*names, *cell.MEASURED),
+        tuple(readable(rows, run.header)),
+        tuple(cell.key_column(name) for name in names) + cell.MEASURES,
+        keys=len(names),
+        section=len(names) > 1,
+        top=TOP if ranked else None,
+        notes=() if rows else ("no occurrences",),
+    )
+
+
+def callers(run: Run, connection: duckdb.DuckDBPyConnection) -> Table | None:
+    """One row for each event and caller, the most expensive first; None if no stacks were recorded."""
+    if not run.relation(connection, ["stack"]).filter("stack IS NOT NULL").limit(1).fetchall():
+        return None
+    keys = [KEYS["event"], KEYS["caller"]]
+    names = ("event", "caller", *cell.COSTS)
+    rows = cell.cells(cell.in_cells(partials(run, keys, connection, with_durations=False)), names[:2])
+    kept = tuple({name: row[name] for name in names} for row in cell.by_cost(rows, "event"))
+    columns = (
+        Column("event", "event"),
+        Column("caller", "caller"),
+        *cell.MEASURES[:4],
+    )
+    return Table("callers", "Callers", names, kept, columns, keys=2, section=True, top=TOP)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What recording itself took, and the rows that it caused.
+
+``cpu_share``: CPU time of the recorder between start and end over the window
+times the CPUs.  ``probe_ns``: added to one traced event, measured on the machine
+before the run; times the occurrences seen (not inferred) it is an estimate of the time that tracing
+added to the system, never subtracted from any number.  ``own_count``:
+occurrences that the recorder caused (flag TRACER), in no table but ``apart``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer.cells import cells
+from memtrace.analyzer.partials import Partials
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Column, Table
+from memtrace.traces.schema import Flag
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+
+def apart(partials: Partials) -> Table:
+    """Occurrences that are in no cell: the recorder's own, and failed attempts; by event."""
+    own, failed = partials.having(Flag.TRACER), partials.having(Flag.FAILED)
+    names = ("event", "why", "count", "bytes", "total_ns")
+    rows = [
+        {name: (row | {"why": why})[name] for name in names}
+        for why, chosen in (("recorder", own), ("failed", failed & ~own))
+        for row in cells(partials.where(chosen), ["event"])
+    ]
+    return Table("apart", "Not in the tables above", names, tuple(rows), _APART, keys=2)
+
+
+def tracer(run: Run, partials: Partials) -> Table:
+    """One row; null where the recorder did not tell (a run cut short has no cost)."""
+    cost, status = run.status.cost, run.status
+    own = partials.where(partials.having(Flag.TRACER))
+    occurrences = int(partials.count.sum())
+    seen = int(partials.count[~partials.having(Flag.INFERRED)].sum())
+    window = (status.ended_ns - status.started_ns) * run.header.cpus
+    row: dict[str, Any] = dict.fromkeys(_NAMES)
+    if cost:
+        each = cost.file_bytes / occurrences if cost.file_bytes and occurrences else None
+        row |= {
+            "recorder_cpu_ns": cost.recorder_cpu_ns,
+            "cpu_share": cost.recorder_cpu_ns / window if window > 0 else None,
+            "recorder_max_rss_bytes": cost.recorder_max_rss_bytes,
+            "armed_after_ns": cost.armed_after_ns,
+            "probe_ns": cost.probe_ns,
+            "added_ns": None if cost.probe_ns is None else cost.probe_ns * seen,
+            "file_bytes": cost.file_bytes,
+            "bytes_per_occurrence": each,
+        }
+    row["own_count"] = int(own.count.sum())
+    return Table("tracer", "Cost of tracing", _NAMES, (row,), (), keys=0, shown=(), notes=(_sentence(row),))
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    own = f"{row['own_count']} occurrences were its own, kept apart"
+    if row["recorder_cpu_ns"] is None:
+        return f"what recording took is unknown; {own}"
+    parts = [f"recorder: {written(row['recorder_cpu_ns'], 'ns')} of CPU"]
+    if row["cpu_share"] is not None:
+        parts[0] += f" ({written(row['cpu_share'], 'share')} of all)"
+    parts[0] += f", {written(row['recorder_max_rss_bytes'], 'bytes')} of memory at most"
+    parts[0] += f", armed in {written(row['armed_after_ns'], 'ns')}"
+    if row["file_bytes"] is not None:
+        parts.append(f"file {written(row['file_bytes'], 'bytes')}")
+        if row["bytes_per_occurrence"] is not None:
+            parts[-1] += f", {written(row['bytes_per_occurrence'], 'rate')} bytes an occurrence"
+    if row["probe_ns"] is None:
+        parts.append("what it adds to an event was not measured")
+    else:
+        added = written(row["added_ns"], "ns")
+        parts.append(f"it adds {row['probe_ns']} ns to an event, {added} in all")
+    return "; ".join([*parts, own])
+
+
+_NAMES = (
+    "recorder_cpu_ns",
+    "cpu_share",
+    "recorder_max_rss_bytes",
+    "armed_after_ns",
+    "probe_ns",
+    "added_ns",
+    "file_bytes",
+    "bytes_per_occurrence",
+    "own_count",
+)
+_APART = (
+    Column("event", "event"),
+    Column("why", "why"),
+    Column("count", "count", "count"),
+    Column("bytes", "memory", "bytes"),
+    Column("total_ns", "total", "ns"),
+)

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small runs with known answers, one for each kind of recording that a report must tell apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from memtrace.traces.histogram import bucket_of, lower_edge
+from memtrace.traces.run import (
+    EventCounters,
+    Fact,
+    Losses,
+    Node,
+    ProbeSite,
+    Refusal,
+    RunHeader,
+    RunStatus,
+    Snapshot,
+    TaskTotal,
+    TracerCost,
+)
+from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
+from memtrace.traces.writer import RunWriter
+
+Row = dict[str, Any]
+START = 10**12
+SECOND = 10**9
+PERIOD = 1_003_009
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a recorder would have written."""
+
+    rows: Sequence[Row]
+    header: RunHeader
+    status: RunStatus
+    cut_short: bool = False
+
+
+def streamed(event: str = "alloc", order: int | None = 0, dur: int | None = None, **columns: Any) -> Row:
+    """One occurrence, its time all its own unless ``self_ns`` is given."""
+    row: Row = {
+        "ts_ns": START,
+        "dur_ns": dur,
+        "count": 1,
+        "total_ns": dur,
+        "self_ns": dur,
+        "event": event,
+        "site": f"fentry:{event}",
+        "cpu": 0,
+        "pid": 100,
+        "tid": 101,
+        "comm": "memhog",
+        "order": order,
+        "bytes": None if order is None else 4096 << order,
+        "pfn": 4096,
+        "nid": 0,
+        "flags": 0,
+    }
+    return row | columns
+
+
+def aggregated(event: str, count: int, dur: int | None = None, order: int = 0, **columns: Any) -> Row:
+    """``count`` occurrences of (about) ``dur`` each, as the kernel sums them."""
+    total = None if dur is None else count * dur
+    row: Row = {
+        "ts_ns": START + SECOND,
+        "dur_ns": None if dur is None else int(lower_edge(bucket_of(dur))),
+        "count": count,
+        "total_ns": total,
+        "self_ns": total,
+        "event": event,
+        "site": f"fentry:{event}",
+        "order": order,
+        "bytes": count * (4096 << order),
+        "nid": 0,
+        "flags": int(Flag.AGGREGATED),
+    }
+    return row | columns
+
+
+def time_only(event: str, samples: int, order: int | None = 0, **columns: Any) -> Row:
+    """Sampled time of all occurrences of a cell: no count, no bytes."""
+    row: Row = {
+        "ts_ns": START + SECOND,
+        "total_ns": samples * PERIOD,
+        "self_ns": samples * PERIOD,
+        "event": event,
+        "site": f"rawtp:{event}",
+        "order": order,
+        "nid": 0,
+        "flags": int(Flag.AGGREGATED | Flag.ESTIMATED),
+    }
+    return row | columns
+
+
+def header(*events: str, **fields: Any) -> RunHeader:
+    """A header whose events all have proven sites with exact times."""
+    plain = RunHeader(
+        tool_version="0.1.0",
+        command=("memtrace", "record", "--", "memhog", "1g"),
+        workload=("memhog", "1g"),
+        events=events,
+        hostname="box",
+        kernel_release="6.12.0-test",
+        kernel_version="#1 SMP PREEMPT_DYNAMIC",
+        machine="x86_64",
+        page_size=4096,
+        config={"CONFIG_INIT_ON_ALLOC_DEFAULT_ON": "n"},
+        facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "no", "no sign of it")),
+        cpus=2,
+        nodes=(Node(0, (0,), ((0, 1 << 19),), 2 << 30), Node(1, (1,), ((1 << 19, 1 << 20),), 2 << 30)),
+        gfp_names={"GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40, "__GFP_FS": 0x80, "__GFP_ZERO": 0x100},
+        manifest=tuple(ProbeSite(event, f"fentry:{event}", "fentry", event, proven=True) for event in events),
+    )
+    return dataclasses.replace(plain, **fields)
+
+
+def status(seconds: float = 2.0, **fields: Any) -> RunStatus:
+    """The status of a finished run of a command."""
+    plain = RunStatus(
+        complete=True,
+        started_ns=START,
+        ended_ns=START + round(seconds * SECOND),
+        cost=TracerCost(12_000_000, 90 << 20, 900_000_000, probe_ns=20, file_bytes=12_345),
+        exit_status=0,
+        stopped_by="command",
+    )
+    return dataclasses.replace(plain, **fields)
+
+
+def counters(rows: Sequence[Row], *events: str, **changes: Any) -> tuple[EventCounters, ...]:
+    """What the kernel side would have counted for these rows, nothing lost."""
+    out = []
+    for event in events:
+        of = [r for r in rows if r["event"] == event and not r["flags"] & int(Flag.INFERRED)]
+        summed = sum(r.get("count") or 0 for r in of if r["flags"] & int(Flag.AGGREGATED))
+        seen = sum(r.get("count") or 0 for r in of)
+        sums = (
+            sum((r["order"] or 0) * (r.get("count") or 0) for r in of),
+            sum(r.get("pfn") or 0 for r in of),
+        )
+        out.append(EventCounters(event, seen, seen - summed, summed, 0, sums[0], sums[1] % (1 << 64)))
+    return tuple(dataclasses.replace(c, **changes) for c in out)
+
+
+def _streamed_case() -> Case:
+    rows = []
+    for i in range(60):
+        zeroing = 80 + i
+        base: Row = {"ts_ns": START + i * 1000, "nid": i % 2, "cpu": i % 2, "pfn": 4096 + i, "gfp": 0xDC0}
+        took = 300 + 10 * i
+        rows.append(streamed("alloc", 0, took, self_ns=took - zeroing, flags=1, **base))
+        rows.append(streamed("zero.alloc", 0, zeroing, parent="alloc", flags=1, **base))
+    for i in range(5):
+        base = {"ts_ns": START + i * 10_000, "nid": 1, "comm": "stress", "pid": 200, "pfn": 512 * (i + 40)}
+        rows.append(streamed("alloc", 9, 90_000 + i, gfp=0x40, **base))
+    rows.append(streamed("alloc", 0, 2_345_678, pfn=77, comm="stress", pid=200, gfp=0xCC0))
+    tasks = tuple(
+        TaskTotal(event, pid, comm, len(of), sum(r["bytes"] for r in of), sum(r["total_ns"] for r in of))
+        for event in ("alloc", "zero.alloc")
+        for pid, comm in ((100, "memhog"), (200, "stress"))
+        if (of := [r for r in rows if r["event"] == event and r["pid"] == pid])
+    )
+    nodes = {"0": {"MemTotal": 2 << 20, "MemFree": 1 << 20}, "1": {"MemTotal": 2 << 20, "MemFree": 1 << 20}}
+    later = {
+        "0": {"MemTotal": 2 << 20, "MemFree": 1_048_000},
+        "1": {"MemTotal": 2 << 20, "MemFree": 1_040_000},
+    }
+    taken: dict[str, int] = {
+        "nr_free_pages": 524_288,
+        "nr_unaccepted": 0,
+        "pgfault": 1000,
+        "thp_fault_alloc": 3,
+    }
+    return Case(
+        rows,
+        header(
+            "alloc",
+            "zero.alloc",
+            stream_all=True,
+            facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "yes", "cmdline")),
+            snapshots=(
+                Snapshot("before_load", START - 3 * SECOND, taken | {"nr_free_pages": 530_000}, nodes),
+                Snapshot("after_load", START - SECOND, taken, nodes),
+                Snapshot("start", START, taken, nodes),
+            ),
+        ),
+        status(
+            counters=counters(rows, "alloc", "zero.alloc"),
+            tasks=tasks,
+            snapshots=(
+                Snapshot(
+                    "end",
+                    START + 2 * SECOND,
+                    taken | {"nr_free_pages": 521_000, "pgfault": 1061, "thp_fault_alloc": 8},
+                    later,
+                ),
+            ),
+        ),
+    )
+
+
+def _aggregated_case() -> Case:
+    rows = [
+        aggregated("alloc", 900_000, 240, nid=0),
+        aggregated("alloc", 99_000, 500, nid=0),
+        aggregated("alloc", 12_000_000, 260, nid=1),
+        aggregated("alloc", 10, 70_000, nid=1),
+        streamed("alloc", 0, 1_234_567, nid=0, pfn=9),
+        streamed("alloc", 3, 2_000, nid=1, pfn=10),
+    ]
+    return Case(rows, header("alloc"), status(counters=counters(rows, "alloc"), tasks_dropped=7))
+
+
+def _tracepoint_case() -> Case:
+    rows = [
+        aggregated("alloc", 1_000, None, nid=0, site="rawtp:kmem:mm_page_alloc"),
+        aggregated("alloc", 600, None, nid=0, flags=int(Flag.AGGREGATED | Flag.ZEROED)),
+        aggregated(
+            "zero.alloc",
+            600,
+            None,
+            site="inferred:gfp",
+            flags=int(Flag.AGGREGATED | Flag.ZEROED | Flag.INFERRED),
+            parent="alloc",
+        ),
+    ]
+    refused = (Refusal("fentry:get_page_from_freelist", "refused by policy"),)
+    manifest = (
+        ProbeSite("alloc", "rawtp:kmem:mm_page_alloc", "rawtp", time="unknown", proven=True, refused=refused),
+        ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="unknown", count="inferred"),
+        ProbeSite("zero.user", None, refused=(Refusal("fentry:folio_zero_user", "absent"),)),
+    )
+    made = header("alloc", "zero.alloc", manifest=manifest, workload=(), config={}, facts=())
+    return Case(
+        rows, made, status(counters=counters(rows, "alloc", "zero.alloc"), stopped_by="SIGINT", cost=None)
+    )
+
+
+def _sampled_case() -> Case:
+    inferred = int(Flag.AGGREGATED | Flag.ZEROED | Flag.INFERRED | Flag.ESTIMATED)
+    sampled = {"flags": inferred, "total_ns": 16 * PERIOD, "self_ns": 16 * PERIOD}
+    rows = [
+        aggregated("alloc", 40_000, None, site="rawtp:kmem:mm_page_alloc"),
+        time_only("alloc", 25, self_ns=9 * PERIOD),
+        streamed("alloc", 2, None, site="rawtp:kmem:mm_page_alloc"),
+        aggregated("zero.alloc", 39_000, None, **sampled),
+        aggregated("zero.alloc", 12, None, 2, flags=inferred, total_ns=0, self_ns=0),
+        time_only("zero.user", 100, None),
+    ]
+    manifest = (
+        ProbeSite("alloc", "rawtp:kmem:mm_page_alloc", "rawtp", time="estimated", proven=True),
+        ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="estimated", count="inferred", proven=True),
+        ProbeSite("zero.user", "sampled:folio_zero_user", "sampling", time="estimated", count="unknown"),
+    )
+    return Case(
+        rows,
+        header("alloc", "zero.alloc", "zero.user", manifest=manifest),
+        status(
+            counters=counters(rows, "alloc", "zero.alloc", "zero.user"),
+            samples={"period_ns": PERIOD, "alloc": 25},
+        ),
+    )
+
+
+def _lossy_case() -> Case:
+    rows = [streamed("alloc", 0, 200 + i, pfn=i) for i in range(40)]
+    (seen,) = counters(rows, "alloc")
+    told = dataclasses.replace(seen, seen=50, streamed=40, ring_full=10, sum_order=3, sum_pfn=12345)
+    losses = Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1)
+    failed = dataclasses.replace(header("alloc").manifest[0], proven=False)
+    return Case(rows, header("alloc", manifest=(failed,)), status(counters=(told,), losses=losses))
+
+
+def _cut_case() -> Case:
+    rows = [streamed("alloc", i % 3, 150 + i, pfn=i) for i in range(35)]
+    told = counters(rows, "alloc")
+    return Case(
+        rows, header("alloc"), status(counters=told, cost=None, complete=False, stopped_by=""), cut_short=True
+    )
+
+
+def _own_case() -> Case:
+    rows = [streamed("alloc", 0, 400 + i, pfn=i) for i in range(31)]
+    rows += [streamed("alloc", 1, 9_999, flags=int(Flag.TRACER), comm="memtrace", pid=1) for _ in range(4)]
+    rows += [streamed("alloc", 9, 5_000, flags=int(Flag.FAILED), bytes=None)]
+    return Case(rows, header("alloc"), status(counters=counters(rows, "alloc")))
+
+
+def _stacks_case() -> Case:
+    fault = "entry;asm_exc_page_fault;handle_mm_fault"
+    anonymous = f"{fault};do_anonymous_page"
+    rows = [
+        streamed("alloc", 0, 500, stack=f"{anonymous};alloc_anon_folio;__alloc_pages_noprof"),
+        streamed("alloc", 0, 700, stack=f"{anonymous};vma_alloc_folio_noprof;get_page_from_freelist"),
+        streamed("alloc", 0, 300, stack=f"{fault};__pmd_alloc;pte_alloc_one;alloc_pages_mpol"),
+        streamed("alloc", 2, 900, stack=None, comm="kworker/0:1", pid=7),
+        aggregated("alloc", 50, 240),
+    ]
+    return Case(rows, header("alloc"), status(counters=counters(rows, "alloc")))
+
+
+def _wrong_case() -> Case:
+    rows = [streamed("alloc", 1, 400, pfn=3) for _ in range(30)]
+    (told,) = counters(rows, "alloc")
+    return Case(rows, header("alloc"), status(counters=(dataclasses.replace(told, seen=32, sum_pfn=91),)))
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "streamed": _streamed_case,
+    "aggregated": _aggregated_case,
+    "tracepoint": _tracepoint_case,
+    "sampled": _sampled_case,
+    "lossy": _lossy_case,
+    "cut_short": _cut_case,
+    "own_and_failed": _own_case,
+    "stacks": _stacks_case,
+    "disagreeing": _wrong_case,
+    "empty": lambda: Case((), header("alloc"), status(counters=counters((), "alloc"))),
+}
+"""Every kind of recording, by name."""
+
+
+def write(case: Case, path: Path) -> None:
+    """Writes a case as the recorder would."""
+    table = pa.Table.from_pylist([{n: row.get(n) for n in COLUMN_NAMES} for row in case.rows], arrow_schema())
+    with RunWriter(path, case.header) as writer:
+        writer.write(table)
+        if case.cut_short:
+            writer.checkpoint(case.status)
+        else:
+            writer.close(case.status)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each caveat appears when its facts are there, and not otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from memtrace.analyzer.keys import DEFAULT, parse_keys
+from memtrace.analyzer.summary import view
+from memtrace.tests.analyzer.cases import CASES, Case, aggregated, counters, header, status, streamed
+from memtrace.traces.reader import Run
+from memtrace.traces.run import Fact, Losses, TracerCost
+
+RunOf = Callable[[Case | str], Run]
+ROWS = tuple(streamed(dur=5000, pfn=i) for i in range(40))
+CLEAN = Case(ROWS, header("alloc"), status(counters=counters(ROWS, "alloc")))
+PLAIN_COST = TracerCost(1_000_000, 1 << 20, 1, probe_ns=1)
+
+
+def texts(run: Run, by: str | None = None) -> dict[str, str]:
+    found = view(run, parse_keys(by) if by else DEFAULT).report.caveats
+    assert len({c.id for c in found if c.id != "cost-probe"}) == len(
+        [c for c in found if c.id != "cost-probe"]
+    )
+    return {c.id: c.text for c in found}
+
+
+def with_status(**fields: object) -> Case:
+    return dataclasses.replace(CLEAN, status=dataclasses.replace(CLEAN.status, **fields))  # type: ignore[arg-type]
+
+
+def with_header(**fields: object) -> Case:
+    return dataclasses.replace(CLEAN, header=dataclasses.replace(CLEAN.header, **fields))  # type: ignore[arg-type]
+
+
+def with_site(**fields: object) -> Case:
+    return with_header(manifest=(dataclasses.replace(CLEAN.header.manifest[0], **fields),))  # type: ignore[arg-type]
+
+
+def test_a_clean_run_has_none(run_of: RunOf) -> None:
+    assert texts(run_of(CLEAN)) == {}
+
+
+@pytest.mark.parametrize(
+    ("case", "id_", "text"),
+    [
+        (dataclasses.replace(CLEAN, cut_short=True), "cut-short", "this is the run up to its last flush"),
+        (
+            with_status(counters=counters(ROWS, "alloc", seen=41)),
+            "counters-differ",
+            "alloc count differs by -1",
+        ),
+        (
+            with_status(losses=Losses(kretprobe_missed=10)),
+            "losses",
+            "lost 10 of 50 (20.00%): kretprobe missed 10",
+        ),
+        (with_status(losses=Losses(recursion=None)), "losses-unknown", "lost to recursion"),
+        (with_status(tasks_dropped=3), "tasks-full", "3 occurrences have no process"),
+        (with_site(proven=False), "site-failed", "do not trust these"),
+        (with_site(proven=None), "site-unproven", "not checked against known work): alloc"),
+        (with_site(site=None), "site-absent", "no site here: alloc"),
+        (with_site(count="inferred"), "inferred", "not observed: alloc"),
+        (with_header(facts=()), "init-on-alloc", "unknown"),
+        (with_header(facts=(Fact("init_on_alloc", "yes"),)), "init-on-alloc", "clears all pages"),
+        (with_header(config={}), "config-unknown", "configuration is unknown"),
+        (with_status(cost=None), "cost-unknown", "what recording itself took is unknown"),
+        (
+            with_status(cost=dataclasses.replace(PLAIN_COST, recorder_cpu_ns=400_000_000)),
+            "cost-recorder",
+            "10.0% of all CPU time",
+        ),
+        (with_status(cost=dataclasses.replace(PLAIN_COST, probe_ns=None)), "cost-probe", "was not measured"),
+        (
+            with_status(cost=dataclasses.replace(PLAIN_COST, probe_ns=500)),
+            "cost-probe",
+            "10% of the time shown",
+        ),
+    ],
+)
+def test_a_fact_brings_its_caveat_and_no_other(case: Case, id_: str, text: str, run_of: RunOf) -> None:
+    found = texts(run_of(case))
+    assert set(found) == {id_}
+    assert text in found[id_]
+
+
+@pytest.mark.parametrize(
+    ("name", "id_", "text"),
+    [
+        ("tracepoint", "time-unknown", "no time, of alloc, zero.alloc"),
+        ("sampled", "time-estimated", "of alloc, zero.alloc, zero.user"),
+        ("empty", "empty", "no occurrence was recorded"),
+        ("stacks", "few", "of 2 rows rest on fewer than 30"),
+    ],
+)
+def test_rows_bring_theirs(name: str, id_: str, text: str, run_of: RunOf) -> None:
+    assert text in texts(run_of(CASES[name]()))[id_]
+
+
+def test_time_known_for_a_part_only(run_of: RunOf) -> None:
+    rows = [*ROWS, streamed(dur=None), streamed(dur=None)]
+    case = dataclasses.replace(CLEAN, rows=rows, status=status(cost=PLAIN_COST))
+    assert "alloc (4.8%): totals are lower bounds" in texts(run_of(case))["time-partial"]
+
+
+def test_grouping_by_what_aggregates_do_not_have(run_of: RunOf) -> None:
+    rows = [*ROWS, aggregated("alloc", 60, 5000)]
+    run = run_of(dataclasses.replace(CLEAN, rows=rows, status=status(cost=PLAIN_COST)))
+    assert texts(run) == {}
+    text = texts(run, "comm,pid,order")["aggregated"]
+    assert text.startswith("60.0% of the occurrences were aggregated in the kernel, without comm, pid:")
+
+
+def test_bytes_after_the_last_flush_are_told(run_of: RunOf) -> None:
+    run = dataclasses.replace(run_of(dataclasses.replace(CLEAN, cut_short=True)), dropped_bytes=77)
+    assert "77 bytes after it were not read" in texts(run)["cut-short"]
+    run.close()
+
+
+def test_an_older_schema_is_told(run_of: RunOf) -> None:
+    run = run_of(CLEAN)
+    older = dataclasses.replace(run, schema_version=0, columns=tuple(c for c in run.columns if c != "gfp"))
+    assert texts(older)["schema"] == "the file has schema 0 (current: 1), without gfp"
+
+
+def test_a_recorder_that_costs_little_is_not_mentioned(run_of: RunOf) -> None:
+    assert texts(run_of(with_status(cost=dataclasses.replace(PLAIN_COST, probe_ns=200)))) == {}

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses: by cause, as a share of what is known to have happened, and unknown ones."""
+
+from __future__ import annotations
+
+from memtrace.analyzer.losses import known_losses, losses, occurrences, sentence
+from memtrace.tests.analyzer.cases import status
+from memtrace.traces.run import EventCounters, Losses
+
+SOME = status(
+    losses=Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1),
+    counters=(EventCounters("alloc", 100, 90, 0, 10, 0, 0),),
+)
+
+
+def test_shares_are_of_seen_and_lost() -> None:
+    table = losses(SOME, 90)
+    assert known_losses(SOME) == 16
+    assert occurrences(SOME, 90) == 106, "100 seen (10 of them lost to the ring) and 6 not seen"
+    by_cause = {row["cause"]: (row["count"], row["share"]) for row in table.rows}
+    assert by_cause["ring_full"] == (10, 10 / 106)
+    assert by_cause["recursion"] == (None, None)
+    assert by_cause["not_written"] == (0, 0.0)
+
+
+def test_every_cause_of_the_run_file_is_told() -> None:
+    told = {row["cause"] for row in losses(SOME, 0).rows}
+    assert told == set(Losses.__dataclass_fields__)
+
+
+def test_the_sentence() -> None:
+    assert sentence(SOME, 90) == (
+        "lost 16 of 106 (15.09%): ring full 10, kretprobe missed 5, entry without exit 1; "
+        "not known: program skipped by recursion"
+    )
+    assert sentence(status(), 7) == "lost 0 of 7"
+    assert sentence(status(), 0) == "lost 0 of 0"
+
+
+def test_without_counters_the_file_is_what_was_seen() -> None:
+    assert occurrences(status(losses=Losses(ring_full=3)), 7) == 10
+
+
+def test_rows_the_disk_did_not_take_were_seen() -> None:
+    told = status(losses=Losses(not_written=4), counters=(EventCounters("alloc", 10, 10, 0, 0, 0, 0),))
+    assert occurrences(told, 6) == 10
+    assert sentence(told, 6) == "lost 4 of 10 (40.00%): row not written 4"
+
+
+def test_a_page_draws_the_table_only_if_something_was_lost() -> None:
+    assert len(losses(SOME, 90).page()[0]) == 5
+    assert losses(status(), 7).page()[0] == ()
