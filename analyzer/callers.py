@@ -12,6 +12,7 @@ builds the same request may come under two names.  Occurrences without a stack
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,14 +41,34 @@ def caller_of(stack: str) -> str:
     return next(wanted, frames[0])
 
 
-def joined(rows: duckdb.DuckDBPyRelation, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-    """The rows with one more column, ``caller``; stacks are read once more for it."""
+@dataclass(frozen=True)
+class Stacks:
+    """The distinct stacks of a run, by number, and their callers, by number too."""
+
+    stack: list[str]
+    caller: list[str]
+
+
+def numbered(
+    rows: duckdb.DuckDBPyRelation, connection: duckdb.DuckDBPyConnection
+) -> tuple[duckdb.DuckDBPyRelation, Stacks]:
+    """The rows with ``stack_number`` and ``caller_number``; their stacks are read once more for it.
+
+    Numbers group faster than long texts, and in less memory.
+    """
+    import pyarrow as pa
+
     distinct = query(rows, "SELECT DISTINCT stack FROM rows_ WHERE stack IS NOT NULL").fetchall()
-    stacks = [str(row[0]) for row in distinct]
-    connection.execute("CREATE OR REPLACE TEMP TABLE callers (stack VARCHAR, caller VARCHAR)")
-    if stacks:
-        connection.executemany("INSERT INTO callers VALUES (?, ?)", [[s, caller_of(s)] for s in stacks])
-    return query(rows, "SELECT rows_.*, callers.caller FROM rows_ LEFT JOIN callers USING (stack)")
+    stacks = [str(stack) for (stack,) in distinct]
+    callers = {name: number for number, name in enumerate(dict.fromkeys(map(caller_of, stacks)))}
+    columns = {
+        "stack": pa.array(stacks, pa.string()),
+        "stack_number": pa.array(range(len(stacks)), pa.int32()),
+        "caller_number": pa.array([callers[caller_of(stack)] for stack in stacks], pa.int32()),
+    }
+    connection.register("stacks", pa.table(columns))
+    joined = "SELECT rows_.*, stack_number, caller_number FROM rows_ LEFT JOIN stacks USING (stack)"
+    return query(rows, joined), Stacks(stacks, list(callers))
 
 
 def query(rows: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:

@@ -60,8 +60,8 @@ KEYS: dict[str, Key] = {
         Key("tid", "tid", number=True, aggregated=False),
         Key("cpu", "cpu", number=True, aggregated=False),
         Key("gfp", "gfp", aggregated=False),
-        Key("caller", "stack", aggregated=False, sql="caller", name="caller"),
-        Key("stack", "stack", aggregated=False),
+        Key("caller", "stack", aggregated=False, sql="caller_number", name="caller"),
+        Key("stack", "stack", aggregated=False, sql="stack_number"),
     )
 }
 

@@ -133,6 +133,8 @@ def _latency(axes: Axes, event: str, partials: Partials) -> None:
         style = "-" if total >= FEW else ":"
         axes.plot(np.maximum(middle(buckets), 1), longer, style, color=colors[i], lw=1.5, label=label)
     axes.set_xscale("log")
+    # Within one decade matplotlib would write bare powers of ten between our labels.
+    axes.xaxis.set_minor_formatter("")
     axes.set_yscale("log")
     axes.set_ylim(top=1.15)
     axes.set_title(f"{event}: latency by order", loc="left")

@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import VIEWS, view
 from memtrace.errors import MemtraceError
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
 
 PLOTS = (".png", ".svg")
 
@@ -29,9 +34,10 @@ class Request:
     color: bool = False
 
 
-def make(request: Request) -> str:
+def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     """The text of the report asked for; draws the figure, if one was asked for.
 
+    ``opened`` is told of the run before it is read, which may take a while.
     Raises MemtraceError: exit 2 for words that mean nothing here (said before the
     run is read), 1 for runs that cannot be read.
     """
@@ -43,6 +49,8 @@ def make(request: Request) -> str:
     if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
         raise MemtraceError(f"--plot writes {' or '.join(PLOTS)}, not {request.plot.name!r}", 2)
     with open_run(_one(request.runs)) as run:
+        if opened is not None:
+            opened(run)
         result = view(run, request.view, keys)
     report = result.report if request.table is None else only(result.report, request.table)
     if request.plot is not None:

@@ -66,7 +66,12 @@ def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
     What DuckDB complains of inside becomes a MemtraceError.
     """
-    import duckdb
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MemtraceError(
+            f"reports need duckdb, which this Python does not have ({error}); install it, or report elsewhere"
+        ) from error
 
     with tempfile.TemporaryDirectory(prefix="memtrace-", ignore_cleanup_errors=True) as spill:
         connection = duckdb.connect(
@@ -158,15 +163,27 @@ def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful
     rows = question.run.relation(connection, sorted(source - empty))
     if empty:
         rows = rows.project(", ".join(["*", *(f'NULL::BIGINT AS "{name}"' for name in sorted(empty))]))
-    if any(key.word == "caller" for key in question.keys):
-        rows = callers.joined(rows, connection)
+    stacks = None
+    if any(key.column == "stack" for key in question.keys):
+        rows, stacks = callers.numbered(rows, connection)
     selected = ", ".join(f'{sql} AS "{name}"' for name, sql in (groups | sums).items())
     by = ", ".join(str(i + 1) for i in range(len(groups)))
     grouped = f"SELECT {selected} FROM rows_ GROUP BY {by} LIMIT {MAX_GROUPS + 1}"
     columns: dict[str, Any] = callers.query(rows, grouped).fetchnumpy()
     if len(columns["rows"]) > MAX_GROUPS:
         raise TooManyGroupsError(question.keys)
+    for i, key in enumerate(question.keys):
+        columns[f"key_{i}"] = _values(columns[f"key_{i}"], key, stacks)
     return columns
+
+
+def _values(column: npt.NDArray[Any], key: Key, stacks: callers.Stacks | None) -> list[Any]:
+    """Plain values, None for null, with numbers of stacks and callers as what they stand for."""
+    values: list[Any] = column.tolist()
+    if stacks is None or key.column != "stack":
+        return values
+    texts = stacks.caller if key.word == "caller" else stacks.stack
+    return [None if value is None else texts[value] for value in values]
 
 
 def _known(columns: dict[str, Any]) -> dict[Unknown, Any]:
@@ -185,7 +202,7 @@ def _partials(question: _Question, columns: dict[str, Any]) -> Partials:
         unknown |= np.where(number == 0, int(bit), 0)
     bucket = np.where(np.ma.getmaskarray(columns["edge"]), NO_BUCKET, bucket_of(filled("edge")))
     return Partials(
-        keys={key.output: columns[f"key_{i}"].tolist() for i, key in enumerate(question.keys)},
+        keys={key.output: columns[f"key_{i}"] for i, key in enumerate(question.keys)},
         flags=filled("flags"),
         unknown=unknown,
         bucket=bucket,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace.commands import SETTINGS
 from memtrace.commands.probes import SCHEMA, Trying, here, refused_rows, site_rows
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ _SECTIONS = {
 }
 
 
-@click.command()
+@click.command(context_settings=SETTINGS)
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def doctor(as_json: bool) -> None:
     """Say what this kernel lets us see, what not, why, and what helps.

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace.commands import SETTINGS
+
 if TYPE_CHECKING:
     from memtrace.lab.series import Progress, Series
 
 
-@click.group()
+@click.group(context_settings=SETTINGS)
 def lab() -> None:
     """Boot kernels in QEMU (software emulation), record in each, keep the runs.
 
@@ -23,7 +25,7 @@ def lab() -> None:
     """
 
 
-@lab.command(epilog="\b\nExample:\n  memtrace lab kernels --prepare")
+@lab.command(context_settings=SETTINGS, epilog="\b\nExample:\n  memtrace lab kernels --prepare")
 @click.option("--prepare", is_flag=True, help="Download or build what is missing (once; kept in the cache).")
 def kernels(prepare: bool) -> None:
     """List the kernels that can be booted by name."""
@@ -86,7 +88,10 @@ def _common(function: Any) -> Any:
     return function
 
 
-@lab.command(epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs")
+@lab.command(
+    context_settings=SETTINGS,
+    epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs",
+)
 @click.option("--kernel", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
 @click.option("--append", default="", metavar="TEXT", help="Added to the kernel command line.")
 @_common
@@ -103,9 +108,10 @@ def run(kernel: str, append: str, output: Path, **given: Any) -> None:
 
 
 @lab.command(
+    context_settings=SETTINGS,
     epilog="\b\nExample:\n"
     "  memtrace lab ab --before debian-6.1 --after debian-6.12 --boots 5 -o ab\n"
-    "  memtrace lab ab --before K --after K --append-after init_on_alloc=0 -o ab"
+    "  memtrace lab ab --before K --after K --append-after init_on_alloc=0 -o ab",
 )
 @click.option("--before", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
 @click.option("--after", required=True, metavar="KERNEL", help="The kernel it is compared with.")

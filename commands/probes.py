@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace.commands import SETTINGS
+
 if TYPE_CHECKING:
     from memtrace.traces.run import ProbeSite
 
 SCHEMA = 1
 
 
-@click.command()
+@click.command(context_settings=SETTINGS)
 @click.option("-v", "--verbose", is_flag=True, help="Also the decoding, and every refused site.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def probes(verbose: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace.commands import SETTINGS
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": False},
+    context_settings=SETTINGS,
     epilog="\b\nExamples:\n"
     "  memtrace record -d 10                   the whole machine, ten seconds\n"
     "  memtrace record -o b.parquet -- make    one command and what it starts\n"

@@ -6,18 +6,28 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from memtrace.commands import SETTINGS
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+BIG = 10_000_000
+"""Rows that take about a second."""
+
 
 @click.command(
+    context_settings=SETTINGS,
     epilog="""\b
 Examples:
   memtrace report run.parquet
   memtrace report run.parquet --by event,caller
   memtrace report run.parquet --format csv --table tasks > tasks.csv
   memtrace report run.parquet --plot latency.png
-"""
+""",
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
 @click.option("--by", metavar="KEYS", help="Group the main table by these.  [default: order,node]")
@@ -43,14 +53,34 @@ def report(
     KEYS: any of order, node, requested, site, parent, zeroed, flags, comm,
     pid, tid, cpu, gfp, caller, stack; the event always comes first.
     """
-    from memtrace.analyzer.report import Request, make
+    from memtrace.analyzer.report import Request, make, write
 
     color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
-    text = make(Request(runs, by=by, format=format_, table=table, view=view, plot=figure, color=color))
+    request = Request(runs, by=by, format=format_, table=table, view=view, plot=figure, color=color)
+    with Reading() as reading:
+        text = make(request, reading.tell)
     if output is None:
         click.echo(text, nl=False)
     else:
-        from memtrace.analyzer.report import write
-
         write(Path(output), text)
+
+
+class Reading:
+    """A line on a terminal's standard error while a big run is read, gone afterwards."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, run: Run) -> None:
+        """Called when the run is open, before its rows are read."""
+        if run.rows >= BIG and sys.stderr.isatty():
+            self._told = True
+            click.echo(f"reading {run.rows:,} rows...", err=True, nl=False)
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._told:
+            click.echo("\r\033[K", err=True, nl=False)

@@ -9,8 +9,12 @@ import sys
 
 import click
 
+from memtrace.commands import SETTINGS
 
-@click.command(epilog="\b\nExample:\n  sudo memtrace selftest --pages 4096 --huge 16")
+
+@click.command(
+    context_settings=SETTINGS, epilog="\b\nExample:\n  sudo memtrace selftest --pages 4096 --huge 16"
+)
 @click.option(
     "--pages",
     type=click.IntRange(64, 1 << 20),
