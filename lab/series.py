@@ -119,14 +119,16 @@ def _run_file(folder: Path, boot: Boot) -> Path:
 
 
 def _claim(series: Series, folder: Path) -> None:
-    """Write down what the folder is for, or see that it is for the same (boots may differ)."""
+    """Write down what the folder is for; where it holds runs, they must be of the same (boots may differ)."""
     plan = dataclasses.asdict(dataclasses.replace(series, boots=0))
     text = json.dumps(plan, indent=1)
     file = folder / _PLAN_FILE
     try:
+        for abandoned in folder.glob(".boot-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         for side in series.sides:
             (folder / side.name).mkdir(parents=True, exist_ok=True)
-        if not file.exists():
+        if not file.exists() or not any(folder.glob("*/*.parquet")):
             file.write_text(text)
         elif json.loads(file.read_text()) != json.loads(text):
             raise MemtraceError(

@@ -32,10 +32,18 @@ def test_a_whole_series_boots_nothing_again(tmp_path: Path) -> None:
     assert not reported
 
 
-def test_a_folder_of_another_series_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_runs_of_another_series_is_refused(tmp_path: Path) -> None:
     run_series(Series(AB, 0), tmp_path, lambda progress: None)
+    (tmp_path / "before" / "boot-001.parquet").write_bytes(b"a run")
     with pytest.raises(MemtraceError, match="holds a series with other kernels"):
         run_series(Series(AB, 0, memory=(1 << 30,)), tmp_path, lambda progress: None)
+
+
+def test_a_folder_in_which_nothing_came_about_is_free(tmp_path: Path) -> None:
+    run_series(Series(AB, 0), tmp_path, lambda progress: None)
+    run_series(Series(AB, 0, memory=(1 << 30,)), tmp_path, lambda progress: None)
+    with pytest.raises(MemtraceError, match="neither a kernel of the list"):
+        run_series(Series(AB, 1), tmp_path, lambda progress: None)
 
 
 def test_more_boots_of_the_same_series_are_welcome(tmp_path: Path) -> None:
