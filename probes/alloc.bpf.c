@@ -29,60 +29,40 @@ static __always_inline s16 mt_requested_nid(u64 ac)
 
 static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 {
-	struct mt_conf_t *conf = mt_gate();
-	struct mt_frame_t *f;
-	u64 task;
+	struct mt_frame_t *f = mt_begin(MT_EV_ALLOC, order, key);
 
-	if (!conf)
-		return 0;
-	task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(task, order))
-		return 0;
-	f = mt_push(task, MT_EV_ALLOC, key);
 	if (!f)
 		return 0;
 	f->gfp = gfp;
 	f->order = order;
 	f->nid_requested = mt_requested_nid(ac);
-	f->start = bpf_ktime_get_boot_ns();
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_alloc_failed(void)
+{
+	struct mt_counter_t *counter = mt_counter(MT_EV_ALLOC);
+
+	if (counter)
+		counter->failed++;
 	return 0;
 }
 
 static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 {
-	u64 now = bpf_ktime_get_boot_ns();
-	u64 task = bpf_get_current_pid_tgid();
-	struct mt_occurrence o = {}, zero = {};
-	struct mt_counter_t *counter;
+	struct mt_occurrence o = {}, zero;
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf;
-	int none = 0;
+	struct mt_conf_t *conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);
 
-	conf = mt_conf.lookup(&none);
-	if (!conf || !mt_pop(task, MT_EV_ALLOC, key, &f, &parent))
+	if (!conf)
 		return 0;
-	o.dur = now - f.start;
-	if (parent)
-		parent->child_ns += o.dur;
-	if (!page) {
-		counter = mt_counter(MT_EV_ALLOC);
-		if (counter)
-			counter->failed++;
-		return 0;
-	}
-	o.ts = now;
-	o.self = o.dur - f.child_ns;
+	if (!page)
+		return mt_alloc_failed();
 	o.page = page;
-	o.task = task;
 	o.gfp = f.gfp;
 	o.pages = 1 << f.order;
 	o.flags = mt_zeroed(f.gfp);
-	o.event = MT_EV_ALLOC;
-	o.site = site;
-	o.order = f.order;
-	o.parent = parent ? parent->event : MT_NO_PARENT;
 	o.nid = mt_page_nid(page);
-	o.nid_requested = f.nid_requested;
 #ifdef MT_SAMPLE
 	mt_sample_settle(&o);
 #endif
@@ -134,7 +114,6 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct mt_conf_t *conf = mt_gate();
 	struct mt_occurrence o = {};
-	struct mt_counter_t *counter;
 	u64 order = ctx->args[1];
 
 	if (!conf)
@@ -147,12 +126,8 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	o.page = ctx->args[0];
-	if (!o.page) {
-		counter = mt_counter(MT_EV_ALLOC);
-		if (counter)
-			counter->failed++;
-		return 0;
-	}
+	if (!o.page)
+		return mt_alloc_failed();
 	o.dur = MT_UNKNOWN_NS;
 	o.self = MT_UNKNOWN_NS;
 	o.gfp = ctx->args[2];

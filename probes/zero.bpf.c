@@ -9,65 +9,36 @@
  */
 static __always_inline int mt_zero_enter(u64 key, u64 pages, u8 site)
 {
-	struct mt_conf_t *conf = mt_gate();
-	struct mt_frame_t *f;
-	u64 task;
+	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_ALLOC, 127, key);
 
-	if (!conf)
-		return 0;
-	task = bpf_get_current_pid_tgid();
-#if defined(MT_TARGETS) || defined(MT_COMM_A) || defined(MT_CPUS)
-	if (!mt_wanted(task, 127))
-		return 0;
-#endif
-	f = mt_push(task, MT_EV_ZERO_ALLOC, key);
 	if (!f)
 		return 0;
 	f->arg = pages;
 	f->site = site;
-	f->start = bpf_ktime_get_boot_ns();
-	return 0;
+	return mt_stamp(f);
 }
 
 static __always_inline int mt_zero_exit(void *ctx, u64 key)
 {
-	u64 now = bpf_ktime_get_boot_ns();
-	u64 task = bpf_get_current_pid_tgid();
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf;
-	int none = 0;
+	struct mt_conf_t *conf = mt_end(MT_EV_ZERO_ALLOC, key, 0, &o, &f, &parent);
 
-	conf = mt_conf.lookup(&none);
-	if (!conf || !mt_pop(task, MT_EV_ZERO_ALLOC, key, &f, &parent))
+	if (!conf)
 		return 0;
-	o.dur = now - f.start;
-	if (parent) {
-		parent->child_ns += o.dur;
-		if (parent->event == MT_EV_ALLOC) {
-			parent->zero_ns += o.dur;
-			parent->zero_pages += f.arg;
-			parent->zero_site = f.site;
-			return 0;
-		}
+	if (parent && parent->event == MT_EV_ALLOC) {
+		parent->zero_ns += o.dur;
+		parent->zero_pages += f.arg;
+		parent->zero_site = f.site;
+		return 0;
 	}
-#ifdef MT_MIN_ORDER
-	return 0;
-#else
-	o.ts = now;
-	o.self = o.dur - f.child_ns;
-	o.task = task;
+#ifndef MT_MIN_ORDER
+	o.site = f.site;
 	o.pages = f.arg;
 	o.flags = MT_FLAG_ZEROED;
-	o.event = MT_EV_ZERO_ALLOC;
-	o.site = f.site;
-	o.order = -1;
-	o.parent = parent ? parent->event : MT_NO_PARENT;
-	o.nid = -1;
-	o.nid_requested = -1;
 	mt_emit(ctx, conf, &o);
-	return 0;
 #endif
+	return 0;
 }
 
 #ifdef MT_CALLSITES
@@ -154,51 +125,27 @@ static __always_inline int mt_order_of(u64 pages)
 
 static __always_inline int mt_user_enter(u64 page, int order, u64 key)
 {
-	struct mt_conf_t *conf = mt_gate();
-	struct mt_frame_t *f;
-	u64 task;
+	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_USER, order, key);
 
-	if (!conf)
-		return 0;
-	task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(task, order))
-		return 0;
-	f = mt_push(task, MT_EV_ZERO_USER, key);
 	if (!f)
 		return 0;
 	f->arg = page;
 	f->order = order;
-	f->start = bpf_ktime_get_boot_ns();
-	return 0;
+	return mt_stamp(f);
 }
 
 static __always_inline int mt_user_exit(void *ctx, u64 key, u8 site)
 {
-	u64 now = bpf_ktime_get_boot_ns();
-	u64 task = bpf_get_current_pid_tgid();
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf;
-	int none = 0;
+	struct mt_conf_t *conf = mt_end(MT_EV_ZERO_USER, key, site, &o, &f, &parent);
 
-	conf = mt_conf.lookup(&none);
-	if (!conf || !mt_pop(task, MT_EV_ZERO_USER, key, &f, &parent))
+	if (!conf)
 		return 0;
-	o.dur = now - f.start;
-	if (parent)
-		parent->child_ns += o.dur;
-	o.ts = now;
-	o.self = o.dur - f.child_ns;
 	o.page = f.arg;
-	o.task = task;
 	o.pages = f.order < 0 ? 0 : 1 << f.order;
 	o.flags = MT_FLAG_ZEROED;
-	o.event = MT_EV_ZERO_USER;
-	o.site = site;
-	o.order = f.order;
-	o.parent = parent ? parent->event : MT_NO_PARENT;
 	o.nid = mt_page_nid(f.arg);
-	o.nid_requested = -1;
 	mt_emit(ctx, conf, &o);
 	return 0;
 }

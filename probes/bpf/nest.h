@@ -98,6 +98,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->child_ns = 0;
 	f->zero_ns = 0;
 	f->zero_pages = 0;
+	f->order = -1;
 	f->nid_requested = -1;
 	f->nid = -1;
 	return f;
@@ -137,4 +138,57 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	if (counter)
 		counter->unmatched_entry += depth - at - 1;
 	return 1;
+}
+
+/*
+ * Begin an interval: its frame, to be filled in and stamped with mt_stamp() last; 0 if
+ * the gate is closed, a filter rejects it (order 127: not known yet) or there is no room.
+ */
+static __always_inline struct mt_frame_t *mt_begin(int event, int order, u64 key)
+{
+	u64 task;
+
+	if (!mt_gate())
+		return 0;
+	task = bpf_get_current_pid_tgid();
+	if (!mt_wanted(task, order))
+		return 0;
+	return mt_push(task, event, key);
+}
+
+static __always_inline int mt_stamp(struct mt_frame_t *f)
+{
+	f->start = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/*
+ * End an interval: *o gets what every event has, *f the frame, *parent the frame it lay
+ * in.  0 if none was open.  The gate is not asked: what was begun is ended.
+ */
+static __always_inline struct mt_conf_t *mt_end(int event, u64 key, u8 site,
+						struct mt_occurrence *o, struct mt_frame_t *f,
+						struct mt_frame_t **parent)
+{
+	struct mt_conf_t *conf;
+	int none = 0;
+
+	o->ts = bpf_ktime_get_boot_ns();
+	o->task = bpf_get_current_pid_tgid();
+	conf = mt_conf.lookup(&none);
+	if (!conf || !mt_pop(o->task, event, key, f, parent))
+		return 0;
+	o->dur = o->ts - f->start;
+	o->self = o->dur - f->child_ns;
+	o->parent = MT_NO_PARENT;
+	if (*parent) {
+		(*parent)->child_ns += o->dur;
+		o->parent = (*parent)->event;
+	}
+	o->event = event;
+	o->site = site;
+	o->order = f->order;
+	o->nid = -1;
+	o->nid_requested = f->nid_requested;
+	return conf;
 }
