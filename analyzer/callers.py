@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who asked for the memory: the caller in a recorded kernel stack.
 
-The caller of an occurrence is the frame nearest to it that is not part of the
-page allocator's own interface (mm/page_alloc.c, mm/mempolicy.c, mm/filemap.c
-and the clearing helpers): the function that wanted pages, such as
-``do_anonymous_page``.  Inlined functions have no frame of their own, so on two
-builds the same request may come under two names.  Occurrences without a stack
-(aggregates, or a stack that could not be taken) have no caller: unknown.
+The caller of an occurrence is the frame that called the page allocator's own
+interface (mm/page_alloc.c, mm/mempolicy.c, mm/filemap.c and the clearing helpers)
+at the place nearest to the occurrence: the function that wanted pages, such as
+``do_anonymous_page``.  Frames below that interface (the probe's own, reclaim,
+acceptance) are passed over; a stack without it has its last frame as its caller.
+Inlined functions have no frame of their own, so on two builds the same request
+may come under two names.  Occurrences without a stack (aggregates, or a stack
+that could not be taken) have no caller: unknown.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,16 +21,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-_PLUMBING = re.compile(
+_INTERFACE = re.compile(
     r"""
-    (mt_|bpf_|__bpf_|trace_|__traceiter_|perf_trace_|ftrace_|kprobe|__kprobe|arch_ftrace|bpf_prog_)\S*
-    | (__)?alloc_pages?(_\S+)? | (__)?alloc_frozen_pages?(_\S+)? | (__)?get_free_pages?(_\S+)?
+    (__)?alloc_pages?(_\S+)? | (__)?alloc_frozen_pages?(_\S+)? | (__)?get_free_pages?(_\S+)?
     | get_zeroed_page(_\S+)? | get_page_from_freelist | prep_new_page | post_alloc_hook
     | (__)?folio_alloc(_\S+)? | vma_alloc_folio(_\S+)? | vma_alloc_zeroed_movable_folio
-    | filemap_alloc_folio(_\S+)?
-    | alloc_pages_\S+ | (__)?page_cache_alloc(_\S+)? | __page_frag_cache_\S+
-    | clear_(huge_|high|user_)?pages?(_\S+)? | __clear_pages_unrolled | kernel_init_pages
-    | folio_zero_user | vma_alloc_anon_folio(_\S+)? | alloc_anon_folio
+    | filemap_alloc_folio(_\S+)? | (__)?page_cache_alloc(_\S+)? | __page_frag_cache_\S+
+    | (vma_)?alloc_anon_folio(_\S+)? | kernel_init_pages | folio_zero_user
+    | clear_(huge_|high|user_)?pages?(_\S+)? | __clear_pages_unrolled
     """,
     re.VERBOSE,
 )
@@ -36,9 +37,13 @@ _SUFFIX = re.compile(r"\.(part|isra|constprop|cold|llvm)(\.\d+)*")
 
 def caller_of(stack: str) -> str:
     """The caller's name in a stack (root first, frames joined by ';'), "" for an empty one."""
-    frames = [_SUFFIX.sub("", frame.split("+")[0]) for frame in stack.split(";")]
-    wanted = (frame for frame in reversed(frames) if not _PLUMBING.fullmatch(frame))
-    return next(wanted, frames[0])
+    frames = [_SUFFIX.sub("", frame.split("+")[0]) for frame in reversed(stack.split(";"))]
+    inside = [_INTERFACE.fullmatch(frame) is not None for frame in frames]
+    if True not in inside:
+        return frames[0]
+    outside = (frame for frame, is_ in zip(frames, inside, strict=True) if not is_)
+    below = inside.index(True)
+    return next(itertools.islice(outside, below, None), frames[-1])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The summary as a figure: latency per order, and time per node.
 
-Upper row, a panel for each event that occurred.  Where durations are known: the share of an
+Upper row, a panel for each event that occurred (of more than four, those that
+cost most).  Where durations are known: the share of an
 order's occurrences that took longer than a time, a line for each order, from the
 merged histograms (so that a time is off by at most 1/32); p99 of an order is
 where its line crosses 1 %, a mode is a steep fall.  Where they are not:
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.cells import FEW, cells
+from memtrace.analyzer.cells import FEW, by_cost, cells
 from memtrace.analyzer.facts import duration_ns, title
 from memtrace.analyzer.partials import NO_BUCKET, Partials
 from memtrace.analyzer.quantiles import middle
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 MAX_PANELS = 4
+MAX_ORDER = 10
+"""The last color stands for it and all above."""
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -63,7 +66,8 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
     """The figure, not yet rendered."""
     from matplotlib.figure import Figure
 
-    events = [row["event"] for row in cells(partials, ["event"]) if row["count"]][:MAX_PANELS]
+    occurred = [row["event"] for row in by_cost(cells(partials, ["event"])) if row["count"]]
+    events = sorted(occurred[:MAX_PANELS])
     panels = max(len(events), 1)
     width = max(7.5, 4.8 * panels)
     figure = Figure(figsize=(width, 6.6), layout="constrained", facecolor="white")
@@ -77,7 +81,7 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
         _event_panel(figure.add_subplot(grid[0, column]), event, _of(partials, event))
     if len(partials):
         _node_panel(figure.add_subplot(grid[1, :]), partials)
-    foot = textwrap.fill(_footnote(run, report), int(width * 15))
+    foot = textwrap.fill(_footnote(run, report, sorted(occurred[MAX_PANELS:])), int(width * 15))
     figure.supxlabel(foot, fontsize=7.5, color="#555555", ha="left", x=0.01)
     return figure
 
@@ -92,11 +96,15 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _title(run: Run) -> str:
     where = f" on {run.header.hostname}" if run.header.hostname else ""
-    return f"Linux {title(run)}, {duration_ns(run) / 1e9:.3g} s{where}"
+    return (
+        f"Linux {textwrap.shorten(title(run), 70, placeholder=' ...')}, {duration_ns(run) / 1e9:.3g} s{where}"
+    )
 
 
-def _footnote(run: Run, report: Report) -> str:
+def _footnote(run: Run, report: Report, left_out: Sequence[str]) -> str:
     parts = [f"memtrace {run.header.tool_version}", dict(report.heading)["losses"]]
+    if left_out:
+        parts.append(f"no latency drawn for {', '.join(left_out)}")
     parts += [c.text for c in report.caveats[:3]]
     if (more := len(report.caveats) - 3) > 0:
         parts.append(f"{more} more caveat{'s' * (more != 1)} in the report")
@@ -123,15 +131,22 @@ def _latency(axes: Axes, event: str, partials: Partials) -> None:
 
     known = partials.where(partials.bucket != NO_BUCKET)
     orders, group = known.groups(["order"])
-    colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, max(len(orders), 2)))
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.92, MAX_ORDER + 1))
     for i, (order,) in enumerate(orders):
         buckets, inverse = np.unique(known.bucket[group == i], return_inverse=True)
         count = np.bincount(inverse, weights=known.count[group == i])
         total = int(count.sum())
         longer = np.append(1.0, 1 - np.cumsum(count)[:-1] / total)
         label = f"{'unknown' if order is None else order}  ({written(total, 'count')})"
-        style = "-" if total >= FEW else ":"
-        axes.plot(np.maximum(middle(buckets), 1), longer, style, color=colors[i], lw=1.5, label=label)
+        style = ("-" if total >= FEW else ":") if len(buckets) > 1 else "."
+        axes.plot(
+            np.maximum(middle(buckets), 1),
+            longer,
+            style,
+            color="#888888" if order is None else colors[min(order, MAX_ORDER)],
+            lw=1.5,
+            label=label,
+        )
     axes.set_xscale("log")
     # Within one decade matplotlib would write bare powers of ten between our labels.
     axes.xaxis.set_minor_formatter("")
@@ -142,7 +157,7 @@ def _latency(axes: Axes, event: str, partials: Partials) -> None:
     axes.set_ylabel("share that took longer")
     axes.xaxis.set_major_formatter(lambda value, _: _tick(value, "ns"))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.9f}".rstrip("0").rstrip(".") + "%")
-    axes.legend(title="order (occurrences)", fontsize=7.5, title_fontsize=7.5, loc="lower left")
+    axes.legend(title="order (occurrences)", fontsize=7.5, title_fontsize=7.5, loc="best")
 
 
 def _occurrences(axes: Axes, event: str, partials: Partials) -> None:

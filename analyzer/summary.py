@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
 from memtrace.analyzer.caveats import caveats
+from memtrace.analyzer.columns import MEASURES, key_column, partly
 from memtrace.analyzer.facts import duration_ns, facts, heading, period_ns
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key, readable
@@ -100,9 +101,9 @@ def events_table(run: Run, events: Sequence[Row]) -> Table:
     )
     columns = (
         Column("event", "event"),
-        *cell.MEASURES[:5],
-        Column("cpu_share", "of CPU", "share", cell.partly),
-        *cell.MEASURES[5:],
+        *MEASURES[:5],
+        Column("cpu_share", "of CPU", "share", partly),
+        *MEASURES[5:],
     )
     return Table("events", "Events", ("event", *cell.MEASURED, "cpu_share"), rows, columns)
 
@@ -119,7 +120,7 @@ def main_table(run: Run, inside: Partials, by: Sequence[Key]) -> Table:
         f"By {', '.join(key.word for key in by)}",
         (*names, *cell.MEASURED),
         tuple(readable(rows, run.header)),
-        tuple(cell.key_column(name) for name in names) + cell.MEASURES,
+        tuple(key_column(name) for name in names) + MEASURES,
         keys=len(names),
         section=len(names) > 1,
         top=TOP if ranked else None,
@@ -138,6 +139,6 @@ def callers(run: Run, connection: duckdb.DuckDBPyConnection) -> Table | None:
     columns = (
         Column("event", "event"),
         Column("caller", "caller"),
-        *cell.MEASURES[:4],
+        *MEASURES[:4],
     )
     return Table("callers", "Callers", names, kept, columns, keys=2, section=True, top=TOP)

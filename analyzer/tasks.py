@@ -13,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.cells import COSTS, MEASURES, by_cost, cells, in_cells
+from memtrace.analyzer.cells import COSTS, by_cost, cells, in_cells
+from memtrace.analyzer.columns import MEASURES
 from memtrace.analyzer.keys import KEYS
 from memtrace.analyzer.scan import TooManyGroupsError, partials
 from memtrace.analyzer.tables import Column, Row, Table

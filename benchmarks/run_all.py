@@ -22,12 +22,14 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
             "overhead": lambda: overhead.measure(repeats=1, rounds=5),
             "disk": lambda: disk.measure(repeats=1, rounds=4, builds=20),
             "sustained": lambda: sustained.measure(seconds=10),
+            "report_speed": lambda: report_speed.measure(rows=5_000_000, repeats=1),
         }
     return {
         "startup": startup.measure,
         "overhead": overhead.measure,
         "disk": disk.measure,
         "sustained": sustained.measure,
+        "report_speed": report_speed.measure,
     }
 
 

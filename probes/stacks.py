@@ -13,6 +13,8 @@ from memtrace.probes.symbols import SymbolTable
 # What lies between the traced place and our program: the tracepoint's and BPF's own frames.
 _OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kprobe_|ftrace_|__ftrace_")
 
+_LONGEST_FUNCTION = 1 << 20
+
 
 class Stacks:
     """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
@@ -46,6 +48,6 @@ class Stacks:
     def _name(self, address: int) -> str:
         addresses, names = self._functions
         at = bisect.bisect_right(addresses, address) - 1
-        # The last symbol has no end of its own: what lies far behind it is code made at run time.
-        inside = 0 <= at < len(addresses) - 1 and addresses[at]
-        return names[at] if inside and names[at] != "_einittext" else f"{address:#x}"
+        # Code made at run time (BPF, trampolines) has no symbol: the one below it is far away.
+        near = at >= 0 and addresses[at] and address - addresses[at] < _LONGEST_FUNCTION
+        return names[at] if near and names[at] != "_einittext" else f"{address:#x}"

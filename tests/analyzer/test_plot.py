@@ -102,3 +102,11 @@ def test_estimates_and_unknown_events_are_said_in_the_title(figure_of: FigureOf)
 def test_a_place_that_cannot_be_written_is_a_sentence(run_of: RunOf, folder: Path) -> None:
     with pytest.raises(MemtraceError, match="cannot be written"):
         view(run_of("streamed")).draw(folder / "no" / "such" / "f.png")
+
+
+def test_of_many_events_the_costliest_are_drawn_and_the_others_named(figure_of: FigureOf) -> None:
+    rows = [streamed(f"event{i}", dur=1000 - 100 * i) for i in range(6)]
+    figure = figure_of(Case(rows, header(), status()))
+    drawn = [axes.get_title(loc="left") for axes in figure.axes][:-1]
+    assert drawn == [f"event{i}: latency by order" for i in range(4)]
+    assert "no latency drawn for event4, event5" in figure.get_supxlabel().replace("\n", " ")
