@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.benchmarks import disk, overhead, startup, sustained
+from memtrace.benchmarks import disk, overhead, report_speed, startup, sustained
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
 

@@ -98,12 +98,16 @@ def test_a_footer_beyond_4_gib_reads_in_pyarrow_and_duckdb(tmp_path: Path, make_
     assert total == [(sum(b or 0 for b in table["bytes"].to_pylist()), 500)]
 
 
-def test_statistics_are_those_that_readers_prune_by(tmp_path: Path, make_run, make_rows) -> None:
+def test_statistics_are_those_that_readers_use(tmp_path: Path, make_run, make_rows) -> None:
     path = tmp_path / "run.parquet"
     table = make_rows(1000)
     make_run(path, [table])
     group = pq.read_metadata(path).row_group(0)
     have = {n: group.column(i).is_stats_set for i, n in enumerate(COLUMN_NAMES)}
-    assert {n for n, there in have.items() if there} == {"ts_ns", "event", "order"}
+    pruned_by, null_counts = (
+        {"ts_ns", "event", "order"},
+        {"dur_ns", "count", "total_ns", "self_ns", "bytes", "pfn"},
+    )
+    assert {n for n, there in have.items() if there} == pruned_by | null_counts
     first, last = table["ts_ns"][0].as_py(), table["ts_ns"][-1].as_py()
     assert (group.column(0).statistics.min, group.column(0).statistics.max) == (first, last)
