@@ -22,7 +22,6 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
             "overhead": lambda: overhead.measure(repeats=1, rounds=5),
             "disk": lambda: disk.measure(repeats=1, rounds=4, builds=20),
             "sustained": lambda: sustained.measure(seconds=10),
-            "report_speed": lambda: report_speed.measure(rows=5_000_000, repeats=1),
         }
     return {
         "startup": startup.measure,
