@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections import defaultdict
@@ -97,18 +96,12 @@ def _outputs(tracer: Tracer, folder: Path) -> list[tuple[str, Size]]:
         with open_run(output) as run:
             streamed = sum(c.streamed for c in run.status.counters)
         return [(_RUN, Size(streamed, output.stat().st_size))]
-    events = _perf_samples(folder)
+    events = tracers.perf_samples(folder, _OUTPUT)
     found = [(_PERF if tracer is tracers.PERF else _PERF_Z, Size(events, output.stat().st_size))]
     if tracer is tracers.PERF and not tracers.absent("zstd"):
         tracers.run(["zstd", "-q", "-f", "-3", _OUTPUT, "-o", "packed"], folder)
         found.append((_PERF_ZSTD, Size(events, (folder / "packed").stat().st_size)))
     return found
-
-
-def _perf_samples(folder: Path) -> int:
-    text = tracers.run(["perf", "report", "--stats", "-i", _OUTPUT], folder)
-    found = re.search(r"SAMPLE events:\s+(\d+)", text)
-    return int(found[1]) if found else 0
 
 
 def _print(sizes: dict[str, list[float]]) -> None:

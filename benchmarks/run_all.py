@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.benchmarks import disk, overhead, report_speed, startup, sustained
+from memtrace.benchmarks import disk, overhead, reading, report_speed, startup, sustained
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
 
@@ -22,12 +22,14 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
             "overhead": lambda: overhead.measure(repeats=1, rounds=5),
             "disk": lambda: disk.measure(repeats=1, rounds=4, builds=20),
             "sustained": lambda: sustained.measure(seconds=10),
+            "reading": lambda: reading.measure(repeats=1, rounds=8),
         }
     return {
         "startup": startup.measure,
         "overhead": overhead.measure,
         "disk": disk.measure,
         "sustained": sustained.measure,
+        "reading": reading.measure,
         "report_speed": report_speed.measure,
     }
 

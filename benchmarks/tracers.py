@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,12 @@ def absent(*programs: str) -> list[str]:
 def available(tracers: Sequence[Tracer]) -> list[Tracer]:
     """Those of the tracers whose programs are installed."""
     return [t for t in tracers if not absent(*t.needs)]
+
+
+def perf_samples(folder: Path, file: str) -> int:
+    """How many samples a perf.data holds."""
+    found = re.search(r"SAMPLE events:\s+(\d+)", run(["perf", "report", "--stats", "-i", file], folder))
+    return int(found[1]) if found else 0
 
 
 def run(argv: Sequence[str], folder: Path, *, timeout_s: float = _TIMEOUT_S) -> str:
