@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 from memtrace.traces.reader import Run, open_run
-from memtrace.traces.schema import Flag
+from memtrace.traces.schema import Flag, arrow_schema
 
 pytestmark = [
     pytest.mark.live,
@@ -50,7 +50,7 @@ def record(tmp_path: Path) -> Record:
 
 
 def rows(run: Run) -> Any:
-    table = pa.Table.from_batches(list(run.batches()), schema=None)
+    table = pa.Table.from_batches(list(run.batches()), schema=arrow_schema())
     return table.set_column(table.schema.get_field_index("event"), "event", table["event"].cast(pa.string()))
 
 
@@ -110,9 +110,11 @@ def test_only_the_command_and_what_it_starts_is_recorded(record: Record) -> None
     assert table.num_rows >= 2048
 
 
-def test_min_order_leaves_out_smaller_allocations(record: Record) -> None:
-    run = record("--min-order", "1", "-a", "-d", "1")
-    assert all(order is None or order >= 1 for order in observed(run, "alloc")["order"].to_pylist())
+def test_min_order_leaves_out_smaller_allocations(record: Record, tmp_path: Path) -> None:
+    known = [sys.executable, "-m", "memtrace.probes.knownwork", str(tmp_path / "known.json"), "64", "4", "0"]
+    orders = observed(record("--min-order", "1", "--", *known), "alloc")["order"].to_pylist()
+    assert orders.count(9) >= 4
+    assert min(orders) >= 1
 
 
 def test_cpu_filter(record: Record) -> None:
