@@ -25,9 +25,7 @@ COUNTER = np.dtype(
             "sum_order",
             "sum_pfn",
             "unmatched_entry",
-            "unmatched_exit",
             "failed",
-            "spare",
         )
     ]
 )

@@ -88,11 +88,6 @@ class Module:
         """BCC's view of a map."""
         return self._bpf[name.encode()]
 
-    def program_fd(self, name: str) -> int | None:
-        """File descriptor of a loaded program, None if it was never loaded."""
-        loaded = self._bpf.funcs.get(name.encode())
-        return None if loaded is None else int(loaded.fd)
-
     @property
     def program_fds(self) -> tuple[int, ...]:
         """File descriptors of all loaded programs."""

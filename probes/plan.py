@@ -48,7 +48,7 @@ class Shape:
     @property
     def buckets(self) -> int:
         """Aggregate buckets: those below the tail threshold, and one for unknown."""
-        return int(bucket_of([self.tail_ns])[0]) + 2
+        return min(int(bucket_of([self.tail_ns])[0]) + 2, BUCKETS + 1)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
         "MT_NEVENTS": str(len(NAMES)),
         "MT_RECORDER": str(os.getpid()),
         "MT_TAIL_NS": f"{shape.tail_ns}ULL",
-        "MT_AGG_BUCKETS": str(min(shape.buckets, BUCKETS + 1)),
+        "MT_AGG_BUCKETS": str(shape.buckets),
     }
     numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
     numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}

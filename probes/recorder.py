@@ -130,7 +130,7 @@ class Recorder:
         ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
         rings = [Ring(self._module.add_ring(cpu, ring_bytes), ring_bytes, cpu) for cpu in range(system.cpus)]
         self._staging = Staging(rings, _STAGED_RECORDS)
-        self._cells = maps.Cells(self._module, system.cpus, system.nids, min(options.shape.buckets, 610))
+        self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
         self._folder = self._make_folder(description.page_size)
         self._prepare_rows(description.page_size)
         self._prepare_filters()
@@ -279,7 +279,6 @@ class Recorder:
         self._snapshots += (snapshot("end"),)
         while self._staging.fill() > 0 or self._staging.count:
             self._write_rows()
-        self._write_rows()
         self._fold(self._ended_ns)
         status = self._status(complete=True, reason=reason)
         if status.cost is not None and self._own_work_counts:

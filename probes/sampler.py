@@ -13,7 +13,7 @@ from __future__ import annotations
 from memtrace.probes.system import System
 
 DEFAULT_HZ = 997
-"""Prime, so that it does not beat with timers; about 0.1 % of a CPU."""
+"""Prime, so that it does not beat with timers."""
 
 _CLEAR = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
 _RANGES = 4

@@ -78,9 +78,7 @@ struct mt_counter_t {
 	u64 sum_order;
 	u64 sum_pfn;
 	u64 unmatched_entry;
-	u64 unmatched_exit;
 	u64 failed;
-	u64 spare;
 };
 BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 
