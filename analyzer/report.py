@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import VIEWS, view
+from memtrace.analyzer.views import VIEWS, Choice, view
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        result = view(run, request.view, keys)
+        result = view(run, request.view, Choice(keys))
     report = result.report if request.table is None else only(result.report, request.table)
     if request.plot is not None:
         result.draw(request.plot)

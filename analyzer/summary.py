@@ -26,7 +26,7 @@ from memtrace.analyzer.snapshots import snapshots
 from memtrace.analyzer.tables import Column, Report, Row, Table
 from memtrace.analyzer.tasks import tasks
 from memtrace.analyzer.tracer import apart, tracer
-from memtrace.analyzer.views import Result
+from memtrace.analyzer.views import PLAIN, Choice, Result
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,8 +40,9 @@ _RANKED = {"comm", "pid", "tid", "gfp", "caller", "stack"}
 TOP = 10
 
 
-def view(run: Run, by: Sequence[Key] = DEFAULT) -> Result:
-    """The summary of a run, its main table grouped by ``by``."""
+def view(run: Run, choice: Choice = PLAIN) -> Result:
+    """The summary of a run, its main table grouped by ``choice.by``."""
+    by = choice.by
     with connect(run) as connection:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
         grouped = parts if {key.word for key in by} <= _ANSWERED else _by_other(run, by, connection)

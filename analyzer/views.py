@@ -26,15 +26,28 @@ class Result:
     """Writes the view's figure (PNG or SVG, by the name's suffix)."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a view is asked for beside the run."""
+
+    by: Sequence[Key] = DEFAULT
+    """What the main table is grouped by, for views that take ``--by``."""
+    window: tuple[int, int] | None = None
+    """Only what touches this stretch, CLOCK_BOOTTIME ns; None: the whole run."""
+
+
+PLAIN = Choice()
+
+
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
 }
-"""The words of ``--view`` and the module of each; it has ``view(run, by) -> Result``."""
+"""The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
 
 
-def view(run: Run, name: str = "summary", by: Sequence[Key] = DEFAULT) -> Result:
+def view(run: Run, name: str = "summary", choice: Choice = PLAIN) -> Result:
     """One view of a run; raises MemtraceError (exit 2) for an unknown one."""
     if name not in VIEWS:
         raise MemtraceError(f"there is no view {name!r}; take one of {', '.join(VIEWS)}", 2)
-    result: Result = importlib.import_module(VIEWS[name]).view(run, by)
+    result: Result = importlib.import_module(VIEWS[name]).view(run, choice)
     return result

@@ -50,12 +50,14 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
         "bytes": _masked(pages * naming.page_size, pages == 0, pa.int64()),
+        "bytes_requested": pa.nulls(count, pa.int64()),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
         "gfp": _masked(records["gfp"], ~has_gfp, pa.uint32()),
         "flags": pa.array(np.ascontiguousarray(records["flags"])),
         "parent": _parents(records["parent"], naming.events),
+        "cgroup": pa.nulls(count, pa.dictionary(pa.int32(), pa.string())),
         "stack": _stacks(records["stack"], naming.stack_text),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)

@@ -84,7 +84,7 @@ class Snapshot:
     """State at one moment: counters in pages or kB as the kernel prints them."""
 
     label: str
-    """before_load, after_load, start or end."""
+    """before_load, after_load, start, change (while recording), boot (collected after it) or end."""
     boottime_ns: int
     vmstat: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -99,6 +99,46 @@ class ClockAnchor:
     monotonic_ns: int
     realtime_ns: int
     uncertainty_ns: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of the boot, on CLOCK_BOOTTIME; negative before that clock began."""
+
+    name: str
+    """firmware, loader, …: the words are those of traces/phases.py."""
+    start_ns: int | None
+    end_ns: int | None
+    source: str
+    """What said so: dmesg, ftrace, fpdt, systemd, …"""
+    resolution_ns: int | None = None
+    """How far off start and end may be; None: unknown."""
+    nid: int | None = None
+    cpu: int | None = None
+    detail: str = ""
+    """The evidence, as the source wrote it."""
+
+
+@dataclass(frozen=True)
+class TraceSource:
+    """One file that went into an imported run, and what became of its lines."""
+
+    name: str
+    format: str
+    """tracefs, dmesg, trace-cmd, perf, fpdt, systemd-analyze, memtrace, …"""
+    lines: int
+    rows: int = 0
+    """Rows of this run made from it."""
+    ignored: int = 0
+    """Lines understood that say nothing memtrace keeps."""
+    unparsed: int = 0
+    examples: tuple[str, ...] = ()
+    """The first unparsed lines."""
+    clock: str = ""
+    """What its stamps were read as, and why they could not be aligned if they could not."""
+    offset_ns: int | None = None
+    """Added to its stamps to get CLOCK_BOOTTIME; None: not aligned."""
+    uncertainty_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +174,11 @@ class RunHeader:
     manifest: tuple[ProbeSite, ...] = ()
     anchors: tuple[ClockAnchor, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    origin: str = "recorded"
+    """recorded, imported or collected."""
+    phases: tuple[Phase, ...] = ()
+    sources: tuple[TraceSource, ...] = ()
+    """What an imported run was made from."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 KEY_SCHEMA = "memtrace:schema"
 KEY_HEADER = "memtrace:header"
@@ -73,12 +73,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("comm", "dictionary<int32,string>", "", "command name of the thread; null in aggregates"),
     Column("order", "int8", "", "allocation order; for zero.user the order of the folio; null if unknown"),
     Column("bytes", "int64", "bytes", "memory of all occurrences: PAGE_SIZE << order for each, or the bytes cleared"),
+    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call); else null"),
     Column("pfn", "int64", "", "first page frame number; null in aggregates"),
     Column("nid", "int16", "", "NUMA node of the memory; null if unknown"),
     Column("nid_requested", "int16", "", "NUMA node asked for; null if not seen"),
     Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
+    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates or if unknown"),
     Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks"),
 )
 

@@ -10,6 +10,7 @@ import pytest
 
 from memtrace.analyzer.keys import DEFAULT, parse_keys
 from memtrace.analyzer.summary import view
+from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.cases import CASES, Case, aggregated, counters, header, status, streamed
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, Losses, TracerCost
@@ -21,7 +22,7 @@ PLAIN_COST = TracerCost(1_000_000, 1 << 20, 1, probe_ns=1)
 
 
 def texts(run: Run, by: str | None = None) -> dict[str, str]:
-    found = view(run, parse_keys(by) if by else DEFAULT).report.caveats
+    found = view(run, Choice(parse_keys(by) if by else DEFAULT)).report.caveats
     assert len({c.id for c in found if c.id != "cost-probe"}) == len(
         [c for c in found if c.id != "cost-probe"]
     )
@@ -123,7 +124,7 @@ def test_bytes_after_the_last_flush_are_told(run_of: RunOf) -> None:
 def test_an_older_schema_is_told(run_of: RunOf) -> None:
     run = run_of(CLEAN)
     older = dataclasses.replace(run, schema_version=0, columns=tuple(c for c in run.columns if c != "gfp"))
-    assert texts(older)["schema"] == "the file has schema 0 (current: 1), without gfp"
+    assert texts(older)["schema"] == "the file has schema 0 (current: 2), without gfp"
 
 
 def test_a_recorder_that_costs_little_is_not_mentioned(run_of: RunOf) -> None:

@@ -11,7 +11,7 @@ from memtrace.analyzer import scan
 from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.tables import Table
-from memtrace.analyzer.views import VIEWS
+from memtrace.analyzer.views import VIEWS, Choice
 from memtrace.analyzer.views import view as named
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import Case, header, status, streamed
@@ -22,7 +22,7 @@ ORDER = ["events", "main", "tasks", "losses", "integrity", "sites", "tracer", "a
 
 
 def table(run: Run, name: str, by: str | None = None) -> Table:
-    found = view(run, parse_keys(by)).report.table(name)
+    found = view(run, Choice(parse_keys(by))).report.table(name)
     assert found is not None
     return found
 
@@ -59,7 +59,7 @@ def crowded(run_of: RunOf) -> Run:
 
 def test_too_many_groups_cost_the_quantiles(crowded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MAX_GROUPS", 30)
-    report = view(crowded, parse_keys("pid")).report
+    report = view(crowded, Choice(parse_keys("pid"))).report
     main = report.table("main")
     assert main is not None and len(main.rows) == 20
     assert {row["count"] for row in main.rows} == {4} and {row["p50_ns"] for row in main.rows} == {None}
@@ -70,7 +70,7 @@ def test_too_many_groups_cost_the_quantiles(crowded: Run, monkeypatch: pytest.Mo
 def test_far_too_many_groups_are_an_error(crowded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MAX_GROUPS", 15)
     with pytest.raises(MemtraceError, match="give --by fewer keys"):
-        view(crowded, parse_keys("pid"))
+        view(crowded, Choice(parse_keys("pid")))
 
 
 def test_too_many_tasks_do_not_cost_the_report(crowded: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,8 @@ def test_a_record_known_in_every_field() -> None:
         {
             "ts_ns": 1000, "dur_ns": 50, "count": 1, "total_ns": 50, "self_ns": 30, "event": "zero.alloc",
             "site": "callsite:b", "cpu": 3, "pid": 11, "tid": 12, "comm": "touch", "order": 9,
-            "bytes": 2 << 20, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
-            "flags": int(Flag.ZEROED), "parent": "alloc", "stack": "root;leaf",
+            "bytes": 2 << 20, "bytes_requested": None, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
+            "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf",
         }
     ]  # fmt: skip
 

@@ -23,6 +23,7 @@ MakeRun = Callable[..., list[int]]
 _TEXTS = {
     "event": ["alloc", "zero.alloc", "zero.user"],
     "site": ["rawtp:kmem:mm_page_alloc", "fentry:clear_huge_page"],
+    "cgroup": ["/", "/system.slice/sshd.service"],
     "comm": ["cc1", "ld", "kworker/0:1", "Web Content"],
     "parent": ["alloc"],
     "stack": ["entry;do_user_addr_fault;handle_mm_fault", "entry;__x64_sys_mmap"],

@@ -19,7 +19,14 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.traces.reader import open_run, open_runs
 from memtrace.traces.run import to_json
-from memtrace.traces.schema import COLUMN_NAMES, KEY_HEADER, KEY_SCHEMA, KEY_STATUS, arrow_schema
+from memtrace.traces.schema import (
+    COLUMN_NAMES,
+    KEY_HEADER,
+    KEY_SCHEMA,
+    KEY_STATUS,
+    SCHEMA_VERSION,
+    arrow_schema,
+)
 
 TEXTS = ["event", "site", "comm", "parent", "stack"]
 
@@ -57,7 +64,8 @@ def test_documents_come_back_as_they_were(path: Path, header, status) -> None:
     assert run.header == header
     assert (run.status.losses, run.status.ended_ns) == (status.losses, status.ended_ns)
     assert (run.status.complete, run.status.rows, run.rows) == (True, 1310, 1310)
-    assert (run.schema_version, run.columns, run.cut_short, run.dropped_bytes) == (1, COLUMN_NAMES, False, 0)
+    assert (run.schema_version, run.columns) == (SCHEMA_VERSION, COLUMN_NAMES)
+    assert (run.cut_short, run.dropped_bytes) == (False, 0)
 
 
 def test_batches_have_the_schema_and_every_value(path: Path, tables, read, plain) -> None:
@@ -184,8 +192,9 @@ def test_keys_of_newer_documents_are_ignored(path: Path, header) -> None:
 
 
 def test_a_newer_schema_is_refused_with_both_numbers(path: Path) -> None:
-    rewrite(path, pq.read_table(path), schema="2")
-    assert refusal(path) == "FILE has schema 2 and this memtrace reads up to 1; use a newer one"
+    rewrite(path, pq.read_table(path), schema=str(SCHEMA_VERSION + 1))
+    newer, known = SCHEMA_VERSION + 1, SCHEMA_VERSION
+    assert refusal(path) == f"FILE has schema {newer} and this memtrace reads up to {known}; use a newer one"
 
 
 # Not runs
