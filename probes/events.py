@@ -22,9 +22,17 @@ EVENTS: tuple[Event, ...] = (
     Event("zero.alloc", "MT_EV_ZERO_ALLOC", "the pages that the allocator cleared for one allocation"),
     Event("zero.user", "MT_EV_ZERO_USER", "one folio cleared by the caller (THP, hugetlb)"),
     Event("accept.call", "MT_EV_ACCEPT_CALL", "one call of accept_memory(), for the range it was asked for"),
+    Event("hot.request", "MT_EV_HOT_REQUEST", "one request to add memory, to its end"),
     Event("hot.add", "MT_EV_HOT_ADD", "one range of memory added to the kernel's map, on its node"),
+    Event("hot.section", "MT_EV_HOT_SECTION", "one section given its struct pages"),
     Event("hot.memmap", "MT_EV_HOT_MEMMAP", "one block of struct pages allocated for added memory"),
+    Event("hot.altmap", "MT_EV_HOT_ALTMAP", "struct pages of a memory block inside that block"),
+    Event("hot.init", "MT_EV_HOT_INIT", "struct pages of a range initialised"),
+    Event("hot.zone", "MT_EV_HOT_ZONE", "one range made part of a zone"),
     Event("hot.online", "MT_EV_HOT_ONLINE", "one range of added memory given to the allocator"),
+    Event("hot.block", "MT_EV_HOT_BLOCK", "one memory block brought online"),
+    Event("hot.offline", "MT_EV_HOT_OFFLINE", "one range taken from the allocator, or the refusal of it"),
+    Event("hot.remove", "MT_EV_HOT_REMOVE", "one range removed from the kernel's map"),
 )
 NAMES: tuple[str, ...] = tuple(e.name for e in EVENTS)
 

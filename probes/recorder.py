@@ -190,6 +190,7 @@ class Recorder:
             sites=self._attached.site_names,
             page_size=page_size,
             gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
+            hot_events=frozenset(i for i, name in enumerate(NAMES) if name.startswith("hot.")),
             stack_text=stacks.text,
         )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from memtrace.probes.ring import NO_PARENT, UNKNOWN_U64
-from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
+from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
 
 _SCHEMA = arrow_schema()
 
@@ -26,6 +26,8 @@ class Naming:
     page_size: int
     gfp_events: frozenset[int]
     """Events whose records carry gfp flags."""
+    hot_events: frozenset[int]
+    """Events whose records may carry pages asked for, and an errno."""
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
 
@@ -34,7 +36,12 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     """A row for each record."""
     count = len(records)
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
-    pages = records["pages"].astype(np.int64)
+    # struct mt_record, probes/bpf/common.h: what gfp and pages hold in hot.* records.
+    hot = np.isin(records["event"], list(naming.hot_events))
+    failed = hot & ((records["flags"] & int(Flag.FAILED)) != 0)
+    pages = np.where(failed, 0, records["pages"]).astype(np.int64)
+    errors = np.where(failed, records["pages"], 0)
+    requested = np.where(hot, records["gfp"], 0).astype(np.int64)
     has_gfp = np.isin(records["event"], list(naming.gfp_events))
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
@@ -49,13 +56,14 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "tid": pa.array(np.ascontiguousarray(records["tid"])),
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
-        "bytes": _masked(pages * naming.page_size, pages == 0, pa.int64()),
-        "bytes_requested": pa.nulls(count, pa.int64()),
+        "bytes": _masked(pages * naming.page_size, (pages == 0) & (requested == 0), pa.int64()),
+        "bytes_requested": _masked(requested * naming.page_size, requested == 0, pa.int64()),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
         "gfp": _masked(records["gfp"], ~has_gfp, pa.uint32()),
         "flags": pa.array(np.ascontiguousarray(records["flags"])),
+        "error": _masked(errors, errors == 0, pa.int16()),
         "parent": _parents(records["parent"], naming.events),
         "cgroup": pa.nulls(count, pa.dictionary(pa.int32(), pa.string())),
         "stack": _stacks(records["stack"], naming.stack_text),

@@ -11,6 +11,7 @@
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
+ *   MT_HOT_STACKS                                    stacks of hot.request, without those of others
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
 #include <uapi/linux/ptrace.h>
@@ -22,6 +23,8 @@
 #define MT_FLAG_ZEROED 1
 #define MT_FLAG_TRACER 64
 #define MT_FLAG_INFERRED 128
+#define MT_FLAG_FAILED 256
+#define MT_FLAG_ALTMAP 512
 
 /* One occurrence, as it travels in a ring.  probes/ring.py has the same layout. */
 struct mt_record {
@@ -29,11 +32,11 @@ struct mt_record {
 	u64 dur;
 	u64 self;
 	u64 pfn;
-	u32 gfp;
+	u32 gfp;	/* hot.*: pages asked for, where they may differ from pages; else 0 */
 	u32 tid;
 	u32 pid;
 	s32 stack;
-	u32 pages;
+	u32 pages;	/* hot.*, flag FAILED: the errno, for no pages came of it */
 	u32 flags;
 	u8 event;
 	u8 site;
@@ -55,12 +58,15 @@ struct mt_occurrence {
 	u32 gfp;
 	u32 pages;
 	u32 flags;
+	u32 error;	/* errno returned, positive; else 0 */
+	s32 stack;	/* id + 1 of a stack taken at the entry, else 0 */
 	u8 event;
 	u8 site;
 	s8 order;
 	u8 parent;
 	s16 nid;
 	s16 nid_requested;
+	u8 wake;	/* the reader is told at once */
 };
 
 struct mt_conf_t {
@@ -86,8 +92,10 @@ BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 BPF_RINGBUF_OUTPUT(mt_ring_like, 1);
 BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_NCPU);
 
-#ifdef MT_STACKS
+#if defined(MT_STACKS)
 BPF_STACK_TRACE(mt_stacks, 16384);
+#elif defined(MT_HOT_STACKS)
+BPF_STACK_TRACE(mt_stacks, 256);
 #endif
 #ifdef MT_TARGETS
 BPF_HASH(mt_targets, u32, u8, 65536);
@@ -213,12 +221,12 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->gfp = o->gfp;
 	r->tid = o->task;
 	r->pid = o->task >> 32;
+	r->stack = o->stack - 1;
 #ifdef MT_STACKS
-	r->stack = mt_stacks.get_stackid(ctx, 0);
-#else
-	r->stack = -1;
+	if (!o->stack)
+		r->stack = mt_stacks.get_stackid(ctx, 0);
 #endif
-	r->pages = o->pages;
+	r->pages = o->error ? o->error : o->pages;
 	r->flags = o->flags;
 	r->event = o->event;
 	r->site = o->site;
@@ -227,6 +235,6 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->nid = o->nid;
 	r->nid_requested = o->nid_requested;
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
-	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(r, o->wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	counter->streamed++;
 }

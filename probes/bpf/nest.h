@@ -8,7 +8,7 @@
  * by a key of its call (stack pointer, or a pointer argument), so that a missed
  * exit shows as a frame left above the match: it is dropped and counted.
  */
-#define MT_DEPTH 8
+#define MT_DEPTH 12
 
 struct mt_frame_t {
 	u64 start;
