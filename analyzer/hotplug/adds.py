@@ -159,9 +159,7 @@ def _range(request: Occurrence, rows: Sequence[Occurrence], page_size: int) -> P
     return (min(r[0] for r in known), max(r[1] for r in known)) if known else (0, 0)
 
 
-def _until(
-    number: int, requests: Sequence[tuple[Occurrence, bool]], ranges: Sequence[Pfns]
-) -> int | None:
+def _until(number: int, requests: Sequence[tuple[Occurrence, bool]], ranges: Sequence[Pfns]) -> int | None:
     """When the next hot-add of an overlapping range begins."""
     mine = ranges[number - 1]
     for (later, _), other in zip(requests[number:], ranges[number:], strict=True):

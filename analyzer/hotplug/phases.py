@@ -78,9 +78,7 @@ class Nested:
 NONE = Nested({}, {}, 0, 0)
 
 
-def nested(
-    run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnection
-) -> dict[int, Nested]:
+def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnection) -> dict[int, Nested]:
     """By number of the hot-add, what alloc, zero.* and accept.* rows lie inside; one scan of the file."""
     if not adds:
         return {}

@@ -98,9 +98,7 @@ def _tables(
     return tuple(t for t in found if (adds or t.name in optional) and (t.rows or t.name not in optional))
 
 
-def adds_table(
-    adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: int, page_size: int
-) -> Table:
+def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: int, page_size: int) -> Table:
     """One row for each hot-add.
 
     at_ns: its start, from the run's; total_ns: from there to its last block online;
