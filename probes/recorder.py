@@ -21,6 +21,7 @@ from pathlib import Path
 from memtrace import __version__
 from memtrace.errors import MemtraceError
 from memtrace.probes import cost, hotplug, maps, pfn, plan, proof
+from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import NAMES
 from memtrace.probes.folding import Folder
@@ -140,7 +141,7 @@ class Recorder:
         self._cleanup.callback(self._pace.close)
         self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
         self._folder = self._make_folder(description.page_size)
-        self._prepare_rows(description.page_size)
+        self._prepare_rows(description.page_size, before)
         self._prepare_filters()
         self._manifest = self._prove()
         self._start_anchor = clock_anchor()
@@ -188,19 +189,29 @@ class Recorder:
             time_alloc=kinds["alloc"].kind == "rawtp",
         )
 
-    def _prepare_rows(self, page_size: int) -> None:
+    def _prepare_rows(self, page_size: int, before: Snapshot) -> None:
         from memtrace.probes import rows
 
         stacks = Stacks(self._module, self._system.symbols)
+        if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
+            stacks.prepare()
         self._rows = rows
         self._naming = rows.Naming(
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
-            hot_events=frozenset(i for i, name in enumerate(NAMES) if name.startswith("hot.")),
+            gfp_events=_numbers("alloc", "zero.alloc"),
+            hot_events=_numbers(*hotplug.EVENTS),
             stack_text=stacks.text,
+            cgroup_text=Cgroups(self._module, self._system.cpus, mount_point()).text,
+            if_nested_gfp_events=_numbers("accept.burst", "accept.block", "accept.arch"),
+            asked_events=_numbers("accept.call"),
+            summed_events=_numbers("accept.step"),
+            exact_events=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
         )
+
+    def _sees(self, event: str) -> bool:
+        return any(site.event == event and site.site for site in self._attached.manifest)
 
     def _prepare_filters(self) -> None:
         filters = self._options.filters
@@ -392,6 +403,10 @@ class Recorder:
             lost=int(counters["ring_full"].sum()),
             bytes=self._writer.bytes_written,
         )
+
+
+def _numbers(*events: str) -> frozenset[int]:
+    return frozenset(NAMES.index(event) for event in events)
 
 
 def peak_rss_bytes() -> int:
