@@ -174,9 +174,12 @@ def settle_run(
     ``columns`` of the run come along with the rows, masked where null.
     """
     needed = {"ts_ns", "dur_ns", "tid", "cpu", "event", "flags", *columns}
-    rows = run.relation(connection, sorted(needed)).filter(f"dur_ns >= 0 AND (flags & {int(Flag.AGGREGATED)}) = 0")
+    rows = run.relation(connection, sorted(needed)).filter(
+        f"dur_ns >= 0 AND (flags & {int(Flag.AGGREGATED)}) = 0"
+    )
     numbers = "CASE event " + " ".join(f"WHEN '{name}' THEN {i}" for i, name in enumerate(events)) + " END"
-    wanted = f"event IN ({', '.join(repr(name) for name in events)})"
+    listed = ", ".join(f"'{name}'" for name in events)
+    wanted = f"event IN ({listed})"
     bounds = _bounds(rows.filter(wanted), chunk)
     for since, until in zip(reversed([None, *bounds]), reversed([*bounds, None]), strict=True):
         stretch = rows.filter(wanted)
@@ -207,7 +210,7 @@ def settle_run(
 
 def _bounds(rows: duckdb.DuckDBPyRelation, chunk: int) -> list[int]:
     """Times that cut the rows into stretches of about ``chunk``."""
-    (count, low, high) = rows.aggregate("count(*), min(ts_ns), max(ts_ns)").fetchone() or (0, 0, 0)
+    ((count, low, high),) = rows.aggregate("count(*), min(ts_ns), max(ts_ns)").fetchall()
     pieces = -(-count // chunk) if count else 1
     if pieces == 1:
         return []

@@ -68,8 +68,9 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 #endif
 	if (f.zero_pages) {
 		zero = o;
+		zero.ts = f.zero_end;
 		zero.dur = f.zero_ns;
-		zero.self = f.zero_ns;
+		zero.self = f.zero_ns - f.zero_inside;
 		zero.pages = f.zero_pages;
 		zero.event = MT_EV_ZERO_ALLOC;
 		zero.site = f.zero_site;

@@ -6,15 +6,6 @@
  *             address returned says where the struct pages really are.
  * hot.online  online_pages(pfn, nr_pages, zone, group), mm/memory_hotplug.c.
  */
-static __always_inline u64 mt_virtual_pfn(u64 address)
-{
-#ifdef MT_PAGE_OFFSET
-	return address ? (address - MT_PAGE_OFFSET) >> 12 : 0;
-#else
-	return 0;
-#endif
-}
-
 #ifdef MT_FN_HOT_ADD
 MT_FENTRY(MT_FN_HOT_ADD, unsigned long nid, unsigned long start, unsigned long size)
 {

@@ -21,7 +21,7 @@ from pathlib import Path
 from memtrace import __version__
 from memtrace.errors import MemtraceError
 from memtrace.probes import cost, maps, pfn, plan, proof
-from memtrace.probes.events import NAMES
+from memtrace.probes.events import DEFAULT, NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
@@ -47,7 +47,7 @@ class Options:
     """What to record, and until when."""
 
     output: Path
-    events: tuple[str, ...] = NAMES
+    events: tuple[str, ...] = DEFAULT
     overwrite: bool = False
     duration_s: float | None = None
     command: tuple[str, ...] = ()
@@ -130,7 +130,9 @@ class Recorder:
         ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
         rings = [Ring(self._module.add_ring(cpu, ring_bytes), ring_bytes, cpu) for cpu in range(system.cpus)]
         self._staging = Staging(rings, _STAGED_RECORDS)
-        self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
+        self._cells = maps.Cells(
+            self._module, system.cpus, attached.summed, system.nids, options.shape.buckets
+        )
         self._folder = self._make_folder(description.page_size)
         self._prepare_rows(description.page_size)
         self._prepare_filters()
@@ -317,7 +319,7 @@ class Recorder:
         if self._attached.sampling:
             samples = maps.sample_cells(module, system.cpus, system.nids)
             user = maps.sample_totals(module, system.cpus)["user"]
-        rows = self._folder.fold(now, self._cells.sum(), samples, user)
+        rows = self._folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
         if rows:
             self._writer.write(self._rows.from_columns(rows))
 
@@ -325,7 +327,8 @@ class Recorder:
         module, system = self._module, self._system
         counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
-        tasks = maps.tasks(module, system.cpus, timed, self._naming.page_size)
+        totals = maps.totals(module, system.cpus)
+        tasks = totals.tasks(timed, self._naming.page_size)
         open_frames = maps.open_frames(module) if complete else 0
         samples: dict[str, int] = {}
         if self._attached.sampling:
@@ -343,6 +346,7 @@ class Recorder:
             counters=maps.event_counters(counters),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
+            roots=totals.roots(timed, self._naming.page_size, os.getpid()) if complete else (),
             samples=samples,
             snapshots=self._snapshots,
             anchors=(clock_anchor(),),

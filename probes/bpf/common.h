@@ -10,6 +10,8 @@
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
+ *   MT_MOVABLE_GFP                    __GFP_MOVABLE
+ *   MT_PAGE_OFFSET                    address at which physical memory is mapped, absent if unknown
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
@@ -18,6 +20,8 @@
 #define MT_UNKNOWN_NS (~0ULL)
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
+
+#define MT_IS_ROOT(event) ((event) >= MT_EV_ROOT_FIRST && (event) <= MT_EV_ROOT_LAST)
 
 #define MT_FLAG_ZEROED 1
 #define MT_FLAG_TRACER 64
@@ -61,6 +65,8 @@ struct mt_occurrence {
 	u8 parent;
 	s16 nid;
 	s16 nid_requested;
+	u8 root;	/* event number plus one of the outermost root around it, 0: none */
+	u8 within;	/* the same of the innermost */
 };
 
 struct mt_conf_t {
@@ -174,6 +180,16 @@ static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
 		return -1;
 #endif
 	return mt_page_nid(conf->vmemmap_base + pfn * MT_PAGE_SIZEOF);
+}
+
+/* pfn of an address in the map of physical memory, 0 if unknown. */
+static __always_inline u64 mt_virtual_pfn(u64 address)
+{
+#ifdef MT_PAGE_OFFSET
+	return address ? (address - MT_PAGE_OFFSET) >> 12 : 0;
+#else
+	return 0;
+#endif
 }
 
 /* include/linux/mm.h: want_init_on_alloc() and want_init_on_free(). */
