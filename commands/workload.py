@@ -19,7 +19,7 @@ from memtrace.commands import SETTINGS
 )
 @click.argument("name", required=False, metavar="NAME")
 @click.option(
-    "--mib", type=click.IntRange(2, 1 << 20), default=64, show_default=True, metavar="N", help="How much, MiB."
+    "--mib", type=click.IntRange(2, 1 << 20), default=64, show_default=True, metavar="N", help="MiB to take."
 )
 @click.option("--node", type=click.IntRange(0, 1023), metavar="NID", help="Node to take it from.")
 def workload(name: str | None, mib: int, node: int | None) -> None:

@@ -59,7 +59,8 @@ KINDS: dict[str, Kind] = {
     "memfd": Kind("memory of a memfd, touched through a mapping", "shared", "memfd"),
     "file": Kind("the page cache of a new file in TMPDIR, written", "shared", "file"),
     "fork": Kind("anonymous memory touched, then copied on write by a child", "copying", "fork"),
-    "pin": Kind("anonymous memory pinned for long by io_uring, as VFIO pins it", "pinned", "io_uring"),
+    "pin": Kind("anonymous memory pinned for long by io_uring, as VFIO pins it", "pinned", "small"),
+    "pin-thp": Kind("the same in transparent huge pages", "pinned", "huge"),
     "vmalloc": Kind("kernel memory of a large BPF array, in single pages", "kernel", "bpf_array"),
 }
 """The workloads by name."""

@@ -8,7 +8,7 @@ import mmap
 import os
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.touch import fresh
+from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
 
@@ -22,8 +22,18 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-def io_uring(size: Size) -> Done:
+def small(size: Size) -> Done:
     """Memory not yet present, registered with io_uring: pinned in 4 KiB pages in one call."""
+    return _pinned(size, huge=False)
+
+
+def huge(size: Size) -> Done:
+    """The same in transparent huge pages; raises MemtraceError unless all are granted."""
+    return _pinned(size, huge=True)
+
+
+def _pinned(size: Size, *, huge: bool) -> Done:
+    page = HUGE_BYTES if huge else mmap.PAGESIZE
     if size.size > _MOST:
         raise MemtraceError("io_uring pins at most 1 GiB in one piece: ask for less")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +42,7 @@ def io_uring(size: Size) -> Done:
         reason = os.strerror(ctypes.get_errno())
         raise MemtraceError(f"no io_uring here ({reason}): see kernel.io_uring_disabled")
     try:
-        with fresh(size.size, huge=False, nid=size.nid) as address:
+        with fresh(size.size, huge=huge, nid=size.nid) as address:
             piece = _Iovec(address, size.size)
 
             def pin() -> None:
@@ -41,6 +51,13 @@ def io_uring(size: Size) -> Done:
                     reason = os.strerror(ctypes.get_errno())
                     raise MemtraceError(f"io_uring did not pin ({reason}): raise `ulimit -l`, or be root")
 
-            return timed(pin, mmap.PAGESIZE, size.size // mmap.PAGESIZE)
+            done = timed(pin, page, size.size // page)
+            granted = huge_pages(address, size.size) if huge else done.pages
     finally:
         os.close(ring)
+    if granted != done.pages:
+        raise MemtraceError(
+            f"the kernel granted {granted} of {done.pages} huge pages: set "
+            "/sys/kernel/mm/transparent_hugepage/enabled to madvise or always, or free memory"
+        )
+    return done
