@@ -16,6 +16,7 @@ from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
+_FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,32 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     count = len(records)
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
     pages = records["pages"].astype(np.int64)
-    present = frozenset(np.flatnonzero(np.bincount(records["event"])).tolist())
+    # Columns that are used more than once are taken out of the records once.
+    event, gfp, flags = (np.ascontiguousarray(records[name]) for name in ("event", "gfp", "flags"))
+    present = frozenset(np.flatnonzero(np.bincount(event)).tolist())
 
-    def are(events: frozenset[int]) -> npt.NDArray[np.bool_]:
-        return np.isin(records["event"], list(events & present))
+    def are(events: frozenset[int]) -> npt.NDArray[np.bool_] | None:
+        """Which records are of these events; None if no record is."""
+        return np.isin(event, list(events & present)) if events & present else None
 
-    no_gfp = ~(are(naming.gfp_events) | are(naming.if_nested_gfp_events) & (records["gfp"] != 0))
-    asked, summed = are(naming.asked_events), are(naming.summed_events)
-    counts = np.where(summed, records["gfp"], 1) if summed.any() else np.ones(count)
-    no_bytes = (pages == 0) & ~are(naming.exact_events)
+    has_gfp = are(naming.gfp_events)
+    if (nested := are(naming.if_nested_gfp_events)) is not None:
+        nested &= gfp != 0
+        has_gfp = nested if has_gfp is None else has_gfp | nested
+    asked, summed, exact = map(are, (naming.asked_events, naming.summed_events, naming.exact_events))
+    no_bytes = pages == 0
+    if exact is not None:
+        no_bytes &= ~exact
+    counts = np.ones(count, dtype=np.int64)
+    if summed is not None:
+        counts[summed] = gfp[summed]
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
-        "dur_ns": pc.if_else(pa.array(counts > 1), None, dur) if summed.any() else dur,
-        "count": pa.array(counts.astype(np.int64)),
+        "dur_ns": dur if summed is None else pc.if_else(pa.array(counts > 1), None, dur),
+        "count": pa.array(counts),
         "total_ns": dur,
         "self_ns": _masked(records["self"], records["self"] == UNKNOWN_U64, pa.int64()),
-        "event": _named(records["event"], naming.events, pa.int8()),
+        "event": _named(event, naming.events, pa.int8()),
         "site": _named(records["site"].astype(np.int16), naming.sites, pa.int16()),
         "cpu": pa.array(records["cpu"].astype(np.int16)),
         "pid": pa.array(np.ascontiguousarray(records["pid"])),
@@ -69,14 +80,14 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
         "bytes": _masked(pages * naming.page_size, no_bytes, pa.int64()),
-        "bytes_requested": _masked(records["gfp"].astype(np.int64) * naming.page_size, ~asked, pa.int64()),
+        "bytes_requested": _only(asked, gfp, pa.int64(), naming.page_size),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
-        "gfp": _masked(records["gfp"], no_gfp, pa.uint32()),
-        "flags": pa.array(records["flags"] & np.uint32((1 << CGROUP_SHIFT) - 1)),
+        "gfp": _only(has_gfp, gfp, pa.uint32()),
+        "flags": pa.array(flags & _FLAGS),
         "parent": _parents(records["parent"], naming.events),
-        "cgroup": _cgroups(records, naming.cgroup_text),
+        "cgroup": _cgroups(flags, records["cpu"], naming.cgroup_text),
         "stack": _texts(records["stack"], naming.stack_text),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
@@ -92,6 +103,15 @@ def _masked(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_], kind: pa.D
         return pa.nulls(len(values), kind)
     plain = values.astype(kind.to_pandas_dtype())
     return pa.array(plain, mask=unknown) if unknown.any() else pa.array(plain)
+
+
+def _only(
+    known: npt.NDArray[np.bool_] | None, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1
+) -> pa.Array:
+    """``values`` in ``unit`` where they are ``known``; None: nowhere."""
+    if known is None:
+        return pa.nulls(len(values), kind)
+    return _masked(values if unit == 1 else values.astype(np.int64) * unit, ~known, kind)
 
 
 def _named(numbers: npt.NDArray[Any], names: Sequence[str], index: pa.DataType) -> pa.DictionaryArray:
@@ -123,9 +143,13 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     )
 
 
-def _cgroups(records: npt.NDArray[Any], text_of: Callable[[int, int], str | None]) -> pa.Array:
-    slots = (records["flags"] >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
-    places = np.where(slots > 0, records["cpu"].astype(np.int64) << 16 | (slots - 1), -1)
+def _cgroups(
+    flags: npt.NDArray[Any], cpus: npt.NDArray[Any], text_of: Callable[[int, int], str | None]
+) -> pa.Array:
+    if not (flags > _FLAGS).any():
+        return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
+    slots = (flags >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
+    places = np.where(slots > 0, cpus.astype(np.int64) << 16 | (slots - 1), -1)
     return _texts(places, lambda place: text_of(place >> 16, place & 0xFFFF))
 
 
