@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 
     from memtrace.traces.reader import Run
 
-_KINDS = {
-    "ftrace": "ftrace",
-    "function_graph": "function_graph",
-    "kprobe": "kprobe",
-    "tracepoint": "tracepoint",
-}
-
 
 @dataclass(frozen=True)
 class Request:
@@ -287,8 +280,8 @@ def _manifest(files: list[_File]) -> tuple[ProbeSite, ...]:
         ProbeSite(
             event=event,
             site=f"{how}:{site}",
-            kind=_KINDS[how],
-            function=None if how == "tracepoint" else site,
+            kind=how,
+            function=None if how == "trace_event" else site,
             decode=SITES[site][1].decode,
             inclusive_of=tuple(sorted(inside.get(event, ()))),
             time=next(word for word in ("exact", "estimated", "unknown") if word in times),

@@ -12,13 +12,21 @@ from memtrace.traces.importers.fields import PAGE, Values, words
 from memtrace.traces.importers.pairing import Occurrence
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
-from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
+from memtrace.traces.schema import Flag, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Direct map of a kernel without KASLR, 4 and 5 levels of page tables (arch/x86/include/asm/page_64_types.h).
 _NOKASLR_BASES = (0xFFFF888000000000, 0xFF11000000000000)
+
+
+_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested")
+_FILLED = (
+    *("ts_ns", "dur_ns", "count", "total_ns", "self_ns", "event", "site", "cpu", "pid", "tid", "comm"),
+    *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
+)
+"""Columns that saved text can fill; the others are null."""
 
 
 class Places:
@@ -106,9 +114,8 @@ def table(occurrences: Sequence[Occurrence], shift_ns: int, around: Surroundings
     """The rows of one file's occurrences, ``shift_ns`` added to their times."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMN_NAMES}
+    columns: dict[str, list[Any]] = {name: [] for name in _FILLED}
     put = {name: column.append for name, column in columns.items()}
-    given = ("order", "bytes", "bytes_requested", "gfp", "nid_requested")
     for occurrence in occurrences:
         values = values_of(occurrence, around.seen)
         pfn = values.get("pfn")
@@ -130,16 +137,18 @@ def table(occurrences: Sequence[Occurrence], shift_ns: int, around: Surroundings
         put["pid"](occurrence.pid)
         put["tid"](occurrence.tid)
         put["comm"](occurrence.comm)
-        for name in given:
+        for name in _BY_FIELDS:
             put[name](values.get(name))
         put["pfn"](pfn)
         put["nid"](around.places.nid(pfn) if nid is None else nid)
-        put["flags"](int(flags))
+        put["flags"](int(flags | Flag.IMPORTED))
         put["parent"](occurrence.parent)
-        put["cgroup"](None)
         put["stack"](occurrence.stack)
     schema = arrow_schema()
-    arrays = [pa.array(columns[f.name], f.type) for f in schema]
+    arrays = [
+        pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(len(occurrences), f.type)
+        for f in schema
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
