@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "report": "The answer, from a run file.",
     "import": "A run from saved traces and kernel logs.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
+    "workload": "Memory work of known size, to record.",
     "selftest": "Known work, known answer: check the trace against it.",
 }
 
