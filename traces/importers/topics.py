@@ -149,6 +149,9 @@ SITES: dict[str, tuple[Topic, Site, int]] = {
 }
 """A function or tracepoint: its topic, how it is read, its place among those that serve the event."""
 
+EVENTS = frozenset(("mm_page_alloc",))
+"""Those of SITES that are tracepoints."""
+
 MARKS = frozenset(
     (
         "page_alloc_init_late",
