@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "probes": "The events, and the kernel site that serves each here.",
     "record": "Record what memory costs on the running kernel.",
     "report": "The answer, from a run file.",
+    "boot": "Catch the part of the boot that no BPF program can see.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
     "selftest": "Known work, known answer: check the trace against it.",
 }
