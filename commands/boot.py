@@ -91,7 +91,7 @@ def page(plan: Plan) -> str:
 
     blocks = [f"memtrace boot prepare for Linux {plan.release or 'unknown'}"]
     if plan.parameters:
-        rows = [(p.text.partition("=")[0], "; ".join(filter(None, (p.gives, p.cost)))) for p in plan.parameters]
+        rows = [(p.name, "; ".join(filter(None, (p.gives, p.cost)))) for p in plan.parameters]
         blocks.append("Kernel parameters\n" + command(plan.line, indent=2).replace(" \\\n", "\n"))
         blocks.append("What they give, and cost\n" + columns(rows))
     rows = [(f.name, f"{_STATES[f.state]}; {f.gives}") for f in plan.kernel.functions]

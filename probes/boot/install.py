@@ -97,7 +97,7 @@ def remove(root: Root = "/") -> Removal:
 def foreign(path: Path, file: KitFile) -> bool:
     """Whether something stands at ``path`` that this kit did not write."""
     if path.is_symlink():
-        return file.target is None or os.readlink(path) != file.target
+        return file.target is None or str(path.readlink()) != file.target
     if not path.exists():
         return False
     if file.target is not None or not path.is_file():

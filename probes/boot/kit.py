@@ -87,6 +87,7 @@ def place(root: Root, line: str) -> Place:
 
 def initramfs(root: Root) -> Initramfs:
     """The initramfs generator found below ``root``, with its files for the early snapshots."""
+    files: tuple[KitFile, ...]
     if exists(root, "/etc/initramfs-tools") and _program(root, "update-initramfs"):
         scripts = "/etc/initramfs-tools/scripts"
         files = (

@@ -58,6 +58,10 @@ class Parameter:
     gives: str
     cost: str = ""
 
+    @property
+    def name(self) -> str:
+        return self.text.partition("=")[0]
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -183,8 +187,9 @@ def unseen(kernel: Kernel) -> tuple[str, ...]:
             " sees the acceptance of a boot with accept_memory=eager."
         )
     if kernel.config.get("CONFIG_FUNCTION_TRACER") == "n":
-        said.append("CONFIG_FUNCTION_TRACER is not set: before user space only the kernel log tells anything.")
-    said.append("The function tracer sees no arguments: bytes and node of these calls come from the counters.")
+        said.append("CONFIG_FUNCTION_TRACER is not set: before user space only the kernel log tells.")
+    else:
+        said.append("The function tracer sees no arguments: bytes and nodes come from the counters.")
     missing = [f.name for f in kernel.functions if f.state == "notrace"]
     if missing:
         said.append(f"Built without a trace site on this kernel: {', '.join(missing)}.")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from memtrace.probes.boot import install as files_of
 from memtrace.probes.boot import kit, parameters, survey
-from memtrace.probes.boot.install import Removal
 from memtrace.probes.boot.kit import KitFile
 from memtrace.probes.boot.parameters import Kernel, Parameter
 from memtrace.probes.kernel import describe_system
