@@ -14,6 +14,7 @@ from memtrace.commands import SETTINGS
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
+    from memtrace.probes.boot.collect import Collected
     from memtrace.probes.boot.install import Removal
     from memtrace.probes.boot.prepare import Plan
 
@@ -128,3 +129,60 @@ def _removed(done: Removal, plan: Plan) -> str:
     if done.removed:
         lines += [f"run: {text}" for text in plan.undo]
     return "\n".join(lines or ["nothing is installed"])
+
+
+@boot.command(
+    context_settings=SETTINGS,
+    epilog="\b\nExamples:\n  sudo memtrace boot collect && memtrace report --view boot boot.parquet\n"
+    "  sudo memtrace boot collect --save boot.d   and elsewhere: memtrace import boot.d/*",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("boot.parquet"),
+    show_default=True,
+    metavar="FILE",
+    help="The run to write.",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--merge",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Put this recording of the same boot into it (default: the installed unit's).",
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="DIR", help="Keep the texts, for `memtrace import`."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of what was found.")
+def collect(output: Path, force: bool, merge: Path | None, save: Path | None, quiet: bool) -> None:
+    """Gather what this machine still holds of its boot into a run.
+
+    The boot's trace buffer, the kernel log, ACPI FPDT, systemd's time stamps,
+    the counters now and those the initramfs saved, and what was recorded since.
+    What is not there is said, and is no error.
+    """
+    from memtrace.probes.boot.collect import Wanted
+    from memtrace.probes.boot.collect import collect as gather
+
+    done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
+    if not quiet:
+        click.echo(_collected(done, output), err=True)
+
+
+def _collected(done: Collected, output: Path) -> str:
+    lines = []
+    for source in done.outcome.sources:
+        if source.lines:
+            unparsed = f", {source.unparsed} not understood" if source.unparsed else ""
+            lines.append(f"{source.name}: {source.lines} lines{unparsed}, {source.rows} rows")
+    if done.merged is not None:
+        lines.append(f"{done.merged}: merged")
+    lines += [f"not there: {name}: {why}" for name, why in done.missing]
+    events = ", ".join(f"{name} {count}" for name, count in done.outcome.events)
+    lines.append(
+        f"{done.outcome.rows} rows, {done.outcome.phases} phases in {output}{f' ({events})' if events else ''};"
+        f" `memtrace report --view boot {output}` shows them"
+    )
+    return "\n".join(f"memtrace: {line}" for line in lines)

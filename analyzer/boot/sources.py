@@ -34,7 +34,7 @@ def sources(run: Run) -> Table:
 def caveats(run: Run) -> Iterator[Caveat]:
     """Sources that were not there, lines that were not understood, clocks that could not be aligned."""
     for source in run.header.sources:
-        if not source.lines:
+        if not source.lines and source.format != "memtrace":
             yield Caveat("source-missing", f"{source.name}: {source.clock or 'nothing in it'}")
             continue
         if source.unparsed:

@@ -234,6 +234,7 @@ MARKS = frozenset(
         "deferred_init_memmap_chunk",
         "memblock_free_all",
         "memblock_discard",
+        "__free_pages_ok",
         "smp_init",
         "initcall_level",
         "initcall_start",
