@@ -33,7 +33,17 @@ Drawn = tuple[dict[str, Any], dict[str, Any]]
 _NS = 1e9
 _LEAST = 1e-3
 """Of the width: narrower bars could not be seen."""
-_PHASE_COLORS = ("#d8d2c4", "#e9dfc9", "#dfe7ef", "#cfe3d4", "#e6e6f2", "#f3dcc8", "#e3eef0", "#efe1ea", "#e8efd9")
+_PHASE_COLORS = (
+    "#d8d2c4",
+    "#e9dfc9",
+    "#dfe7ef",
+    "#cfe3d4",
+    "#e6e6f2",
+    "#f3dcc8",
+    "#e3eef0",
+    "#efe1ea",
+    "#e8efd9",
+)
 
 
 def draw_boot(run: Run, report: Report, drawn: Drawn | None, path: Path) -> None:
@@ -118,8 +128,12 @@ def _phases(axes: Axes, run: Run, *, named: bool) -> None:
         if start is None or end is None or (phase.name, phase.nid) in told:
             continue
         told.add((phase.name, phase.nid))
-        color = _PHASE_COLORS[words.index(phase.name) % len(_PHASE_COLORS)] if phase.name in words else "#eeeeee"
-        axes.axvspan(start / _NS, end / _NS, color=color, zorder=0, lw=0, alpha=0.55 if phase.nid is not None else 1)
+        color = (
+            _PHASE_COLORS[words.index(phase.name) % len(_PHASE_COLORS)] if phase.name in words else "#eeeeee"
+        )
+        axes.axvspan(
+            start / _NS, end / _NS, color=color, zorder=0, lw=0, alpha=0.55 if phase.nid is not None else 1
+        )
         low, high = min(low, start / _NS), max(high, end / _NS)
         if named and (phase.nid is None or phase.nid == 0):
             axes.annotate(

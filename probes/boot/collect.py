@@ -48,7 +48,9 @@ def collect(wanted: Wanted) -> Collected:
         try:
             paths = gather.save(texts, folder)
         except OSError as error:
-            raise MemtraceError(f"cannot write to {folder} ({error.strerror}): give another --save") from error
+            raise MemtraceError(
+                f"cannot write to {folder} ({error.strerror}): give another --save"
+            ) from error
         formats = {one.name: one.format for one in texts}
         files = tuple(f"{formats[path.name]}:{path}" for path in paths)
         request = Request(files, wanted.output, wanted.overwrite, merge, argv=wanted.argv)

@@ -216,7 +216,7 @@ def _header(
     tables: list[pa.Table],
     sources: tuple[TraceSource, ...],
 ) -> RunHeader:
-    phases = tuple(_shifted(phase, file.alignment.shift_ns) for file in files for phase in file.parsed.phases)
+    phases = tuple(_placed(phase, file.alignment) for file in files for phase in file.parsed.phases)
     sites = _manifest(files)
     if merged is not None:
         return _merged_header(merged.header, request, boot, phases, sources, sites)
@@ -269,9 +269,9 @@ def _merged_header(
     )
 
 
-def _shifted(phase: Phase, shift_ns: int) -> Phase:
+def _placed(phase: Phase, alignment: Alignment) -> Phase:
     def moved(ns: int | None) -> int | None:
-        return None if ns is None else ns + shift_ns
+        return None if ns is None else alignment.place(ns)
 
     return dataclasses.replace(phase, start_ns=moved(phase.start_ns), end_ns=moved(phase.end_ns))
 

@@ -137,6 +137,7 @@ def read(lines: list[Line], parsed: Parsed, resolution_ns: int) -> int:
     reader = _Reader(parsed, resolution_ns)
     rules = reader.rules()
     used = 0
+    parsed.log = [(line.ns, line.text.strip()) for line in lines if line.ns is not None]
     for line in lines:
         for pattern, action in rules:
             if match := pattern.match(line.text):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memtrace.traces.importers.parsed import ENTRY, RETURN, Stamp
+from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Stamp
 
 FOLLOWED: dict[str, tuple[str, frozenset[str]]] = {
     "accept_memory": (
@@ -43,7 +43,7 @@ def with_ends(stamps: Sequence[Stamp]) -> list[Stamp]:
     returning = {s.what for s in stamps if s.kind == RETURN}
     found: list[Stamp] = []
     last: dict[tuple[int | None, int | None], Stamp] = {}
-    for stamp in stamps:
+    for stamp in map(_alone, stamps) if not returning & FOLLOWED.keys() else stamps:
         # CPU 0's idle task is not CPU 1's.
         task = (stamp.tid, None if stamp.tid else stamp.cpu)
         before = last.get(task)
@@ -54,9 +54,19 @@ def with_ends(stamps: Sequence[Stamp]) -> list[Stamp]:
     return found
 
 
+def _alone(stamp: Stamp) -> Stamp:
+    """An entry from a caller after which nothing shows the end is a point in time."""
+    if stamp.kind != ENTRY or stamp.what not in FOLLOWED or _caller(stamp) in FOLLOWED[stamp.what][1]:
+        return stamp
+    return stamp._replace(kind=POINT)
+
+
+def _caller(stamp: Stamp) -> str:
+    return stamp.args.partition(CALLER)[2].partition(" ")[0].partition(".")[0]
+
+
 def _ends(before: Stamp, stamp: Stamp) -> bool:
     if before.kind != ENTRY or before.what not in FOLLOWED or stamp.kind != ENTRY:
         return False
     follower, callers = FOLLOWED[before.what]
-    caller = before.args.partition(CALLER)[2].partition(" ")[0].partition(".")[0]
-    return stamp.what == follower and caller in callers
+    return stamp.what == follower and _caller(before) in callers

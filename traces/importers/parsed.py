@@ -98,6 +98,8 @@ class Parsed:
     phases: list[Phase] = field(default_factory=list)
     """On the file's own clock."""
     boot: BootFacts = field(default_factory=BootFacts)
+    log: list[tuple[int, str]] = field(default_factory=list)
+    """Lines of a kernel log, with their stamps."""
     snapshots: list[Snapshot] = field(default_factory=list)
     """On CLOCK_BOOTTIME."""
     header: RunHeader | None = None

@@ -58,7 +58,9 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
     if userspace:
         _add(parsed, "userspace", userspace, finish, _RESOLUTION_NS)
         if not finish:
-            parsed.notes.append("the boot had not finished when it was asked: the end of userspace is unknown")
+            parsed.notes.append(
+                "the boot had not finished when it was asked: the end of userspace is unknown"
+            )
     return parsed
 
 

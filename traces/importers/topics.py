@@ -235,6 +235,7 @@ MARKS = frozenset(
         "memblock_free_all",
         "memblock_discard",
         "__free_pages_ok",
+        "console",
         "smp_init",
         "initcall_level",
         "initcall_start",
