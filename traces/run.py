@@ -52,7 +52,8 @@ class ProbeSite:
     site: str | None
     """Name in the ``site`` column, e.g. ``rawtp:kmem:mm_page_alloc``; None if no site exists."""
     kind: str | None = None
-    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred."""
+    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred; of imported rows ftrace,
+    function_graph, kprobe_event, trace_event."""
     function: str | None = None
     offsets: tuple[int, ...] = ()
     """Call-site offsets, bytes; ``decode`` says in which functions."""

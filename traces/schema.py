@@ -47,6 +47,8 @@ class Flag(IntFlag):
     """Not observed: follows from another event (zeroing from the gfp flags of its allocation)."""
     FAILED = 1 << 8
     """The attempt failed; no pages came of it."""
+    IMPORTED = 1 << 10
+    """Read from the saved text of another tracer; no program of the recorder's saw it."""
 
 
 @dataclass(frozen=True)

@@ -15,24 +15,18 @@ from memtrace.traces.importers import clocks, formats, kprobe_events, marks, row
 from memtrace.traces.importers.clocks import Alignment
 from memtrace.traces.importers.followers import with_ends
 from memtrace.traces.importers.formats import Input
-from memtrace.traces.importers.pairing import Paired, pair, sites_in
+from memtrace.traces.importers.pairing import Occurrence, Paired, pair, sites_in
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import Losses, Phase, ProbeSite, RunHeader, RunStatus, TraceSource
+from memtrace.traces.schema import Flag
 from memtrace.traces.writer import RunWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from memtrace.traces.reader import Run
-
-_KINDS = {
-    "ftrace": "ftrace",
-    "function_graph": "function_graph",
-    "kprobe": "kprobe",
-    "tracepoint": "tracepoint",
-}
 
 
 @dataclass(frozen=True)
@@ -121,8 +115,8 @@ def pair_and_align(inputs: Sequence[Input], parsed: list[Parsed], boot: BootFact
     chosen = sites_in(file.stamps for file in parsed)
     paired = [pair(file.stamps, chosen) for file in parsed]
     for file, pairs in zip(parsed, paired, strict=True):
-        file.used -= pairs.other_sites
-        file.ignored += pairs.other_sites
+        file.used -= pairs.dropped
+        file.ignored += pairs.dropped
         file.moments |= marks.moments(pairs.marks)
         file.phases += marks.phases(pairs.marks)
     alignments = clocks.align(parsed, boot.cmdline)
@@ -155,12 +149,14 @@ def _tables(files: list[_File], boot: BootFacts, merged: Run | None) -> list[pa.
     """The rows of each file; beside a merged run, those before it where it has the event too."""
     nodes = boot.nodes or (merged.header.nodes if merged is not None else ())
     every = [occurrence for file in files for occurrence in file.paired.occurrences]
-    places = rows.Places(nodes, rows.added(every))
-    bases = rows.direct_map_base(boot.cmdline)
-    init = any(fact.name == "init_on_alloc" and fact.value == "yes" for fact in boot.facts)
-    tables = [
-        rows.table(file.paired.occurrences, file.alignment.shift_ns, places, bases, init) for file in files
-    ]
+    around = rows.Surroundings(
+        rows.Places(nodes, rows.added(every)),
+        rows.direct_map_base(boot.cmdline),
+        any(fact.name == "init_on_alloc" and fact.value == "yes" for fact in boot.facts),
+        frozenset(name for o in every for name in (o.topic.event, o.site))
+        | {stamp.what for file in files for stamp in file.parsed.stamps},
+    )
+    tables = [rows.table(file.paired.occurrences, file.alignment.shift_ns, around) for file in files]
     if merged is not None:
         both = {site.event for site in merged.header.manifest if site.site}
         started = merged.status.started_ns
@@ -278,25 +274,31 @@ def _placed(phase: Phase, alignment: Alignment) -> Phase:
 
 def _manifest(files: list[_File]) -> tuple[ProbeSite, ...]:
     """One line for each event and site that the files have."""
-    timed: dict[tuple[str, str, str], list[bool]] = {}
+    timed: dict[tuple[str, str, str], set[str]] = {}
     inside: dict[str, set[str]] = {}
     for file in files:
         for o in file.paired.occurrences:
-            timed.setdefault((o.topic.event, o.how, o.site), []).append(o.dur_ns is not None)
+            timed.setdefault((o.topic.event, o.how, o.site), set()).add(_time(o))
             if o.parent:
                 inside.setdefault(o.parent, set()).add(o.topic.event)
     return tuple(
         ProbeSite(
             event=event,
             site=f"{how}:{site}",
-            kind=_KINDS[how],
-            function=None if how == "tracepoint" else site,
-            decode=SITES[site][0].decode,
+            kind=how,
+            function=None if how == "trace_event" else site,
+            decode=SITES[site][1].decode,
             inclusive_of=tuple(sorted(inside.get(event, ()))),
-            time="exact" if any(known) else "unknown",
+            time=next(word for word in ("exact", "estimated", "unknown") if word in times),
         )
-        for (event, how, site), known in sorted(timed.items())
+        for (event, how, site), times in sorted(timed.items())
     )
+
+
+def _time(occurrence: Occurrence) -> str:
+    if occurrence.dur_ns is None:
+        return "unknown"
+    return "estimated" if occurrence.flags & Flag.ESTIMATED else "exact"
 
 
 def _status(files: list[_File], merged: Run | None, tables: list[pa.Table]) -> RunStatus:

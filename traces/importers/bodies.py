@@ -38,7 +38,7 @@ class Bodies:
             if rest.startswith("(") and name != "console":
                 return self._probe(name, rest)
             if what := self._wanted[name.rpartition(":")[2]]:
-                return POINT, what, "tracepoint", rest
+                return POINT, what, "trace_event", rest
             return None
         name, arrow, caller = body.partition(" <-")
         if arrow:
@@ -61,7 +61,7 @@ class Bodies:
             # function stands first in returns.
             return self.by_name(name, bool(arrow), args)
         what = self._wanted[right if arrow else left]
-        return (RETURN if arrow else ENTRY, what, "kprobe", args) if what else None
+        return (RETURN if arrow else ENTRY, what, "kprobe_event", args) if what else None
 
     def by_name(self, event: str, returns: bool, args: str) -> Body | None:
         """A probe's event by its name alone."""
@@ -73,7 +73,7 @@ class Bodies:
             self.unknown_probes[event] = self.unknown_probes.get(event, 0) + 1
             return None
         what = found[0]
-        return (RETURN if returns or found[1] else ENTRY, what, "kprobe", args) if what else None
+        return (RETURN if returns or found[1] else ENTRY, what, "kprobe_event", args) if what else None
 
     def _find(self, event: str) -> tuple[str, bool] | None:
         """Function ("" for one that is not kept) and whether at the return; None: not to be told."""

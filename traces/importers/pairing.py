@@ -3,14 +3,22 @@
 
 Each task has a stack of the functions that are open on it (CPU 0's idle task is
 not CPU 1's; a trace without task names has one stack a CPU).  A return closes
-the innermost open entry of its function; entries above it never returned, and
-are counted.  A function of which a file has entries alone makes occurrences
-whose time is unknown: nothing says when it ended, and the next line of the same
-CPU is no answer.
+the innermost open entry of its function.  Entries that it finds above that, or
+that are open at the end of the file, never returned there: they are counted,
+make occurrences without a time, and contain nothing.
+
+A function of which a file has entries alone makes occurrences whose time is
+unknown: the next line of the same CPU is no end.  The exception is a function
+whose next call is known (``Topic.ended_by``): what accept_memory() accepts for
+the page allocator is freed next, and the time between is given as an estimate
+(it includes the way from the one to the other).
 
 ``self_ns``: total less that of the occurrences directly inside; unknown if the
 time of one of these is.  Where a tracer printed durations but no entries
 (tracing_thresh), intervals nest by time instead.
+
+The *victim* (flag VICTIM) of an acceptance is what waited for it: the alloc or
+hot.online around it, or else its own outermost interval.
 """
 
 from __future__ import annotations
@@ -18,11 +26,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from memtrace.traces.importers.fields import words
 from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Stamp
 from memtrace.traces.importers.topics import SITES, Topic
+from memtrace.traces.schema import Flag
 
 _STAMP_NS = 1000
 """Stamps are cut to microseconds, printed durations are not."""
+_WAITING = ("alloc", "hot.online")
+_RECENT = 16
+"""Occurrences that an interval without an entry may turn out to contain."""
 
 
 @dataclass(slots=True)
@@ -44,6 +57,9 @@ class Occurrence:
     back: str
     parent: str | None = None
     stack: str | None = None
+    flags: int = 0
+    inside: list[Occurrence] | None = None
+    """What ``topic.collects`` names of it."""
 
 
 @dataclass
@@ -53,8 +69,8 @@ class Paired:
     occurrences: list[Occurrence] = field(default_factory=list)
     unreturned: int = 0
     """Entries whose return was not seen, of functions that return elsewhere in the file."""
-    other_sites: int = 0
-    """Stamps of functions that serve an event for which a better one was in the files."""
+    dropped: int = 0
+    """Stamps that make no occurrence: a better site serves the event, or nothing was done."""
     marks: list[Stamp] = field(default_factory=list)
 
 
@@ -64,6 +80,11 @@ class _Frame:
     stamp: Stamp
     children_ns: int = 0
     unknown_child: bool = False
+    accepting: bool = False
+    inside: list[Occurrence] = field(default_factory=list)
+
+
+Key = tuple[int, int | None]
 
 
 def sites_in(files: Iterable[list[Stamp]]) -> dict[str, str]:
@@ -71,8 +92,8 @@ def sites_in(files: Iterable[list[Stamp]]) -> dict[str, str]:
     present = {stamp.what for stamps in files for stamp in stamps} & SITES.keys()
     best: dict[str, str] = {}
     for site in present:
-        topic, rank = SITES[site]
-        if topic.event not in best or rank < SITES[best[topic.event]][1]:
+        topic, _, rank = SITES[site]
+        if topic.event not in best or rank < SITES[best[topic.event]][2]:
             best[topic.event] = site
     return best
 
@@ -80,34 +101,65 @@ def sites_in(files: Iterable[list[Stamp]]) -> dict[str, str]:
 def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
     """The occurrences in one file's stamps, which are in the order of the file."""
     paired = Paired()
-    with_returns = {s.what for s in stamps if s.kind == RETURN}
-    tasks: dict[tuple[int, int | None], _Task] = {}
+    matched, with_returns = _match(stamps)
+    tasks: dict[Key, _Task] = {}
     # The tracepoint at the end of an allocation belongs to the interval before it.
     both = chosen.get("alloc") == "get_page_from_freelist"
-    for stamp in stamps:
+    for index, stamp in enumerate(stamps):
         found = SITES.get(stamp.what)
         if found is None:
             paired.marks.append(stamp)
             continue
         topic = found[0]
-        key = (-1, stamp.tid) if stamp.tid else (stamp.cpu if stamp.cpu is not None else -2, stamp.tid)
+        key = _key(stamp)
         task = tasks.get(key)
         if task is None:
             task = tasks[key] = _Task(paired)
-        if both and stamp.what == "mm_page_alloc":
+        if not topic.event:
+            paired.dropped += not task.told(topic, stamp)
+        elif both and stamp.what == "mm_page_alloc":
             task.allocated(topic, stamp)
         elif chosen[topic.event] != stamp.what:
-            paired.other_sites += 1
-        elif stamp.kind == ENTRY and stamp.what in with_returns:
+            paired.dropped += 1
+        elif stamp.kind == ENTRY and index in matched:
             task.frames.append(_Frame(topic, stamp))
         elif stamp.kind == RETURN:
             task.returned(topic, stamp)
         else:
+            if stamp.kind == ENTRY and stamp.what in with_returns:
+                paired.unreturned += 1
             task.point(topic, stamp)
     for task in tasks.values():
-        task.unwind(0)
+        task.settle()
     paired.occurrences.sort(key=lambda o: o.ts_ns)
     return paired
+
+
+def _key(stamp: Stamp) -> Key:
+    """The task; the CPU's own where it is the idle one or not known."""
+    if stamp.tid:
+        return (-1, stamp.tid)
+    return (-2 if stamp.cpu is None else stamp.cpu, stamp.tid)
+
+
+def _match(stamps: list[Stamp]) -> tuple[set[int], set[str]]:
+    """Positions of the entries that return, and the functions that do."""
+    matched: set[int] = set()
+    with_returns = {s.what for s in stamps if s.kind == RETURN and s.what in SITES}
+    open_: dict[Key, list[int]] = {}
+    for index, stamp in enumerate(stamps):
+        if stamp.what not in with_returns or stamp.kind == POINT:
+            continue
+        stack = open_.setdefault(_key(stamp), [])
+        if stamp.kind == ENTRY:
+            stack.append(index)
+            continue
+        for depth in range(len(stack) - 1, -1, -1):
+            if stamps[stack[depth]].what == stamp.what:
+                matched.add(stack[depth])
+                del stack[depth:]
+                break
+    return matched, with_returns
 
 
 class _Task:
@@ -116,28 +168,43 @@ class _Task:
     def __init__(self, paired: Paired) -> None:
         self._paired = paired
         self.frames: list[_Frame] = []
-        self._roots: list[Occurrence] = []
+        self._recent: list[Occurrence] = []
         self._unclaimed: Occurrence | None = None
+        self._unended: list[Occurrence] = []
 
     def returned(self, topic: Topic, stamp: Stamp) -> None:
         """Closes the innermost open entry of the function."""
-        frames = self.frames
-        for depth in range(len(frames) - 1, -1, -1):
-            if frames[depth].stamp.what == stamp.what:
-                break
-        else:
+        if not self.frames or self.frames[-1].stamp.what != stamp.what:
             self._return_alone(topic, stamp)
             return
-        self.unwind(depth + 1)
-        frame = frames.pop()
+        frame = self.frames.pop()
         entry = frame.stamp
         dur = stamp.dur_ns if stamp.dur_ns is not None else max(stamp.ts_ns - entry.ts_ns, 0)
         own = None if frame.unknown_child else max(dur - frame.children_ns, 0)
-        self._emit(topic, stamp, entry.args, dur, own, entry.stack or stamp.stack)
+        made = _occurrence(topic, stamp, entry.args, dur, own)
+        made.stack = entry.stack or stamp.stack
+        made.inside = frame.inside if topic.collects else None
+        self._emit(made, frame.accepting)
 
     def point(self, topic: Topic, stamp: Stamp) -> None:
-        """An event, or an entry of whose function no return is in the file."""
-        self._emit(topic, stamp, stamp.args, None, None, stamp.stack)
+        """An event, or an entry of whose function the return is not seen."""
+        made = _occurrence(topic, stamp, stamp.args, None, None)
+        if topic.ended_by and stamp.kind == ENTRY:
+            if any(other.site == stamp.what for other in self._unended):
+                self.settle()
+            self._unended.append(made)
+            return
+        self._emit(made)
+
+    def told(self, topic: Topic, stamp: Stamp) -> bool:
+        """What makes no row, but may tell of what is around it, or end what is before it."""
+        if stamp.kind == RETURN:
+            return False
+        for frame in reversed(self.frames):
+            if stamp.what in frame.topic.collects:
+                frame.inside.append(_occurrence(topic, stamp, stamp.args, None, None))
+                return True
+        return self._end(stamp)
 
     def allocated(self, topic: Topic, stamp: Stamp) -> None:
         """kmem:mm_page_alloc, beside get_page_from_freelist(): of the interval that ended last."""
@@ -149,51 +216,107 @@ class _Task:
         else:
             self.point(topic, stamp)
 
-    def unwind(self, depth: int) -> None:
-        """Gives up the frames from ``depth`` on: their returns were not seen."""
-        while len(self.frames) > depth:
-            frame = self.frames.pop()
-            self._paired.unreturned += 1
-            self._emit(frame.topic, frame.stamp, frame.stamp.args, None, None, frame.stamp.stack)
+    def settle(self) -> None:
+        """Gives up waiting for the ends of what has none of its own."""
+        for waiting in self._unended:
+            self._emit(waiting)
+        self._unended = []
+
+    def _end(self, stamp: Stamp) -> bool:
+        """Ends what is ended by this call: the outer of them contain the inner."""
+        ended = [o for o in self._unended if o.topic.ended_by == stamp.what]
+        self._unended = [o for o in self._unended if o not in ended]
+        inner: Occurrence | None = None
+        for waiting in reversed(ended):
+            dur = max(stamp.ts_ns - waiting.ts_ns, 0)
+            waiting.ts_ns, waiting.dur_ns = stamp.ts_ns, dur
+            waiting.self_ns = dur - (inner.dur_ns or 0) if inner else dur
+            waiting.flags |= Flag.ESTIMATED
+            if inner is not None:
+                inner.parent = waiting.topic.event
+                waiting.inside = [inner]
+            inner = waiting
+        if inner is not None:
+            self._paired.occurrences += ended[1:]
+            self._emit(inner)
+        return inner is not None
 
     def _return_alone(self, topic: Topic, stamp: Stamp) -> None:
         """A return without an entry: with a printed duration an interval all the same."""
-        dur, own = stamp.dur_ns, stamp.dur_ns
-        if dur is not None and not self.frames:
+        dur = stamp.dur_ns
+        made = _occurrence(topic, stamp, "", dur, dur)
+        made.stack = stamp.stack
+        accepting = False
+        if dur is not None:
             start = stamp.ts_ns - dur - _STAMP_NS
-            while self._roots and self._roots[-1].ts_ns - (self._roots[-1].dur_ns or 0) >= start:
-                child = self._roots.pop()
+            made.inside = [] if topic.collects else None
+            while self._recent and self._recent[-1].ts_ns - (self._recent[-1].dur_ns or 0) >= start:
+                child = self._recent.pop()
                 child.parent = topic.event
-                own = None if own is None or child.dur_ns is None else max(own - child.dur_ns, 0)
-        self._emit(topic, stamp, "", dur, own, stamp.stack)
+                accepting |= _accepts(child)
+                if topic.event in _WAITING or _accepts(made):
+                    child.flags &= ~Flag.VICTIM
+                if made.inside is not None and child.topic.event in topic.collects:
+                    made.inside.append(child)
+                if made.self_ns is not None:
+                    made.self_ns = None if child.dur_ns is None else max(made.self_ns - child.dur_ns, 0)
+        self._emit(made, accepting)
 
-    def _emit(
-        self, topic: Topic, stamp: Stamp, entry: str, dur: int | None, own: int | None, stack: str | None
-    ) -> None:
+    def _emit(self, made: Occurrence, accepting: bool = False) -> None:
+        event = made.topic.event
+        if event == "accept.burst" and not made.inside and not _accepted(made):
+            self._paired.dropped += 1
+            return
         parent = self.frames[-1] if self.frames else None
         if parent is not None:
-            if dur is None:
+            made.parent = parent.topic.event
+            if made.dur_ns is None:
                 parent.unknown_child = True
             else:
-                parent.children_ns += dur
-        occurrence = Occurrence(
-            topic,
-            stamp.what,
-            stamp.how,
-            stamp.ts_ns,
-            dur,
-            own,
-            stamp.cpu,
-            stamp.tid,
-            stamp.pid,
-            stamp.comm,
-            entry,
-            stamp.args if stamp.kind == RETURN else "",
-            parent.topic.event if parent else None,
-            stack,
-        )
-        self._paired.occurrences.append(occurrence)
-        if parent is None:
-            self._roots = [*self._roots[-15:], occurrence]
-        if topic.event == "alloc" and stamp.kind != POINT:
-            self._unclaimed = occurrence
+                parent.children_ns += made.dur_ns
+            if event in parent.topic.collects:
+                parent.inside.append(made)
+            parent.accepting |= accepting or _accepts(made)
+        elif made.dur_ns is not None:
+            self._recent = [*self._recent[1 - _RECENT :], made]
+        if made.dur_ns is not None and self._waited(made, accepting):
+            made.flags |= Flag.VICTIM
+        self._paired.occurrences.append(made)
+        if event == "alloc" and made.dur_ns is not None:
+            self._unclaimed = made
+
+    def _waited(self, made: Occurrence, accepting: bool) -> bool:
+        """Whether this is what waited for an acceptance."""
+        if made.topic.event in _WAITING:
+            return accepting
+        if not _accepts(made):
+            return False
+        around = (frame.topic.event for frame in self.frames)
+        return not any(event in _WAITING or event.startswith("accept.") for event in around)
+
+
+def _occurrence(topic: Topic, stamp: Stamp, entry: str, dur: int | None, own: int | None) -> Occurrence:
+    return Occurrence(
+        topic,
+        stamp.what,
+        stamp.how,
+        stamp.ts_ns,
+        dur,
+        own,
+        stamp.cpu,
+        stamp.tid,
+        stamp.pid,
+        stamp.comm,
+        entry,
+        stamp.args if stamp.kind == RETURN else "",
+        stack=stamp.stack,
+    )
+
+
+def _accepts(made: Occurrence) -> bool:
+    return made.topic.event.startswith("accept.")
+
+
+def _accepted(made: Occurrence) -> bool:
+    """Whether a look at a watermark says itself that it accepted something."""
+    return bool(SITES[made.site][1].values(words(made.entry), words(made.back)).get("accepted"))

@@ -93,7 +93,7 @@ class _Reader:
             meaning = bodies.by_name(name, bool(place[2]), place[3])
             if meaning is None and name in bodies.unknown_probes:
                 self._pending.append((len(parsed.stamps), int(place[1], 16), bool(place[2]), place[3], name))
-                meaning = (RETURN if place[2] else ENTRY, "", "kprobe", place[3])
+                meaning = (RETURN if place[2] else ENTRY, "", "kprobe_event", place[3])
         else:
             read = bodies.read(f"{name}: {rest}")
             meaning = read if isinstance(read, tuple) else None

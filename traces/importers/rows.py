@@ -4,19 +4,29 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memtrace.traces.importers.fields import PAGE, Values, words
 from memtrace.traces.importers.pairing import Occurrence
-from memtrace.traces.importers.topics import PAGE, Fields
+from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
-from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
+from memtrace.traces.schema import Flag, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Direct map of a kernel without KASLR, 4 and 5 levels of page tables (arch/x86/include/asm/page_64_types.h).
 _NOKASLR_BASES = (0xFFFF888000000000, 0xFF11000000000000)
+
+
+_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested")
+_FILLED = (
+    *("ts_ns", "dur_ns", "count", "total_ns", "self_ns", "event", "site", "cpu", "pid", "tid", "comm"),
+    *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
+)
+"""Columns that saved text can fill; the others are null."""
 
 
 class Places:
@@ -38,21 +48,37 @@ class Places:
         return self._ranges[index][2]
 
 
-def fields(args: str) -> dict[str, str]:
-    """``name=value`` words of a line, the first of each name."""
-    found: dict[str, str] = {}
-    for word in args.split():
-        name, equals, value = word.partition("=")
-        if equals:
-            found.setdefault(name, value)
-    return found
+def values_of(occurrence: Occurrence, seen: Container[str] = ()) -> Values:
+    """Columns that an occurrence's fields tell, and what was seen inside of it.
+
+    ``seen``: functions and events that the files have at all.
+    """
+    _, site, _ = SITES[occurrence.site]
+    entry = words(occurrence.entry) if occurrence.entry else {}
+    back = words(occurrence.back) if occurrence.back else {}
+    values = site.values(entry, back)
+    if occurrence.topic.collects:
+        _collect(occurrence, values, seen)
+    return values
 
 
-def values_of(occurrence: Occurrence) -> dict[str, Any]:
-    """Columns that an occurrence's fields tell."""
-    entry: Fields = fields(occurrence.entry) if occurrence.entry else {}
-    back: Fields = fields(occurrence.back) if occurrence.back else {}
-    return occurrence.topic.values(entry, back)
+def _collect(occurrence: Occurrence, values: Values, seen: Container[str]) -> None:
+    inside = occurrence.inside or []
+    match occurrence.topic.event:
+        case "accept.call" if "accept.arch" in seen and occurrence.inside is not None:
+            values["bytes"] = _sum(inside, seen)
+        case "accept.block":
+            values["pfn"] = next((values_of(o, seen).get("pfn") for o in inside), None)
+        case "accept.burst":
+            blocks = [o for o in inside if o.topic.event == "accept.block"]
+            values["bytes"] = _sum(blocks, seen) if blocks else None
+        case "hot.online" if "generic_online_page" in seen and occurrence.inside is not None:
+            values["bytes"] = _sum(inside, seen)
+
+
+def _sum(inside: Sequence[Occurrence], seen: Container[str]) -> int | None:
+    sizes = [values_of(o, seen).get("bytes") for o in inside]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def added(occurrences: Sequence[Occurrence]) -> list[tuple[int, int, int]]:
@@ -72,28 +98,33 @@ def direct_map_base(cmdline: str) -> tuple[int, ...]:
     return _NOKASLR_BASES if "nokaslr" in cmdline.split() else ()
 
 
-def table(
-    occurrences: Sequence[Occurrence],
-    shift_ns: int,
-    places: Places,
-    bases: Sequence[int],
-    init_on_alloc: bool,
-) -> pa.Table:
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of machine and files beside an occurrence's own fields."""
+
+    places: Places
+    bases: Sequence[int] = ()
+    """Where the direct map of physical memory may begin."""
+    init_on_alloc: bool = False
+    seen: frozenset[str] = frozenset()
+    """Events and functions that the files have."""
+
+
+def table(occurrences: Sequence[Occurrence], shift_ns: int, around: Surroundings) -> pa.Table:
     """The rows of one file's occurrences, ``shift_ns`` added to their times."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMN_NAMES}
+    columns: dict[str, list[Any]] = {name: [] for name in _FILLED}
     put = {name: column.append for name, column in columns.items()}
-    given = ("order", "bytes", "bytes_requested", "gfp", "nid_requested")
     for occurrence in occurrences:
-        values = values_of(occurrence)
+        values = values_of(occurrence, around.seen)
         pfn = values.get("pfn")
-        if (address := values.get("va")) is not None:
-            pfn = _pfn_of(address, bases)
+        if (address := values.get("address")) is not None:
+            pfn = _pfn_of(address, around.bases)
         nid = values.get("nid")
-        flags = values["flags"]
+        flags = values.get("flags", 0) | occurrence.flags
         event = occurrence.topic.event
-        if init_on_alloc and event == "alloc" and not flags & Flag.FAILED:
+        if around.init_on_alloc and event == "alloc" and not flags & Flag.FAILED:
             flags |= Flag.ZEROED
         put["ts_ns"](occurrence.ts_ns + shift_ns)
         put["dur_ns"](occurrence.dur_ns)
@@ -106,16 +137,18 @@ def table(
         put["pid"](occurrence.pid)
         put["tid"](occurrence.tid)
         put["comm"](occurrence.comm)
-        for name in given:
+        for name in _BY_FIELDS:
             put[name](values.get(name))
         put["pfn"](pfn)
-        put["nid"](places.nid(pfn) if nid is None else nid)
-        put["flags"](int(flags))
+        put["nid"](around.places.nid(pfn) if nid is None else nid)
+        put["flags"](int(flags | Flag.IMPORTED))
         put["parent"](occurrence.parent)
-        put["cgroup"](None)
         put["stack"](occurrence.stack)
     schema = arrow_schema()
-    arrays = [pa.array(columns[f.name], f.type) for f in schema]
+    arrays = [
+        pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(len(occurrences), f.type)
+        for f in schema
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

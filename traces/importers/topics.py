@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel function or tracepoint becomes which event, and what its fields say.
+"""Which kernel function or tracepoint becomes which event.
 
 An event that several functions could serve takes the first of them that the
-files have: they call each other, and one occurrence must not count twice.
-Fields are those that a user named after the kernel's parameters, in the
-spellings of FIELDS; a field that is not there is unknown.
+files have: they call each other, and one occurrence must not count twice.  The
+functions are those of the probes of the same events (probes/accept.py,
+probes/hotplug.py), and some that only saved traces have.
 
 Sources: mm/memory_hotplug.c, mm/sparse.c, mm/sparse-vmemmap.c, drivers/base/memory.c,
 drivers/firmware/efi/unaccepted_memory.c, mm/page_alloc.c, mm/memory.c.
@@ -12,220 +12,124 @@ drivers/firmware/efi/unaccepted_memory.c, mm/page_alloc.c, mm/memory.c.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from memtrace.traces.importers import fields
+from memtrace.traces.importers.fields import Fields, Values
 from memtrace.traces.importers.names import function_of
-from memtrace.traces.schema import Flag
 
-Fields = Mapping[str, str]
-Values = dict[str, Any]
+_AS_NAMED = "arguments, as the probe names them"
 
-PAGE = 4096
-_MAX_ORDER = 10
-"""MAX_PAGE_ORDER on x86, the only architecture whose page allocator accepts memory."""
 
-FIELDS: dict[str, tuple[str, ...]] = {
-    "nid": ("nid", "node", "nid_requested"),
-    "start": ("start", "addr", "paddr", "phys_addr"),
-    "end": ("end",),
-    "size": ("size", "len", "length"),
-    "pfn": ("pfn", "start_pfn"),
-    "nr": ("nr", "nr_pages", "npages", "pages"),
-    "order": ("order",),
-    "gfp": ("gfp", "gfp_mask", "gfp_flags"),
-}
-"""Spellings of a field in probes that users write."""
+@dataclass(frozen=True)
+class Site:
+    """A function or tracepoint, how its fields are read, and that in words."""
+
+    name: str
+    values: Callable[[Fields, Fields], Values]
+    decode: str = _AS_NAMED
 
 
 @dataclass(frozen=True)
 class Topic:
-    """An event, what can serve it (the best first), and the columns from entry and return fields."""
+    """An event, and what can serve it, the best first."""
 
     event: str
-    sites: tuple[str, ...]
-    values: Callable[[Fields, Fields], Values]
-    decode: str
-    """What the columns are taken from, for the probe manifest."""
+    """"" for what makes no rows of its own, but tells of what is around it."""
+    sites: tuple[Site, ...]
+    collects: tuple[str, ...] = ()
+    """Events and functions inside, that tell what this one did."""
+    ended_by: str = ""
+    """Where only entries are traced: the function that is called right after it."""
 
 
-def number(fields: Fields, name: str) -> int | None:
-    """A field by any of its spellings, None if it is not there or no number."""
-    for spelling in FIELDS.get(name, (name,)):
-        if (text := fields.get(spelling)) is not None:
-            try:
-                return int(text, 0)
-            except ValueError:
-                return None
-    return None
+def _topic(event: str, *sites: Site, collects: tuple[str, ...] = (), ended_by: str = "") -> Topic:
+    return Topic(event, sites, collects, ended_by)
 
 
-def returned(fields: Fields) -> int | None:
-    """The one value that a return probe fetched, whatever it is called."""
-    for text in fields.values():
-        try:
-            return int(text, 0)
-        except ValueError:
-            continue
-    return None
-
-
-def _span(fields: Fields) -> tuple[int | None, int | None]:
-    """First page frame and bytes, of (start, size), (start, end) or (pfn, nr)."""
-    start, end, size = (number(fields, name) for name in ("start", "end", "size"))
-    pfn, pages = number(fields, "pfn"), number(fields, "nr")
-    if start is not None:
-        pfn = start // PAGE
-        if size is None and end is not None:
-            size = end - start
-    if size is None and pages is not None:
-        size = pages * PAGE
-    return pfn, size
-
-
-def _range(entry: Fields, back: Fields) -> Values:
-    """A range of memory; an int returned other than 0 is an error."""
-    pfn, size = _span(entry)
-    failed = returned(back) not in (None, 0)
-    return {"pfn": pfn, "bytes": size, "flags": Flag.FAILED if failed else 0}
-
-
-def _range_on_node(entry: Fields, back: Fields) -> Values:
-    return _range(entry, back) | {"nid": number(entry, "nid")}
-
-
-def _request(entry: Fields, back: Fields) -> Values:
-    """add_memory_resource(): its nid may be a memory group, and its end is inclusive (struct resource)."""
-    start, end = number(entry, "start"), number(entry, "end")
-    values = _range(entry, back)
-    if start is not None and end is not None and number(entry, "size") is None:
-        values["bytes"] = end - start + 1
-    return values
-
-
-def _memmap(entry: Fields, back: Fields) -> Values:
-    """vmemmap_alloc_block(size, node): the node is a wish; NULL is a failure."""
-    failed = returned(back) == 0
-    return {
-        "bytes": number(entry, "size"),
-        "nid_requested": number(entry, "nid"),
-        "va": returned(back),
-        "flags": Flag.FAILED if failed else 0,
-    }
-
-
-def _section(entry: Fields, back: Fields) -> Values:
-    """Returns a pointer, or NULL."""
-    pfn, size = _span(entry)
-    failed = returned(back) == 0
-    return {"pfn": pfn, "bytes": size, "nid": number(entry, "nid"), "flags": Flag.FAILED if failed else 0}
-
-
-def _accept_call(entry: Fields, back: Fields) -> Values:
-    """What was asked for; what is accepted may be less or more."""
-    pfn, size = _span(entry)
-    return {"pfn": pfn, "bytes_requested": size, "flags": Flag.IRQ_OFF}
-
-
-def _accept_arch(entry: Fields, back: Fields) -> Values:
-    pfn, size = _span(entry)
-    return {"pfn": pfn, "bytes": size, "flags": Flag.IRQ_OFF}
-
-
-def _accept_block(entry: Fields, back: Fields) -> Values:
-    """One block of the largest order."""
-    return {"order": _MAX_ORDER, "bytes": PAGE << _MAX_ORDER, "flags": 0}
-
-
-def _plain(entry: Fields, back: Fields) -> Values:
-    return {"flags": 0}
-
-
-def _zero_user(entry: Fields, back: Fields) -> Values:
-    """clear_huge_page(page, addr_hint, pages) says how much; folio_zero_user(folio, addr_hint) does not."""
-    pages = number(entry, "nr")
-    order = pages.bit_length() - 1 if pages else None
-    return {"bytes": pages * PAGE if pages else None, "order": order, "flags": Flag.ZEROED}
-
-
-def _alloc(entry: Fields, back: Fields) -> Values:
-    """get_page_from_freelist(gfp, order, …), or the tracepoint at the end of an allocation."""
-    order, pfn = number(entry, "order"), number(entry, "pfn")
-    # The tracepoint prints a failed allocation with pfn -1.
-    failed = returned(back) == 0 or entry.get("pfn") in ("0xffffffffffffffff", "-1")
-    zeroed = "__GFP_ZERO" in entry.get("gfp_flags", "")
-    flags = (Flag.FAILED if failed else 0) | (Flag.ZEROED if zeroed else 0)
-    return {
-        "order": order,
-        "bytes": None if order is None or failed else PAGE << order,
-        "pfn": None if failed else pfn,
-        "gfp": number(entry, "gfp"),
-        "flags": flags,
-    }
-
-
-_HOTPLUG = "arguments, as the probe names them"
+_RANGE = fields.memory_range
+_BY_FREEING = "__free_pages_ok"
+"""What accepts memory for the page allocator frees it to the allocator next."""
 TOPICS: tuple[Topic, ...] = (
-    Topic(
+    _topic(
         "alloc",
-        ("get_page_from_freelist", "mm_page_alloc"),
-        _alloc,
-        "order, gfp: arguments; pfn: the tracepoint that follows",
+        Site("get_page_from_freelist", fields.alloc, "order, gfp: arguments; pfn: the tracepoint after it"),
+        Site("mm_page_alloc", fields.alloc, "pfn, order, gfp: the tracepoint's fields"),
     ),
-    Topic(
-        "zero.user", ("folio_zero_user", "clear_huge_page"), _zero_user, "pages: argument, where there is one"
+    _topic(
+        "zero.user",
+        Site("folio_zero_user", fields.folio, "the folio's size is not printed"),
+        Site("clear_huge_page", fields.folio, "pages: argument"),
     ),
-    Topic(
-        "accept.call",
-        ("accept_memory",),
-        _accept_call,
-        "bytes_requested: start and size or end, as the probe names them",
+    _topic(
+        "accept.burst",
+        Site("cond_accept_memory", fields.accept_burst, "order: argument; bytes: accept.block's"),
+        Site("try_to_accept_memory", fields.accept_burst, "order: argument; bytes: accept.block's"),
+        collects=("accept.block", "accept.call"),
     ),
-    Topic(
-        "accept.arch",
-        ("tdx_accept_memory", "snp_accept_memory", "arch_accept_memory"),
-        _accept_arch,
-        "pfn, bytes: start and end",
-    ),
-    Topic(
+    _topic(
         "accept.block",
-        ("__accept_page", "try_to_accept_memory_one", "try_to_accept_memory"),
-        _accept_block,
-        "bytes: one block of MAX_PAGE_ORDER",
+        Site("__accept_page", fields.accept_block, "pfn: accept.call's; bytes: the largest order"),
+        Site("try_to_accept_memory_one", fields.accept_block, "pfn: accept.call's; bytes: the largest order"),
+        collects=("accept.call",),
     ),
-    Topic("accept.burst", ("cond_accept_memory",), _plain, "calls only"),
-    Topic(
+    _topic(
+        "accept.call",
+        Site(
+            "accept_memory",
+            fields.accept_call,
+            "bytes_requested: start, size or end, as the probe names it",
+        ),
+        collects=("accept.arch",),
+        ended_by=_BY_FREEING,
+    ),
+    _topic(
+        "accept.arch",
+        Site("tdx_accept_memory", fields.accept_arch),
+        Site("snp_accept_memory", fields.accept_arch),
+        Site("unaccepted_emul_accept", fields.accept_arch),
+        Site("arch_accept_memory", fields.accept_arch),
+        ended_by=_BY_FREEING,
+    ),
+    _topic(
         "hot.request",
-        ("add_memory_resource", "__add_memory_resource"),
-        _request,
-        "start, end or size: arguments",
+        Site("__add_memory_resource", fields.resource),
+        Site("add_memory_resource", fields.resource),
+        Site("__add_memory", fields.resource),
     ),
-    Topic("hot.add", ("arch_add_memory", "__add_pages"), _range_on_node, "nid, start, size: arguments"),
-    Topic("hot.section", ("sparse_add_section", "__populate_section_memmap"), _section, _HOTPLUG),
-    Topic(
+    _topic("hot.add", Site("arch_add_memory", _RANGE), Site("__add_pages", _RANGE)),
+    _topic(
+        "hot.section",
+        Site("sparse_add_section", _RANGE),
+        Site("__populate_section_memmap", fields.pointer_range),
+    ),
+    _topic(
         "hot.memmap",
-        ("vmemmap_alloc_block",),
-        _memmap,
-        "size, requested node: arguments; pfn, nid: of the address returned, without KASLR",
+        Site(
+            "vmemmap_alloc_block",
+            fields.memmap,
+            "size, requested node: arguments; pfn: of the address",
+        ),
     ),
-    Topic("hot.altmap", ("mhp_init_memmap_on_memory",), _range, _HOTPLUG),
-    Topic("hot.zone", ("move_pfn_range_to_zone",), _range, _HOTPLUG),
-    Topic("hot.init", ("memmap_init_range",), _range_on_node, _HOTPLUG),
-    Topic(
-        "hot.block",
-        ("memory_block_online", "memory_subsys_online"),
-        _range,
-        "calls only, unless the probe fetches the range",
+    _topic("hot.altmap", Site("mhp_init_memmap_on_memory", _RANGE)),
+    _topic("hot.init", Site("memmap_init_range", fields.pages_range)),
+    _topic("hot.zone", Site("move_pfn_range_to_zone", fields.pages_range)),
+    _topic(
+        "hot.online",
+        Site("online_pages", fields.online, "pfn, pages: arguments; bytes: generic_online_page()'s"),
+        collects=("generic_online_page",),
     ),
-    Topic("hot.online", ("online_pages",), _range, "pfn, pages: arguments; nid: of the hot.add around it"),
-    Topic("hot.offline", ("offline_pages",), _range, _HOTPLUG),
-    Topic("hot.remove", ("arch_remove_memory", "try_remove_memory"), _range, _HOTPLUG),
+    _topic("hot.block", Site("memory_subsys_online", _RANGE), Site("memory_block_online", _RANGE)),
+    _topic("hot.offline", Site("offline_pages", _RANGE)),
+    _topic("hot.remove", Site("try_remove_memory", _RANGE), Site("arch_remove_memory", _RANGE)),
+    _topic("", Site("generic_online_page", fields.page_order)),
+    _topic("", Site(_BY_FREEING, fields.plain)),
 )
-SITES: dict[str, tuple[Topic, int]] = {
-    site: (topic, rank) for topic in TOPICS for rank, site in enumerate(topic.sites)
+SITES: dict[str, tuple[Topic, Site, int]] = {
+    site.name: (topic, site, rank) for topic in TOPICS for rank, site in enumerate(topic.sites)
 }
-"""Function or tracepoint to its topic, and its place among those that serve it."""
+"""A function or tracepoint: its topic, how it is read, its place among those that serve the event."""
 
 MARKS = frozenset(
     (
