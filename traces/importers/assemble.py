@@ -13,7 +13,6 @@ from memtrace import __version__
 from memtrace.errors import MemtraceError
 from memtrace.traces.importers import clocks, formats, kprobe_events, marks, rows, source, states
 from memtrace.traces.importers.clocks import Alignment
-from memtrace.traces.importers.followers import with_ends
 from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.pairing import Occurrence, Paired, pair, sites_in
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
@@ -110,8 +109,6 @@ def boot_facts(parsed: Sequence[Parsed]) -> BootFacts:
 def pair_and_align(inputs: Sequence[Input], parsed: list[Parsed], boot: BootFacts) -> list[_File]:
     """Intervals of each file, and its place on CLOCK_BOOTTIME."""
     states.tell_clock(parsed)
-    for file in parsed:
-        file.stamps = with_ends(file.stamps)
     chosen = sites_in(file.stamps for file in parsed)
     paired = [pair(file.stamps, chosen) for file in parsed]
     for file, pairs in zip(parsed, paired, strict=True):

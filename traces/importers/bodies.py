@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 
-from memtrace.traces.importers.followers import CALLER
 from memtrace.traces.importers.names import function_of, probe_candidates
 from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Given
 from memtrace.traces.importers.topics import Wanted
@@ -40,10 +39,10 @@ class Bodies:
             if what := self._wanted[name.rpartition(":")[2]]:
                 return POINT, what, "trace_event", rest
             return None
-        name, arrow, caller = body.partition(" <-")
+        name, arrow, _ = body.partition(" <-")
         if arrow:
             what = self._wanted[name]
-            return (ENTRY, what, "ftrace", f"{CALLER}{caller.strip()}") if what else None
+            return (ENTRY, what, "ftrace", "") if what else None
         # An event without fields prints its name and a colon.
         return None if body.rstrip().endswith(":") or not body.strip() else False
 

@@ -138,7 +138,6 @@ MARKS = frozenset(
         "deferred_init_memmap_chunk",
         "memblock_free_all",
         "memblock_discard",
-        "__free_pages_ok",
         "console",
         "smp_init",
         "initcall_level",
