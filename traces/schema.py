@@ -82,8 +82,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
-    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates or if unknown"),
-    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks"),
+    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null unless acceptance"),
+    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks or acceptance"),
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)

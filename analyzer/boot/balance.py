@@ -7,8 +7,10 @@ present   pages that the zones have (zone->present_pages) when the run was made.
 firmware  accepted before the kernel: present - U(entry).  Unknown unless the log
           has the firmware's memory map.  What is accepted by construction
           (a plain machine's memory) counts here.
-early     accepted by the kernel before the probes: U(entry) - U(first), where
-          first is the snapshot taken as recording starts.
+kernel    accepted by the kernel until the run was made, by whatever was seen or
+          not: U(entry) - left.
+early     the part of it before the probes: U(entry) - U(first), where first is the
+          snapshot taken as recording starts.
 unseen    firmware + early, known also where their parts are not: present - U(first).
 seen      what the probes saw leave the lists (accepts.py, "queued"), from the
           first snapshot to the one at the end of recording.
@@ -18,10 +20,11 @@ rest      U(first) - seen - U(end of recording).  0 where the balance closes; wi
           one block for each CPU that was accepting as a counter was read.  More
           is unexplained.
 
-present = unseen + seen + late + left + rest, by construction; rest is the check.
-Where no recording was on (a boot that was only collected), there is no first
-snapshot: unseen is everything accepted, less what the boot trace saw, which has
-no arguments and so no nodes; rest is then unknown.
+present = unseen + seen + late + left + rest, and kernel = early + seen + late + rest,
+by construction; rest is the check.  Where no recording was on (a boot that was
+only collected), there is no first snapshot: seen is what the boot trace saw, which
+has no arguments, so no node and perhaps no bytes; early and unseen are what the
+counters fell by besides; rest is unknown, for there is nothing to check it by.
 """
 
 from __future__ import annotations
@@ -33,13 +36,14 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.boot.accepts import MAX_PAGE_ORDER, Accepts, Window
 from memtrace.analyzer.boot.counters import ENTRY, Moment, moments, named
+from memtrace.analyzer.facts import gib
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Caveat, Column, Row, Table
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
-_PARTS = ("present", "firmware", "early", "unseen", "seen", "late", "left", "rest")
+_PARTS = ("present", "firmware", "kernel", "early", "unseen", "seen", "late", "left", "rest")
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,11 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     everything = [*rows, _sum(rows, accepts, read)] if len(rows) > 1 else rows
     shown = [_with_share(row) for row in everything]
     block = run.header.page_size << MAX_PAGE_ORDER
-    notes = ["unseen: accepted before memtrace could see it; left: still unaccepted; present: their sum."]
+    notes = ["present = firmware + kernel + left; kernel = early + seen + rest. unseen = firmware + early."]
     if read.first is not None:
         notes.append(f"rest: what the counters fell by less seen; it closes to {written(block, 'bytes')}.")
     else:
-        notes.append("seen: by the boot trace, whose calls have no node; nothing was recorded, so no rest.")
+        notes.append("seen: by the boot trace, whose calls have no node. Nothing was recorded, so no rest.")
     return Table("balance", "Byte balance", _NAMES, tuple(shown), _COLUMNS, notes=tuple(notes))
 
 
@@ -92,7 +96,8 @@ def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict
     left = read.last.unaccepted.get(nid)
     entry = read.entry.unaccepted.get(nid) if read.entry else None
     row: dict[str, int | None] = dict.fromkeys(_PARTS)
-    row |= {"nid": nid, "present": present, "firmware": _less(present, entry), "left": left}
+    row |= {"nid": nid, "present": present, "firmware": _less(present, entry)}
+    row |= {"kernel": _less(entry, left), "left": left}
     if read.first is None or read.end is None:
         return row
     first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
@@ -129,18 +134,18 @@ def _less(a: int | None, b: int | None) -> int | None:
 
 
 def sentence(table: Table) -> str:
-    """The unseen share in words; empty where it is unknown."""
+    """The unseen share in words; what else is known where it is not."""
     row = table.rows[-1]
+    present = gib(row["present_bytes"])
     if row["unseen_share"] is None:
-        return ""
-    unseen, present = (f"{row[name] / 2**30:.2f} GiB" for name in ("unseen_bytes", "present_bytes"))
-    known = row["firmware_bytes"] is not None and row["early_bytes"] is not None
-    parts = (
-        f" ({row['firmware_bytes'] / 2**30:.2f} GiB before the kernel,"
-        f" {row['early_bytes'] / 2**30:.2f} GiB by it)"
-        if known
-        else ""
-    )
+        if row["kernel_bytes"] is None or row["present_bytes"] is None:
+            return ""
+        before = f"{gib(row['firmware_bytes'])} before the kernel, {gib(row['kernel_bytes'])} by it"
+        return f"of {present} were accepted {before}; how much of that was seen is unknown"
+    unseen = gib(row["unseen_bytes"])
+    parts = ""
+    if row["firmware_bytes"] is not None and row["early_bytes"] is not None:
+        parts = f" ({gib(row['firmware_bytes'])} before the kernel, {gib(row['early_bytes'])} by it)"
     when = "before memtrace could see it" if row["rest_bytes"] is not None else "out of memtrace's sight"
     return f"{unseen} of {present} were accepted {when}: {row['unseen_share']:.0%}{parts}"
 
@@ -218,11 +223,12 @@ _COLUMNS = (
     Column("node", "node"),
     Column("present_bytes", "present", "bytes"),
     Column("firmware_bytes", "firmware", "bytes"),
+    Column("kernel_bytes", "kernel", "bytes"),
     Column("early_bytes", "early", "bytes"),
-    Column("unseen_bytes", "unseen", "bytes"),
     Column("seen_bytes", "seen", "bytes"),
     Column("late_bytes", "late", "bytes", if_any=True),
     Column("left_bytes", "left", "bytes"),
     Column("rest_bytes", "rest", "bytes"),
-    Column("unseen_share", "of it", "share"),
+    Column("unseen_bytes", "unseen", "bytes"),
+    Column("unseen_share", "share", "share"),
 )

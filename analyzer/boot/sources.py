@@ -28,7 +28,8 @@ def sources(run: Run) -> Table:
         }
         for s in run.header.sources
     )
-    return Table("sources", "Sources", _NAMES, rows, _COLUMNS, keys=2)
+    shown = tuple(i for i, row in enumerate(rows) if row["lines"] or row["rows"])
+    return Table("sources", "Sources", _NAMES, rows, _COLUMNS, keys=2, shown=shown)
 
 
 def caveats(run: Run) -> Iterator[Caveat]:

@@ -37,7 +37,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
             if read is not None:
                 balance = balances.balance(run, accepts, read)
                 tables += [balance, balances.counter_table(run, accepts)]
-                lines += [("unseen", text)] if (text := balances.sentence(balance)) else []
+                lines += [("balance", text)] if (text := balances.sentence(balance)) else []
         lines.append(("acceptance", _words(applies)))
         if run.header.sources:
             tables.append(origins.sources(run))
