@@ -181,8 +181,9 @@ def _collected(done: Collected, output: Path) -> str:
         lines.append(f"{done.merged}: merged")
     lines += [f"not there: {name}: {why}" for name, why in done.missing]
     events = ", ".join(f"{name} {count}" for name, count in done.outcome.events)
+    counted = f" ({events})" if events else ""
     lines.append(
-        f"{done.outcome.rows} rows, {done.outcome.phases} phases in {output}{f' ({events})' if events else ''};"
+        f"{done.outcome.rows} rows, {done.outcome.phases} phases in {output}{counted};"
         f" `memtrace report --view boot {output}` shows them"
     )
     return "\n".join(f"memtrace: {line}" for line in lines)

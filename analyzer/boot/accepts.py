@@ -42,7 +42,8 @@ MAX_PAGE_ORDER = 10
 _COLUMNS = ("ts_ns", "dur_ns", "event", "cpu", "comm", "count", "bytes", "bytes_requested", "total_ns", "nid")
 _TABLE = f"""
 CREATE TEMP TABLE accepts AS
-SELECT "ts_ns" - coalesce("dur_ns", 0) AS begun_ns, "ts_ns" AS ended_ns, "event"::VARCHAR AS event, "cpu" AS cpu,
+SELECT "ts_ns" - coalesce("dur_ns", 0) AS begun_ns, "ts_ns" AS ended_ns,
+  "event"::VARCHAR AS event, "cpu" AS cpu,
   coalesce("nid", TRY_CAST(nullif(regexp_extract("comm"::VARCHAR, '^pgdatinit([0-9]+)$', 1), '') AS INTEGER))
     AS nid,
   "count" AS n, "total_ns" AS total_ns, "parent"::VARCHAR IS NOT DISTINCT FROM '{BLOCK}' AS in_block,
@@ -133,7 +134,10 @@ class Accepts:
 
     def spans(self) -> dict[str, Any]:
         """Columns begun_ns, ended_ns, cpu, nid of the counted event, in order of time (numpy, masked)."""
-        sql = f"SELECT begun_ns, ended_ns, cpu, nid FROM accepts WHERE event = '{self.counted}' ORDER BY begun_ns"
+        sql = (
+            f"SELECT begun_ns, ended_ns, cpu, nid FROM accepts WHERE event = '{self.counted}'"
+            " ORDER BY begun_ns"
+        )
         columns: dict[str, Any] = self._connection.execute(sql).fetchnumpy()
         return columns
 

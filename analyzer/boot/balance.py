@@ -190,13 +190,20 @@ def _growth(run: Run) -> Iterator[Caveat]:
             )
 
 
-def counter_table(run: Run, accepts: Accepts) -> Table:
-    """Unaccepted at each moment and node, and what was accepted since the moment before."""
+def counter_table(run: Run) -> Table:
+    """Unaccepted at each moment and node, and what was accepted since the moment before.
+
+    A page leaves out the readings made while recording ("change"): there the
+    moment before is the last one that it shows.
+    """
     rows: list[Row] = []
-    before: Moment | None = None
+    shown: list[int] = []
+    before: dict[bool, Moment | None] = {False: None, True: None}
     for moment in moments(run):
+        passing = moment.label == "change"
         for nid, value in sorted(moment.unaccepted.items()):
-            old = before.unaccepted.get(nid) if before else None
+            old = earlier.unaccepted.get(nid) if (earlier := before[passing]) else None
+            shown += [] if passing else [len(rows)]
             rows.append(
                 {
                     "moment": moment.label,
@@ -206,7 +213,9 @@ def counter_table(run: Run, accepts: Accepts) -> Table:
                     "fell_bytes": None if old is None else old - value,
                 }
             )
-        before = moment
+        before[True] = moment
+        if not passing:
+            before[False] = moment
     names = ("moment", "nid", "at_ns", "unaccepted_bytes", "fell_bytes")
     columns = (
         Column("moment", "moment"),
@@ -215,7 +224,8 @@ def counter_table(run: Run, accepts: Accepts) -> Table:
         Column("unaccepted_bytes", "unaccepted", "bytes"),
         Column("fell_bytes", "accepted since", "bytes"),
     )
-    return Table("unaccepted", "Unaccepted, by the counter", names, tuple(rows), columns, keys=2)
+    title = "Unaccepted, by the counter"
+    return Table("unaccepted", title, names, tuple(rows), columns, keys=2, shown=tuple(shown))
 
 
 _NAMES = ("node", "nid", *(f"{name}_bytes" for name in _PARTS), "unseen_share")

@@ -10,6 +10,7 @@ seen leaving the lists, reckoned back or forth from the nearest reading.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def boot_figure(run: Run, report: Report, drawn: Drawn | None) -> Figure:
     where = f" on {run.header.hostname}" if run.header.hostname else ""
     figure.suptitle(f"Linux {title(run)}{where}: boot", fontsize=11, fontweight="bold", ha="left", x=0.01)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.5, 1))
-    _accepts(upper, drawn[0] if drawn else None)
+    _accepts(upper, run.header.cpus, drawn[0] if drawn else None)
     _unaccepted(lower, run, drawn[1] if drawn else None)
     for axes in (upper, lower):
         _phases(axes, run, named=axes is upper)
@@ -73,7 +74,7 @@ def boot_figure(run: Run, report: Report, drawn: Drawn | None) -> Figure:
     return figure
 
 
-def _accepts(axes: Axes, spans: dict[str, Any] | None) -> None:
+def _accepts(axes: Axes, cpus: int, spans: dict[str, Any] | None) -> None:
     import numpy as np
 
     axes.set_title("accepts", loc="left")
@@ -83,7 +84,7 @@ def _accepts(axes: Axes, spans: dict[str, Any] | None) -> None:
         return
     begun, ended = spans["begun_ns"] / _NS, spans["ended_ns"] / _NS
     cpu = np.ma.filled(spans["cpu"], -1)
-    lines = sorted(set(cpu.tolist()))
+    lines = sorted({*cpu.tolist(), *range(cpus)})
     extent = max(float(ended.max() - begun.min()), 1e-9)
     for y, number in enumerate(lines):
         mine = cpu == number
@@ -115,36 +116,31 @@ def _unaccepted(axes: Axes, run: Run, falls: dict[str, Any] | None) -> None:
         axes.step(x, np.concatenate([before, level, level[-1:]]), where="post", color="#444444", lw=1.2)
     axes.plot([m.at_ns / _NS for m in read], totals, "o", color="#b5524a", ms=4, label="counter read")
     axes.yaxis.set_major_formatter(lambda value, _: tick(value, "bytes"))
-    axes.set_ylim(bottom=0)
+    top = max(totals) * 1.08 or 1.0
+    step = 2.0 ** math.floor(math.log2(top / 3))
+    axes.set_yticks([i * step for i in range(int(top / step) + 1)])
+    axes.set_ylim(0, max(top, axes.get_ylim()[1]))
     axes.legend(fontsize=7.5, loc="best")
 
 
 def _phases(axes: Axes, run: Run, *, named: bool) -> None:
+    from matplotlib.patches import Patch
+
     words = list(PHASES)
     low, high = axes.get_xlim()
-    told: set[tuple[str, int | None]] = set()
+    told: dict[str, Patch] = {}
+    drawn: set[tuple[str, int | None]] = set()
     for phase in ordered(run.header.phases):
         start, end = phase.start_ns, phase.end_ns
-        if start is None or end is None or (phase.name, phase.nid) in told:
+        if start is None or end is None or (phase.name, phase.nid) in drawn:
             continue
-        told.add((phase.name, phase.nid))
-        color = (
-            _PHASE_COLORS[words.index(phase.name) % len(_PHASE_COLORS)] if phase.name in words else "#eeeeee"
-        )
-        axes.axvspan(
-            start / _NS, end / _NS, color=color, zorder=0, lw=0, alpha=0.55 if phase.nid is not None else 1
-        )
+        drawn.add((phase.name, phase.nid))
+        place = words.index(phase.name) if phase.name in words else -1
+        color = _PHASE_COLORS[place % len(_PHASE_COLORS)]
+        alpha = 1.0 if phase.nid is None else 0.55
+        axes.axvspan(start / _NS, end / _NS, color=color, zorder=0, lw=0, alpha=alpha)
+        told.setdefault(phase.name, Patch(color=color, label=phase.name))
         low, high = min(low, start / _NS), max(high, end / _NS)
-        if named and (phase.nid is None or phase.nid == 0):
-            axes.annotate(
-                phase.name,
-                ((start + end) / 2 / _NS, 1.0),
-                xycoords=("data", "axes fraction"),
-                fontsize=7,
-                rotation=45,
-                ha="left",
-                va="bottom",
-                color="#555555",
-                annotation_clip=True,
-            )
     axes.set_xlim(low, high)
+    if named and told:
+        axes.legend(handles=list(told.values()), fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -36,7 +36,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
             tables.append(seen(run, accepts, read))
             if read is not None:
                 balance = balances.balance(run, accepts, read)
-                tables += [balance, balances.counter_table(run, accepts)]
+                tables += [balance, balances.counter_table(run)]
                 lines += [("balance", text)] if (text := balances.sentence(balance)) else []
         lines.append(("acceptance", _words(applies)))
         if run.header.sources:

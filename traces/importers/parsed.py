@@ -72,7 +72,7 @@ class BootFacts:
     nodes: tuple[Node, ...] = ()
     facts: tuple[Fact, ...] = ()
     unaccepted: tuple[tuple[int, int], ...] = ()
-    """Physical ranges ``[start, end)``, bytes, that firmware left unaccepted; empty where the log does not tell."""
+    """Physical ranges ``[start, end)``, bytes, that firmware left unaccepted; empty where not told."""
 
 
 @dataclass
