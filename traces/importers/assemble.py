@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 
+_CUT = "(the compressed file ends early: the rest is missing)"
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be imported, and where to."""
@@ -91,9 +94,18 @@ def read(inputs: Sequence[Input], request: Request) -> list[Parsed]:
     probes: dict[str, tuple[str, bool]] = {}
     for one in inputs:
         if one.format.name == kprobe_events.NAME:
-            probes |= kprobe_events.probes(source.lines(one.path))
+            probes |= kprobe_events.probes(source.Text(one.path))
     given = Given(clock=request.clock, boot=request.boot, probes=probes)
-    return [one.format.parse(source.lines(one.path), given) for one in inputs]
+    return [_read_one(one, given) for one in inputs]
+
+
+def _read_one(one: Input, given: Given) -> Parsed:
+    text = source.Text(one.path)
+    parsed = one.format.parse(text, given)
+    if text.cut:
+        parsed.lines += 1
+        parsed.not_understood(_CUT)
+    return parsed
 
 
 def boot_facts(parsed: Sequence[Parsed]) -> BootFacts:

@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from memtrace.traces.importers.fields import words
-from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Stamp
+from memtrace.traces.importers.parsed import ENTRY, LOSS, POINT, RETURN, Stamp
 from memtrace.traces.importers.topics import SITES, Topic
 from memtrace.traces.schema import Flag
 
@@ -107,6 +107,10 @@ def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
     both = chosen.get("alloc") == "get_page_from_freelist"
     for index, stamp in enumerate(stamps):
         found = SITES.get(stamp.what)
+        if stamp.kind == LOSS:
+            for each in tasks.values():
+                each.lost(stamp.cpu)
+            continue
         if found is None:
             paired.marks.append(stamp)
             continue
@@ -148,6 +152,10 @@ def _match(stamps: list[Stamp]) -> tuple[set[int], set[str]]:
     with_returns = {s.what for s in stamps if s.kind == RETURN and s.what in SITES}
     open_: dict[Key, list[int]] = {}
     for index, stamp in enumerate(stamps):
+        if stamp.kind == LOSS:
+            for stack in open_.values():
+                stack[:] = [i for i in stack if stamps[i].cpu != stamp.cpu]
+            continue
         if stamp.what not in with_returns or stamp.kind == POINT:
             continue
         stack = open_.setdefault(_key(stamp), [])
@@ -215,6 +223,13 @@ class _Task:
             self._unclaimed = None
         else:
             self.point(topic, stamp)
+
+    def lost(self, cpu: int | None) -> None:
+        """Events of that CPU are missing here: what they would have ended is not ended by later ones."""
+        if self._unclaimed is not None and self._unclaimed.cpu == cpu:
+            self._unclaimed = None
+        if any(waiting.cpu == cpu for waiting in self._unended):
+            self.settle()
 
     def settle(self) -> None:
         """Gives up waiting for the ends of what has none of its own."""

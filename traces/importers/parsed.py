@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from memtrace.traces.run import Fact, Node, Phase, RunHeader, Snapshot
 
-ENTRY, RETURN, POINT = 0, 1, 2
-"""A function was entered; it returned; an event without length."""
+ENTRY, RETURN, POINT, LOSS = 0, 1, 2, 3
+"""A function was entered; it returned; an event without length; the tracer lost events of a CPU here."""
 
 EXAMPLES = 3
 """Unparsed lines that are kept."""
@@ -23,7 +23,7 @@ class Stamp(NamedTuple):
     ts_ns: int
     """On the file's own clock."""
     kind: int
-    """ENTRY, RETURN or POINT."""
+    """ENTRY, RETURN, POINT or LOSS."""
     what: str
     """Function, or event without its system; without suffixes such as .part.0."""
     how: str
@@ -107,6 +107,11 @@ class Parsed:
     cpus: int = 0
     notes: list[str] = field(default_factory=list)
     """What the user should be told of this file."""
+
+    def loss(self, cpu: int, count: int) -> None:
+        """Counts lost events: what was open on that CPU is not to be paired with what comes after."""
+        self.lost += count
+        self.stamps.append(Stamp(0, LOSS, "", "", cpu, None, None, None, ""))
 
     def not_understood(self, line: str) -> None:
         """Counts a line, and keeps the first ones."""

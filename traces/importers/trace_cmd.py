@@ -21,10 +21,7 @@ _LINE = re.compile(
     r"\s*(.{1,16}?)-(\d+)\s+\[(\d+)\]\s+(?:([^\s:]{4,8})\s+)?(\d+)\.(\d{6}|\d{9}): +([\w.-]+): +(.*)"
 )
 _GRAPH = re.compile(r"(?:[$@*#!+] *)?(?:([\d.]+) us +)?\|  ?(.*)")
-_LOST = re.compile(
-    r"CPU:(\d+) \[(?:LOST )?(\d+)? ?EVENTS (?:DROPPED|LOST)\]|CPU:\d+ \[LOST(?: \d+)? EVENTS\]"
-)
-_DROPPED = re.compile(r"\[(?:LOST )?(\d+)")
+_LOST = re.compile(r"CPU:(\d+) \[(?:LOST )?(\d+)? ?EVENTS(?: DROPPED)?\]")
 _FUNCTION = re.compile(r"([\w.]+) <-- ([\w.]+)")
 _RAW_PROBE = re.compile(r"__probe_(?:ip|func)=")
 _CPUS = re.compile(r"cpus=(\d+)\s*$")
@@ -51,8 +48,7 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
                 parsed.cpus = int(cpus[1])
                 parsed.used += 1
             elif lost := _LOST.search(line):
-                dropped = _DROPPED.search(lost[0])
-                parsed.lost += int(dropped[1]) if dropped else 1
+                parsed.loss(int(lost[1]), int(lost[2] or 1))
                 parsed.used += 1
             elif not line.strip() or _VERSION.match(line) or line.startswith(("#", "trace-cmd", "CPU ")):
                 parsed.ignored += 1

@@ -44,21 +44,25 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
     parsed = Parsed(NAME, clock=given.clock, clock_evidence="--clock" if given.clock else "")
     bodies = Bodies(given)
     graph = Graph(bodies, parsed)
-    overwritten = told_lost = 0
+    overwritten = 0
     counts_only = False
     stamps, read, match_line = parsed.stamps, bodies.read, LINE.match
     stack: list[str] | None = None
+    in_graph = False
     for line in lines:
         parsed.lines += 1
+        # Only to be quick: a graph's lines are tried as such first.
+        if in_graph and graph.line(line):
+            continue
         match = match_line(line)
         if match is None:
             if stack is not None and (frame := _FRAME.match(line)):
                 stack.append(frame[1])
                 parsed.used += 1
-            elif graph.line(line):
-                pass
+            elif not in_graph and graph.line(line):
+                in_graph = True
             elif lost := LOST.search(line):
-                told_lost += int(lost[2] or 1)
+                parsed.loss(int(lost[1]), int(lost[2] or 1))
                 parsed.used += 1
             elif entries := _ENTRIES.match(line):
                 overwritten = int(entries[2]) - int(entries[1])
@@ -94,7 +98,7 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
     if stack:
         _attach(stamps, stack)
     # A trace says how many were overwritten, a pipe where; both tell of the same ones.
-    parsed.lost = max(overwritten, told_lost)
+    parsed.lost = max(overwritten, parsed.lost)
     if counts_only:
         parsed.clock, parsed.clock_evidence = "count", _PLAIN_COUNT
     graph.close()
