@@ -133,15 +133,15 @@ def _less(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a - b
 
 
-def sentence(table: Table) -> str:
-    """The unseen share in words; what else is known where it is not."""
+def sentence(table: Table, calls: int) -> str:
+    """The unseen share in words; where it is unknown, what else is known, and the ``calls`` seen."""
     row = table.rows[-1]
     present = gib(row["present_bytes"])
     if row["unseen_share"] is None:
         if row["kernel_bytes"] is None or row["present_bytes"] is None:
             return ""
         before = f"{gib(row['firmware_bytes'])} before the kernel, {gib(row['kernel_bytes'])} by it"
-        return f"of {present} were accepted {before}; how much of that was seen is unknown"
+        return f"of {present} were accepted {before}; {calls} calls of it were seen, their bytes unknown"
     unseen = gib(row["unseen_bytes"])
     parts = ""
     if row["firmware_bytes"] is not None and row["early_bytes"] is not None:

@@ -10,7 +10,9 @@ share        length over the time from the first phase's start to the last one's
              two sources tell stands twice.
 calls, bytes, time   of the accepts that began in it (accepts.py).  time is summed over
              CPUs, and may exceed the length.  For a phase of one node (deferred),
-             of that node's accepts alone.
+             of that node's accepts alone.  Unknown where nothing could see: before
+             early_trace_init() no tracer can, without a boot trace only the probes.
+             Bounds from below where a part could not be seen.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ if TYPE_CHECKING:
     from memtrace.traces.run import Phase
 
 OUTSIDE = "(no phase)"
+_BLIND = ("firmware", "loader", "early", "memory")
+"""Over before early_trace_init() (init/main.c)."""
+_TRACES = ("tracefs", "trace-cmd", "perf")
 
 
 def phases(run: Run, accepts: Accepts) -> Table:
     """One row for each phase of the run, in order, and one for accepts in none of them."""
     found = ordered(run.header.phases)
     extent = span(found)
-    rows = [_row(phase, accepts, extent) for phase in found]
+    since = None if traced(run) else _recording(run)
+    rows = [_row(phase, accepts, extent, since) for phase in found]
     outside = _outside(found, accepts)
     if outside["calls"]:
         rows.append(outside)
@@ -60,7 +66,18 @@ def span(found: Sequence[Phase]) -> tuple[int, int] | None:
     return (min(edges), max(edges)) if len(edges) > 1 else None
 
 
-def _row(phase: Phase, accepts: Accepts, extent: tuple[int, int] | None) -> Row:
+def traced(run: Run) -> bool:
+    """Whether a boot trace went into the run."""
+    return any(source.format in _TRACES and source.lines for source in run.header.sources)
+
+
+def _recording(run: Run) -> int:
+    """When the probes began to see."""
+    taken = (*run.header.snapshots, *run.status.snapshots)
+    return next((s.boottime_ns for s in taken if s.label == "start"), run.status.started_ns)
+
+
+def _row(phase: Phase, accepts: Accepts, extent: tuple[int, int] | None, since: int | None) -> Row:
     start, end = phase.start_ns, phase.end_ns
     length = None if start is None or end is None else end - start
     whole = extent[1] - extent[0] if extent else 0
@@ -76,7 +93,11 @@ def _row(phase: Phase, accepts: Accepts, extent: tuple[int, int] | None) -> Row:
         "detail": phase.detail,
     }
     nids = None if phase.nid is None else [phase.nid]
-    return row | _accepted(accepts, None if length is None else (start, end), nids)
+    blind = phase.name in _BLIND or (since is not None and end is not None and end <= since)
+    found = _accepted(accepts, None if length is None or blind else (start, end), nids)
+    if since is not None and start is not None and start < since and found["calls"]:
+        found |= {"bytes_partial": True, "time_partial": True}
+    return row | found
 
 
 def _accepted(accepts: Accepts, window: Window | None, nids: Sequence[int] | None) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
             if read is not None:
                 balance = balances.balance(run, accepts, read)
                 tables += [balance, balances.counter_table(run)]
-                lines += [("balance", text)] if (text := balances.sentence(balance)) else []
+                lines += (
+                    [("balance", text)] if (text := balances.sentence(balance, accepts.seen().calls)) else []
+                )
         lines.append(("acceptance", _words(applies)))
         if run.header.sources:
             tables.append(origins.sources(run))

@@ -52,7 +52,7 @@ def collect(wanted: Wanted) -> Collected:
                 f"cannot write to {folder} ({error.strerror}): give another --save"
             ) from error
         formats = {one.name: one.format for one in texts}
-        files = tuple(f"{formats[path.name]}:{path}" for path in paths)
+        files = tuple(f"{formats[path.name]}:{path}" for path in sorted(paths))
         request = Request(files, wanted.output, wanted.overwrite, merge, argv=wanted.argv)
         return Collected(run_import(request), tuple(missing), merge)
 
