@@ -41,7 +41,7 @@ class Naming:
     exact_events: frozenset[int] = frozenset()
     """Events of which no pages means none, not that their number is unknown."""
     hot_events: frozenset[int] = frozenset()
-    """Events whose records may carry, instead of gfp flags, the pages asked for, and of failures the errno."""
+    """Events whose records may carry, instead of gfp flags, pages asked for; of failures, the errno."""
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
@@ -80,7 +80,7 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What ``pages`` and ``gfp`` of each record stand for, by its event.  A mask that is None holds nowhere."""
+    """What ``pages`` and ``gfp`` of each record stand for, by event.  A mask that is None holds nowhere."""
 
     count: npt.NDArray[np.int64]
     sums: bool
