@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table ``granule``: what if the allocator accepted 2 MiB at a time instead of 4 MiB?
+
+Needs the cost of a call in its two parts (cost.py).  A step of 4 MiB costs
+fixed + 2 * per_unit, one of 2 MiB fixed + per_unit; their quotient q is at least one half.
+
+steps
+    Accepts.  Halving the step doubles their number; a burst's last half may not be
+    needed, which makes it as little as 2n - 1 for n (steps_min).
+irq-off p50_ns … max_ns, over_…
+    Distribution of one step: the run's own steps as they were, and each
+    times q (so that their spread is kept).
+stalls, stalls_min
+    Allocations that wait.  A burst of n >= 2 steps waits once either way.  A stall of one
+    step becomes two stalls of half the memory if the second half is needed by another
+    allocation, else one: between.
+lost_ns
+    Time of all stalls if all the memory is still needed: each step twice, times q.
+
+Assumed: bursts are decided by watermarks, which ask for the same memory; cost is linear in
+units; order-10 blocks give way to order-9 ones at no cost of their own (more list
+and lock work is not modelled).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer.accept.calls import DISTRIBUTION, distribution
+from memtrace.analyzer.accept.cost import FEWEST, Cost, cost
+from memtrace.analyzer.accept.rows import Accepts
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    from memtrace.analyzer.accept.stalls import Stalls
+
+
+def granule(accepts: Accepts, found: Stalls) -> Table:
+    """Two rows: the steps as recorded, and as predicted; or why nothing is predicted."""
+    import numpy as np
+
+    title = "What if: steps of 2 MiB instead of 4 MiB"
+    spans = accepts.levels[accepts.work]
+    steps = np.sort(spans.dur[spans.timed])
+    if not len(steps):
+        return Table("granule", title, _NAMES, (), _COLUMNS, notes=("unknown: no accept has a duration",))
+    others = ~found.own & found.timed
+    rows = [_row("4 MiB, recorded", len(steps), len(steps), int(others.sum()), int(others.sum()), steps)]
+    rows[0]["lost_ns"] = int(found.lost[others].sum())
+    model = cost(accepts)
+    if isinstance(model, str):
+        note = f"2 MiB unknown: fixed cost and cost per unit cannot be told apart: {model}"
+        return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
+    if model.per_unit <= 0:
+        note = "2 MiB unknown: larger calls did not take longer, so a size says nothing of the time"
+        return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
+    fixed = max(model.fixed, 0.0)
+    quotient = (fixed + model.per_unit) / (fixed + 2 * model.per_unit)
+    single = int((found.accepts[others] <= 1).sum())
+    several = int(others.sum()) - single
+    least = 2 * len(steps) - int(others.sum())
+    halved = np.rint(steps * quotient).astype(np.int64)
+    stalls_max = 2 * single + several
+    predicted = _row("2 MiB, predicted", 2 * len(steps), least, stalls_max, int(others.sum()), halved)
+    predicted["lost_ns"] = round(2 * quotient * rows[0]["lost_ns"])
+    rows.append(predicted)
+    return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(_sentence(model), _ASSUMED))
+
+
+def _row(
+    step: str, steps: int, steps_min: int, stalls: int, stalls_min: int, durations: Any
+) -> dict[str, Any]:
+    counts = {"steps": steps, "steps_min": steps_min, "stalls": stalls, "stalls_min": stalls_min}
+    return {"step": step, **counts, "lost_ns": None, **distribution(durations)}
+
+
+def _sentence(model: Cost) -> str:
+    sizes = ", ".join(f"{n} calls of {units * 2} MiB" for units, n in model.sizes)
+    fixed = f"{written(round(model.fixed), 'ns')} +/- {written(round(model.fixed_error), 'ns')}"
+    unit = f"{written(round(model.per_unit), 'ns')} +/- {written(round(model.per_unit_error), 'ns')}"
+    return f"a call takes {fixed}, and {unit} for each 2 MiB (from {sizes}; at least {FEWEST} of two sizes)"
+
+
+_ASSUMED = (
+    "steps, stalls and lost if all the memory is still needed; a stall whose second half nobody needs"
+    " becomes one of half the size (stalls_min, steps_min in --format json)"
+)
+_NAMES = (
+    "step",
+    "steps",
+    "steps_min",
+    "stalls",
+    "stalls_min",
+    "lost_ns",
+    "over_100us",
+    "over_1ms",
+    "over_10ms",
+    "p50_ns",
+    "p90_ns",
+    "p99_ns",
+    "max_ns",
+)
+_COLUMNS = (
+    Column("step", "step"),
+    Column("steps", "accepts", "count"),
+    Column("stalls", "stalls", "count"),
+    Column("lost_ns", "lost", "ns"),
+    *DISTRIBUTION,
+)
