@@ -43,6 +43,7 @@ UNIT = 2 * MIB
 LIMITS = (("over_100us", 100_000), ("over_1ms", 1_000_000), ("over_10ms", 10_000_000))
 """Columns, and the durations in ns above which an occurrence counts for them."""
 GIB = 1 << 30
+NONE = "no accept in this window"
 
 
 def calls(accepts: Accepts) -> Table:
@@ -119,6 +120,8 @@ def distribution(durations: Ints) -> dict[str, Any]:
 
 def _notes(accepts: Accepts) -> tuple[str, ...]:
     spans = accepts.levels[accepts.work]
+    if not len(spans):
+        return (NONE,)
     if not spans.timed.any():
         return ("the sites of this run saw that memory was accepted, not for how long",)
     why = {

@@ -36,7 +36,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import GIB
+from memtrace.analyzer.accept.calls import GIB, NONE
 from memtrace.analyzer.accept.intervals import sweep
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.cells import FEW
@@ -162,7 +162,7 @@ def parallel(accepts: Accepts) -> Table:
         if points:
             notes.append(knee(nid, points).text)
     if not rows:
-        notes = ["unknown: no accept of this run has a duration"]
+        notes = ["unknown: no accept of this run has a duration"] if len(spans) else [NONE]
     elif not len(accepts.arch):
         event = CALL if len(accepts.call) else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")

@@ -174,7 +174,7 @@ def _verdict(row: dict[str, Any], doubts: list[str]) -> str:
 
 def _sentences(row: dict[str, Any], doubts: list[str]) -> tuple[str, ...]:
     because = "; ".join(doubts)
-    seen = f"{row['accepts']} accepts, {row['stalls']} stalls of {row['tasks']} threads"
+    seen = ", ".join((_number(row, "accepts"), f"{_number(row, 'stalls')} of {_number(row, 'tasks')}"))
     if row["verdict"] == "clean":
         return ("clean: no memory was accepted in this window, and what was measured in it is free of it",)
     if row["verdict"] == "unknown" and not row["accepts"]:
@@ -200,6 +200,11 @@ def _sentences(row: dict[str, Any], doubts: list[str]) -> tuple[str, ...]:
     if doubts:
         told.append(f"it may be more: {because}")
     return tuple(told)
+
+
+def _number(row: dict[str, Any], name: str) -> str:
+    """``1 accept``, ``2 accepts``."""
+    return f"{row[name]} {name[:-1] if row[name] == 1 else name}"
 
 
 _LATE = 1_000_000_000

@@ -11,10 +11,10 @@ the parts cannot be told apart, and are unknown.  Each part's standard error is 
 first call of a stretch accepts a guard unit behind its 4 MiB, later ones find their own
 first unit accepted.
 
-The rate of one CPU (ns per byte) is time over memory of all accepts on a node:
-of ``accept.arch``, which does not wait for others; without that site, of the
-calls that overlapped no other on their node, if there are FEWEST of them.
-The recorder's own accepts count too: they cost the same.
+The rate of one CPU (ns per byte) is time over memory of the accepts that
+overlapped no other on their node, if there are FEWEST of them; else of all, which
+may have waited for each other (``accept.call``) or shared the platform's
+throughput.  The recorder's own accepts count too: they cost the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.calls import UNIT
-from memtrace.analyzer.accept.rows import ARCH, UNKNOWN, Accepts, Spans
+from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Floats, Ints
@@ -80,11 +80,11 @@ def ns_per_byte(accepts: Accepts, nid: int | None = None) -> float | None:
 
 
 def unhindered(accepts: Accepts) -> Spans:
-    """The accepts that waited for no other one, as far as they can be told."""
+    """The accepts with no other at the same time on their node; all, where these are fewer than FEWEST."""
     import numpy as np
 
     spans = accepts.levels[accepts.work]
-    if accepts.work == ARCH or not len(spans):
+    if not len(spans):
         return spans
     by_node = np.lexsort((spans.begin, spans.nid))
     begin, end, nid = spans.begin[by_node], spans.end[by_node], spans.nid[by_node]

@@ -8,7 +8,8 @@ eager: this run was lazy; what would accepting everything at boot have taken?
     it is somewhere between nothing and all memory present that was not in Unaccepted
     (firmware may have accepted it), so that times have a lower and an upper
     bound.
-    accept_ns: CPU time, memory / rate of one CPU of its node.  A node without accepts
+    accept_ns: CPU time of all CPUs that accept, waiting included; for one of them
+    memory / its rate.  A node without accepts
     in the run has the machine's rate; its share of what was accepted before is
     unknown and taken as its share of the memory.
     wall_ns: until the last node is done, each with ``cpus_per_node`` CPUs at the throughput that
@@ -65,21 +66,23 @@ def eager(run: Run, accepts: Accepts, found: Stalls, what: Platform) -> Table:
     serial = [load.low * load.ns_per_byte for load in loads], [load.high * load.ns_per_byte for load in loads]
     rows = [_row("one CPU in all", None, serial, (sum(serial[0]), sum(serial[1])), loads)]
     for cpus in sorted(_counted(accepts, loads)):
-        walls = _walls(accepts, loads, cpus)
-        rows.append(_row(f"{cpus} CPU{'s' * (cpus > 1)} a node", cpus, serial, walls, loads))
+        low, high = _walls(accepts, loads, cpus)
+        busy = [cpus * wall for wall in low], [cpus * wall for wall in high]
+        setting = f"{cpus} CPU{'s' * (cpus > 1)} a node"
+        rows.append(_row(setting, cpus, busy, (max(low), max(high)), loads))
     return Table("eager", title, _EAGER, tuple(rows), _EAGERS, notes=_notes(run, found, loads, what))
 
 
 def _row(
-    setting: str, cpus: int | None, serial: tuple[list[float], list[float]], wall: Any, loads: list[Load]
+    setting: str, cpus: int | None, busy: tuple[list[float], list[float]], wall: Any, loads: list[Load]
 ) -> dict[str, Any]:
     return {
         "setting": setting,
         "cpus_per_node": cpus,
         "bytes": round(sum(load.low for load in loads)),
         "bytes_max": round(sum(load.high for load in loads)),
-        "accept_ns": round(sum(serial[0])),
-        "accept_max_ns": round(sum(serial[1])),
+        "accept_ns": round(sum(busy[0])),
+        "accept_max_ns": round(sum(busy[1])),
         "wall_ns": round(wall[0]),
         "wall_max_ns": round(wall[1]),
     }
@@ -93,8 +96,8 @@ def _counted(accepts: Accepts, loads: list[Load]) -> set[int]:
     return seen
 
 
-def _walls(accepts: Accepts, loads: list[Load], cpus: int) -> tuple[float, float]:
-    """Until the last node is done: bounds in ns.  A node that never had so many CPUs has another's gain."""
+def _walls(accepts: Accepts, loads: list[Load], cpus: int) -> tuple[list[float], list[float]]:
+    """Until each node is done: bounds in ns.  A node that never had so many CPUs has the others' gain."""
     rates: dict[int, float] = {}
     for load in loads:
         points = {p.cpus: p for p in curve(accepts, load.nid) if p.calls >= FEW and p.rate > 0}
@@ -103,12 +106,9 @@ def _walls(accepts: Accepts, loads: list[Load], cpus: int) -> tuple[float, float
     gain = sum(rates.values()) / len(rates) if rates else 1.0
     if cpus == 1:
         rates, gain = {}, 1.0
-    times = [
-        (load.low * load.ns_per_byte / g, load.high * load.ns_per_byte / g)
-        for load in loads
-        for g in [rates.get(load.nid, gain)]
-    ]
-    return max(low for low, _ in times), max(high for _, high in times)
+    speeds = [rates.get(load.nid, gain) / load.ns_per_byte for load in loads]
+    low = [load.low / speed for load, speed in zip(loads, speeds, strict=True)]
+    return low, [load.high / speed for load, speed in zip(loads, speeds, strict=True)]
 
 
 def _loads(run: Run, accepts: Accepts, what: Platform) -> list[Load] | str:

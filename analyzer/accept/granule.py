@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table ``granule``: what if the allocator accepted 2 MiB at a time instead of 4 MiB?
 
-Needs the cost of a call in its two parts (cost.py).  A step of 4 MiB costs
-fixed + 2 * per_unit, one of 2 MiB fixed + per_unit; their quotient q is at least one half.
+Needs the cost of a call in its two parts (cost.py).
 
 steps
-    Accepts.  Halving the step doubles their number; a burst's last half may not be
-    needed, which makes it as little as 2n - 1 for n (steps_min).
-irq-off p50_ns … max_ns, over_…
-    Distribution of one step: the run's own steps as they were, and each
-    times q (so that their spread is kept).
+    Accepts: as many as there were units of 2 MiB.  A burst's last half may not be
+    needed, which makes it one less for each stall (steps_min).
+p50_ns … max_ns, over_…
+    Distribution of one step: each call of n units as recorded becomes n steps of its
+    time * (fixed + per_unit) / (fixed + n * per_unit), so that the spread is kept.
 stalls, stalls_min
-    Allocations that wait.  A burst of n >= 2 steps waits once either way.  A stall of one
-    step becomes two stalls of half the memory if the second half is needed by another
-    allocation, else one: between.
+    Allocations that wait.  A burst of several accepts waits once either way.  A
+    stall of one accept becomes two of half the memory if another allocation
+    needs the second half, else one: between.
 lost_ns
-    Time of all stalls if all the memory is still needed: each step twice, times q.
+    Time of all stalls if all the memory is still needed: as recorded, times the
+    predicted over the recorded time of the steps.
 
 Assumed: bursts are decided by watermarks, which ask for the same memory; cost is linear in
 units; order-10 blocks give way to order-9 ones at no cost of their own (more list
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import DISTRIBUTION, distribution
+from memtrace.analyzer.accept.calls import DISTRIBUTION, UNIT, distribution
 from memtrace.analyzer.accept.cost import FEWEST, Cost, cost
 from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.render.units import written
@@ -46,7 +46,7 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
     if not len(steps):
         return Table("granule", title, _NAMES, (), _COLUMNS, notes=("unknown: no accept has a duration",))
     others = ~found.own & found.timed
-    rows = [_row("4 MiB, recorded", len(steps), len(steps), int(others.sum()), int(others.sum()), steps)]
+    rows = [_row("as recorded", len(steps), len(steps), int(others.sum()), int(others.sum()), steps)]
     rows[0]["lost_ns"] = int(found.lost[others].sum())
     model = cost(accepts)
     if isinstance(model, str):
@@ -56,15 +56,15 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
         note = "2 MiB unknown: larger calls did not take longer, so a size says nothing of the time"
         return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
     fixed = max(model.fixed, 0.0)
-    quotient = (fixed + model.per_unit) / (fixed + 2 * model.per_unit)
+    known = spans.where(spans.timed & (spans.size >= UNIT))
+    units = known.size // UNIT
+    halved = known.dur * (fixed + model.per_unit) / (fixed + units * model.per_unit)
+    predicted = np.sort(np.rint(np.repeat(halved, units)).astype(np.int64))
     single = int((found.accepts[others] <= 1).sum())
-    several = int(others.sum()) - single
-    least = 2 * len(steps) - int(others.sum())
-    halved = np.rint(steps * quotient).astype(np.int64)
-    stalls_max = 2 * single + several
-    predicted = _row("2 MiB, predicted", 2 * len(steps), least, stalls_max, int(others.sum()), halved)
-    predicted["lost_ns"] = round(2 * quotient * rows[0]["lost_ns"])
-    rows.append(predicted)
+    waits = int(others.sum())
+    after = _row("2 MiB, predicted", len(predicted), len(predicted) - waits, waits + single, waits, predicted)
+    after["lost_ns"] = round(rows[0]["lost_ns"] * float(predicted.sum()) / float(known.dur.sum()))
+    rows.append(after)
     return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(_sentence(model), _ASSUMED))
 
 

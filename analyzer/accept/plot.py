@@ -85,7 +85,7 @@ def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
         start = next((s.nodes[nid] for s in known if nid in s.nodes), None)
         if start is not None:
             times = np.concatenate(([run.status.started_ns], own.end[order], [run.status.ended_ns]))
-            left = np.maximum(start - np.concatenate(([0], done, done[-1:])), 0)
+            left = np.maximum(start - np.concatenate(([0], done, done[-1:] if len(done) else [0])), 0)
             kept = _picked(len(times))
             axes.step(times[kept] / 1e9, left[kept] / 2**30, where="post", color=color, label=f"node {nid}")
         points = [(s.at_ns / 1e9, s.nodes[nid] / 2**30) for s in known if nid in s.nodes]

@@ -207,7 +207,9 @@ def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
         return ("unknown: allocations were not recorded (-e alloc), or the accepts have no addresses",)
     said = []
     amount = f"{'at most ' if row['bound'] == 'at most' else ''}{written(zeroed, 'bytes')}"
-    if what.cleared:
+    if not zeroed:
+        said.append("nothing of what was accepted had been zeroed at its first use by the end")
+    elif what.cleared:
         time = (
             f"about {written(row['zero_ns'], 'ns')} of zeroing"
             if row["zero_ns"] is not None

@@ -198,9 +198,8 @@ def spans(run: Run, connection: duckdb.DuckDBPyConnection, condition: str) -> Sp
     apart = int(Flag.FAILED | Flag.AGGREGATED)
     rows = run.relation(connection, [*_NUMBERS, *_TEXTS, "event", "flags", "total_ns", "self_ns"])
     columns = ", ".join(f'"{name}"' for name in (*_NUMBERS, *_TEXTS[:3], "flags"))
-    table = query(
-        rows, f"SELECT {columns} FROM rows_ WHERE ({condition}) AND flags & {apart} = 0"
-    ).to_arrow_table()
+    chosen: Any = query(rows, f"SELECT {columns} FROM rows_ WHERE ({condition}) AND flags & {apart} = 0")
+    table: pa.Table = chosen.to_arrow_table()
     numbers = {name: _numbers(table[name]) for name in (*_NUMBERS, "flags")}
     dur = np.where(numbers["dur_ns"] < 0, UNKNOWN, numbers["dur_ns"])
     begin = numbers["ts_ns"] - np.maximum(dur, 0)

@@ -9,7 +9,8 @@ victims
     what it was inside of), most time lost first.  lost_ns: sum of its stalls; a
     lower bound where some have no duration.
 worst
-    The longest stalls, one row each.  at_ns is CLOCK_BOOTTIME at its begin.
+    The longest stalls, one row each.  at_ns (and ``at``, in seconds) is CLOCK_BOOTTIME at
+    its begin.
     stack: the kernel stack of the allocation (where it has none, of the accept).
 bursts
     Stalls by the number of accepts in each (1, 2, 3-4, 5-8, …).
@@ -19,10 +20,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import distribution
+from memtrace.analyzer.accept.calls import NONE, distribution
 from memtrace.analyzer.accept.rows import UNKNOWN
 from memtrace.analyzer.callers import caller_of, query
 from memtrace.analyzer.keys import gfp_text
+from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -101,12 +103,14 @@ def _notes(found: Stalls) -> tuple[str, ...]:
     own = found.own
     said = []
     if not len(found):
-        said.append("nobody waited: no acceptance in this window")
+        said.append(NONE)
     elif not found.alloc.any():
         said.append(NO_ALLOC)
     if own.any():
         timed = found.lost[own & found.timed]
-        said.append(f"left out: {int(own.sum())} stalls of the recorder itself, {timed.sum() / 1e6:.3g} ms")
+        said.append(
+            f"left out: the recorder's own stalls ({int(own.sum())}), {written(int(timed.sum()), 'ns')}"
+        )
     return tuple(said)
 
 
@@ -123,6 +127,7 @@ def worst(run: Run, found: Stalls, connection: duckdb.DuckDBPyConnection) -> Tab
         rows.append(
             {
                 "at_ns": int(found.begin[stall]),
+                "at": f"{int(found.begin[stall]) / 1e9:.3f}",
                 **_who(found, stall, run.header),
                 "cpu": _known(found.outer.cpu[row]),
                 "nid": _known(found.outer.nid[row]),
@@ -187,7 +192,7 @@ def bursts(found: Stalls) -> Table:
                 **{k: v for k, v in distribution(timed).items() if k.endswith("_ns")},
             }
         )
-    notes = () if rows else (NO_ALLOC,)
+    notes = () if rows else (NO_ALLOC if len(found) else NONE,)
     return Table("bursts", "Accepts that one allocation paid for", _BURST, tuple(rows), _BURSTS, notes=notes)
 
 
@@ -209,9 +214,9 @@ _VICTIMS = (
     Column("worst_ns", "worst", "ns"),
     Column("cgroup", "cgroup", "stack", if_any=True),
 )
-_WORST = ("at_ns", *_WHO, "cpu", "nid", "accepts", "bytes", "lost_ns", "caller", "stack")
+_WORST = ("at_ns", "at", *_WHO, "cpu", "nid", "accepts", "bytes", "lost_ns", "caller", "stack")
 _WORSTS = (
-    Column("at_ns", "since boot", "ns"),
+    Column("at", "at s", "number"),
     Column("lost_ns", "lost", "ns"),
     Column("accepts", "accepts", "count"),
     Column("comm", "comm"),
@@ -219,7 +224,7 @@ _WORSTS = (
     Column("order", "order", "number"),
     Column("nid", "node", "number"),
     Column("cpu", "cpu", "number"),
-    Column("caller", "caller"),
+    Column("caller", "caller", "stack"),
 )
 _BURST = (
     "accepts",

@@ -6,7 +6,8 @@ steps, progress, victims, worst, bursts (victims.py), parallel (concurrency.py),
 redundant; and the what-ifs eager, lazy, background and granule.
 
 ``--window`` narrows window, calls, victims, worst, bursts and parallel to what
-touches it; steps, progress, redundant and the what-ifs are of the whole recording.
+touches it; steps, progress, redundant and the what-ifs are of the whole recording.  Without any accept, only window and progress
+are there.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         heading=(*heading(run, int(parts.count.sum())), ("accepting", _platform(run, what))),
         tables=tables,
         caveats=(*_general(run, parts), *own),
-        main=tables[0].name if reason else "calls",
+        main="calls" if accepts.any else tables[0].name,
     )
 
     def draw(path: Path) -> None:
@@ -88,12 +89,15 @@ def _tables(
     run: Run, found: Found, choice: Choice, connection: duckdb.DuckDBPyConnection
 ) -> tuple[Table, ...]:
     whole = found.accepts
+    if not whole.any:
+        window = contamination(run, whole, found.stalls, choice.window, connection, silent=True)
+        return window, progress(run, whole)
     part, waits = whole, found.stalls
     if choice.window is not None:
         part = whole.touching(choice.window)
         waits = stalls(run, part, connection)
     made = [
-        contamination(run, part, waits, choice.window, connection, silent=not whole.any),
+        contamination(run, part, waits, choice.window, connection, silent=False),
         calls(part),
         steps(run, connection),
         progress(run, whole),
