@@ -21,7 +21,12 @@ EVENTS: tuple[Event, ...] = (
     Event("alloc", "MT_EV_ALLOC", "one successful page allocation"),
     Event("zero.alloc", "MT_EV_ZERO_ALLOC", "the pages that the allocator cleared for one allocation"),
     Event("zero.user", "MT_EV_ZERO_USER", "one folio cleared by the caller (THP, hugetlb)"),
-    Event("accept.call", "MT_EV_ACCEPT_CALL", "one call of accept_memory(), for the range it was asked for"),
+    # These five from the outside in, and one after the other: accept.bpf.c compares their numbers.
+    Event("accept.burst", "MT_EV_ACCEPT_BURST", "the blocks that one allocation accepted at one go"),
+    Event("accept.block", "MT_EV_ACCEPT_BLOCK", "one block of the largest order, accepted for use"),
+    Event("accept.call", "MT_EV_ACCEPT_CALL", "one call of accept_memory(), waiting included"),
+    Event("accept.arch", "MT_EV_ACCEPT_ARCH", "one range accepted by the platform, interrupts off"),
+    Event("accept.step", "MT_EV_ACCEPT_STEP", "one size of page asked of the platform, accepted or refused"),
     Event("hot.add", "MT_EV_HOT_ADD", "one range of memory added to the kernel's map, on its node"),
     Event("hot.memmap", "MT_EV_HOT_MEMMAP", "one block of struct pages allocated for added memory"),
     Event("hot.online", "MT_EV_HOT_ONLINE", "one range of added memory given to the allocator"),

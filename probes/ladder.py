@@ -47,7 +47,9 @@ class Ladder:
     macros: dict[str, str] = field(default_factory=dict)
 
 
-def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
+def climb(
+    ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()
+) -> tuple[ProbeSite, Candidate | None]:
     """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``."""
     refused = list(ladder.ruled_out)
     for candidate in ladder.candidates:

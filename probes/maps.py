@@ -92,6 +92,7 @@ def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
             ring_full=int(v["ring_full"]),
             sum_order=int(v["sum_order"]),
             sum_pfn=int(v["sum_pfn"]),
+            failed=int(v["failed"]),
         )
         for name, v in zip(NAMES, values, strict=True)
     )

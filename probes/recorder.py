@@ -21,6 +21,8 @@ from pathlib import Path
 from memtrace import __version__
 from memtrace.errors import MemtraceError
 from memtrace.probes import cost, maps, pfn, plan, proof
+from memtrace.probes.cgroups import Cgroups, mount_point
+from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.kernel import SystemDescription, describe_system
@@ -40,6 +42,7 @@ _FLUSH_S = 1.0
 _STAGED_RECORDS = 400_000
 _SETTLE_S = 0.01
 _CHECKPOINT_TASKS = 200
+_CHECKPOINT_CHANGES = 100
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Recorder:
         self._staging = Staging(rings, _STAGED_RECORDS)
         self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
         self._folder = self._make_folder(description.page_size)
-        self._prepare_rows(description.page_size)
+        self._prepare_rows(description.page_size, before)
         self._prepare_filters()
         self._manifest = self._prove()
         self._start_anchor = clock_anchor()
@@ -180,18 +183,28 @@ class Recorder:
             time_alloc=kinds["alloc"].kind == "rawtp",
         )
 
-    def _prepare_rows(self, page_size: int) -> None:
+    def _prepare_rows(self, page_size: int, before: Snapshot) -> None:
         from memtrace.probes import rows
 
         stacks = Stacks(self._module, self._system.symbols)
+        if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
+            stacks.prepare()
         self._rows = rows
         self._naming = rows.Naming(
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
+            gfp_events=_numbers("alloc", "zero.alloc"),
             stack_text=stacks.text,
+            cgroup_text=Cgroups(self._module, self._system.cpus, mount_point()).text,
+            if_nested_gfp_events=_numbers("accept.burst", "accept.block", "accept.arch"),
+            asked_events=_numbers("accept.call"),
+            summed_events=_numbers("accept.step"),
+            exact_events=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
         )
+
+    def _sees(self, event: str) -> bool:
+        return any(site.event == event and site.site for site in self._attached.manifest)
 
     def _prepare_filters(self) -> None:
         filters = self._options.filters
@@ -237,7 +250,8 @@ class Recorder:
     def _open_gate(self) -> None:
         if self._workload is not None and self._options.filters.follow:
             self._follow(self._workload.pid)
-        self._snapshots: tuple[Snapshot, ...] = (snapshot("start"),)
+        self._at_start = snapshot("start")
+        self._changes = Changes(self._at_start)
         self._cpu_before = time.process_time_ns()
         self._started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._set_gate(True)
@@ -276,7 +290,7 @@ class Recorder:
         time.sleep(_SETTLE_S)
 
     def _finish(self, reason: str) -> Outcome:
-        self._snapshots += (snapshot("end"),)
+        self._at_end = snapshot("end")
         while self._staging.fill() > 0 or self._staging.count:
             self._write_rows()
         self._fold(self._ended_ns)
@@ -301,6 +315,7 @@ class Recorder:
         self._set_gate(on)
 
     def _flush(self) -> None:
+        self._changes.note(snapshot("change"))
         self._write_rows()
         self._fold(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         self._writer.checkpoint(self._status(complete=False, reason=""))
@@ -344,12 +359,17 @@ class Recorder:
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
             samples=samples,
-            snapshots=self._snapshots,
+            snapshots=self._snapshots(complete),
             anchors=(clock_anchor(),),
             cost=self._cost(complete),
             exit_status=self._workload.status if self._workload is not None else None,
             stopped_by=reason,
         )
+
+    def _snapshots(self, complete: bool) -> tuple[Snapshot, ...]:
+        if not complete:
+            return (self._at_start, *thinned(self._changes.kept, _CHECKPOINT_CHANGES))
+        return (self._at_start, *self._changes.kept, self._at_end)
 
     def _cost(self, complete: bool) -> TracerCost:
         cpu = self._cpu_ns if complete else time.process_time_ns() - self._cpu_before
@@ -368,6 +388,10 @@ class Recorder:
             lost=int(counters["ring_full"].sum()),
             bytes=self._writer.bytes_written,
         )
+
+
+def _numbers(*events: str) -> frozenset[int]:
+    return frozenset(NAMES.index(event) for event in events)
 
 
 def peak_rss_bytes() -> int:

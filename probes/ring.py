@@ -23,6 +23,8 @@ import numpy.typing as npt
 _BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
 NO_PARENT = 255
+CGROUP_SHIFT = 16
+"""Above this bit of a record's flags is the task's cgroup: its place, plus one, in its CPU's table."""
 
 # struct mt_record, probes/bpf/common.h, behind its ring header.
 RECORD = np.dtype(

@@ -207,6 +207,8 @@ class EventCounters:
     ring_full: int
     sum_order: int
     sum_pfn: int
+    failed: int | None = None
+    """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
 
 
 @dataclass(frozen=True)

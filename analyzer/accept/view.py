@@ -6,8 +6,8 @@ steps, progress, victims, worst, bursts (victims.py), parallel (concurrency.py),
 redundant; and the what-ifs eager, lazy, background and granule.
 
 ``--window`` narrows window, calls, victims, worst, bursts and parallel to what
-touches it; steps, progress, redundant and the what-ifs are of the whole recording.  Without any accept, only window and progress
-are there.
+touches it; steps, progress, redundant and the what-ifs are of the whole recording.
+Without any accept, only window and progress are there.
 """
 
 from __future__ import annotations

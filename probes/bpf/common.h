@@ -11,6 +11,8 @@
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
+ *   MT_ACCEPT                         acceptance is watched: its rows have stack and cgroup
+ *   MT_CGROUPS                        the kernel has cgroups
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
 #include <uapi/linux/ptrace.h>
@@ -20,8 +22,13 @@
 #define MT_NO_PARENT 255
 
 #define MT_FLAG_ZEROED 1
+#define MT_FLAG_VICTIM 8
+#define MT_FLAG_IRQ_OFF 16
+#define MT_FLAG_AGGREGATED 32
 #define MT_FLAG_TRACER 64
 #define MT_FLAG_INFERRED 128
+#define MT_FLAG_FAILED 256
+#define MT_FLAG_CGROUP_SHIFT 16
 
 /* One occurrence, as it travels in a ring.  probes/ring.py has the same layout. */
 struct mt_record {
@@ -29,12 +36,12 @@ struct mt_record {
 	u64 dur;
 	u64 self;
 	u64 pfn;
-	u32 gfp;
+	u32 gfp;	/* accept.call: pages asked for; accept.step: how many */
 	u32 tid;
 	u32 pid;
 	s32 stack;
 	u32 pages;
-	u32 flags;
+	u32 flags;	/* and above bit 16 the cgroup: mt_cgroup_slot() */
 	u8 event;
 	u8 site;
 	s8 order;
@@ -55,10 +62,12 @@ struct mt_occurrence {
 	u32 gfp;
 	u32 pages;
 	u32 flags;
+	u32 count;	/* of a sum: how many; 0: one occurrence */
 	u8 event;
 	u8 site;
 	s8 order;
 	u8 parent;
+	u8 rare;	/* worth its stack and cgroup */
 	s16 nid;
 	s16 nid_requested;
 };
@@ -86,8 +95,14 @@ BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 BPF_RINGBUF_OUTPUT(mt_ring_like, 1);
 BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_NCPU);
 
-#ifdef MT_STACKS
+#if defined(MT_STACKS)
 BPF_STACK_TRACE(mt_stacks, 16384);
+#elif defined(MT_ACCEPT)
+BPF_STACK_TRACE(mt_stacks, 4096);
+#endif
+#if defined(MT_ACCEPT) && defined(MT_CGROUPS)
+#define MT_CGROUP_SLOTS 512
+BPF_PERCPU_ARRAY(mt_cgroups, u64, MT_CGROUP_SLOTS);
 #endif
 #ifdef MT_TARGETS
 BPF_HASH(mt_targets, u32, u8, 65536);
@@ -189,6 +204,47 @@ static __always_inline struct mt_counter_t *mt_counter(int event)
 	return mt_counters.lookup(&event);
 }
 
+static __always_inline s32 mt_stack(void *ctx, struct mt_occurrence *o)
+{
+#if defined(MT_STACKS)
+	return mt_stacks.get_stackid(ctx, 0);
+#elif defined(MT_ACCEPT)
+	return o->rare ? mt_stacks.get_stackid(ctx, 0) : -1;
+#else
+	return -1;
+#endif
+}
+
+/*
+ * The task's cgroup as a number that fits a record: its place, plus one, in this CPU's
+ * table of ids, which only grows.  0: unknown, or no room near its place.
+ */
+static __always_inline u32 mt_cgroup_slot(struct mt_occurrence *o)
+{
+#ifdef MT_CGROUP_SLOTS
+	u64 id;
+
+	if (!o->rare)
+		return 0;
+	id = bpf_get_current_cgroup_id();
+	if (!id)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		int at = (id + i) % MT_CGROUP_SLOTS;
+		u64 *slot = mt_cgroups.lookup(&at);
+
+		if (!slot)
+			return 0;
+		if (!*slot)
+			*slot = id;
+		if (*slot == id)
+			return at + 1;
+	}
+#endif
+	return 0;
+}
+
 static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pfn,
 				      struct mt_counter_t *counter)
 {
@@ -198,12 +254,12 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 
 	ring = mt_rings.lookup(&cpu);
 	if (!ring) {
-		counter->ring_full++;
+		counter->ring_full += o->count ? o->count : 1;
 		return;
 	}
 	r = bpf_ringbuf_reserve(ring, sizeof(*r), 0);
 	if (!r) {
-		counter->ring_full++;
+		counter->ring_full += o->count ? o->count : 1;
 		return;
 	}
 	r->ts = o->ts ? o->ts : bpf_ktime_get_boot_ns();
@@ -213,13 +269,9 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->gfp = o->gfp;
 	r->tid = o->task;
 	r->pid = o->task >> 32;
-#ifdef MT_STACKS
-	r->stack = mt_stacks.get_stackid(ctx, 0);
-#else
-	r->stack = -1;
-#endif
+	r->stack = mt_stack(ctx, o);
 	r->pages = o->pages;
-	r->flags = o->flags;
+	r->flags = o->flags | mt_cgroup_slot(o) << MT_FLAG_CGROUP_SHIFT;
 	r->event = o->event;
 	r->site = o->site;
 	r->order = o->order;
@@ -228,5 +280,8 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->nid_requested = o->nid_requested;
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
-	counter->streamed++;
+	if (o->count)
+		counter->aggregated += o->count;
+	else
+		counter->streamed++;
 }
