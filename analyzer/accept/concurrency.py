@@ -27,12 +27,14 @@ marginal
     the first row, and where either row has fewer than 30 calls.
 
 Saturated at k CPUs: the first k after which one more adds surely (upper bound)
-less than a quarter of the first CPU.  Nothing is said of numbers of CPUs that were never
+less than a quarter of the first CPU; not saturated: surely (lower bound) more up to
+all that were seen; else it cannot be told.  Nothing is said of numbers of CPUs that were never
 seen at once.  Exact but for the even spreading; with durations asked only.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -209,24 +211,25 @@ def marginal(
 def knee(nid: int | None, points: tuple[Point, ...]) -> Knee:
     """Where throughput saturates, with the evidence in words."""
     where = "machine" if nid is None else f"node {nid}"
-    seen = 0
-    for before, point in zip((None, *points), points, strict=False):
-        if before is None:
-            seen = point.cpus if point.calls >= FEW else 0
-            continue
+    seen, doubt = 0, ""
+    for before, point in itertools.pairwise(points):
         found = marginal(points, before, point)
         if found is None:
             continue
-        seen = point.cpus
         low, value, high = found
+        evidence = f"{value:.0%} of the first (95%: {low:.0%} to {high:.0%}; {point.calls} calls)"
         if high < NEGLIGIBLE:
-            text = (
-                f"{where}: saturated at {before.cpus} ({written(before.rate * 1e9 / GIB, 'rate')} GiB/s):"
-                f" one more adds {value:.0%} of the first (95%: {low:.0%} to {high:.0%}; {point.calls} calls)"
+            rate = written(before.rate * 1e9 / GIB, "rate")
+            text = f"{where}: saturated at {before.cpus} ({rate} GiB/s): one more adds {evidence}"
+            return Knee(nid, before.cpus, point.cpus, text)
+        if low < NEGLIGIBLE:
+            doubt = (
+                doubt
+                or f"{where}: cannot be told whether it saturates at {before.cpus}: one more adds {evidence}"
             )
-            return Knee(nid, before.cpus, seen, text)
-    if seen > 1:
-        return Knee(nid, None, seen, f"{where}: no saturation seen up to {seen} CPUs at once")
+        seen = point.cpus
+    if doubt or seen > 1:
+        return Knee(nid, None, seen, doubt or f"{where}: no saturation up to {seen} CPUs at once")
     text = f"{where}: cannot be told whether it saturates: fewer than {FEW} calls with several CPUs at once"
     return Knee(nid, None, seen, text)
 

@@ -131,7 +131,7 @@ def _allocations(
         f" WHERE event = 'alloc' AND flags & {apart} = 0 AND ts_ns >= {begin}"
         f" AND ts_ns <= {end} + CASE WHEN flags & {int(Flag.AGGREGATED)} <> 0 THEN {_LATE} ELSE 0 END",
     ).fetchall()[0]
-    inside = found.alloc & ~found.own
+    inside = found.held & ~found.own
     if number:
         out["alloc_share"] = min(int(inside.sum()) / number, 1.0)
     if time and found.timed.all():

@@ -42,6 +42,8 @@ class Cost:
     per_unit: float
     fixed_error: float
     per_unit_error: float
+    half: tuple[float, float, float]
+    """(fixed + per_unit) / (fixed + 2 * per_unit): value, and its 95 % bounds."""
     sizes: tuple[tuple[int, int], ...]
     """Units of a call, and how many calls had so many."""
 
@@ -64,9 +66,10 @@ def cost(accepts: Accepts) -> Cost | str:
     groups = [spans.dur[chosen & (spans.bytes // UNIT == u)] for u in units[some]]
     weights = number[some].astype(float)
     fixed, per_unit = _line(units[some], np.array([np.median(g) for g in groups]), weights)
-    errors = _errors(units[some], groups, weights)
+    fixed_error, unit_error, bounds = _errors(units[some], groups, weights)
     sizes = tuple(zip(units[some].tolist(), number[some].tolist(), strict=True))
-    return Cost(float(fixed), float(per_unit), *errors, sizes=sizes)
+    value = float(_half(fixed, per_unit))
+    return Cost(float(fixed), float(per_unit), fixed_error, unit_error, (value, *bounds), sizes)
 
 
 def ns_per_byte(accepts: Accepts, nid: int | None = None) -> float | None:
@@ -104,7 +107,17 @@ def _line(units: Ints, medians: Floats, weights: Floats) -> tuple[Floats, Floats
     return y - slope * x, slope
 
 
-def _errors(units: Ints, groups: list[Ints], weights: Floats) -> tuple[float, float]:
+def _half(fixed: Floats, per_unit: Floats) -> Floats:
+    """What one unit takes of two: between one half (nothing fixed) and 1 (all of it)."""
+    import numpy as np
+
+    fixed, per_unit = np.maximum(fixed, 0), np.maximum(per_unit, 0)
+    halves: Floats = (fixed + per_unit) / np.maximum(fixed + 2 * per_unit, 1e-9)
+    return halves
+
+
+def _errors(units: Ints, groups: list[Ints], weights: Floats) -> tuple[float, float, tuple[float, float]]:
+    """Standard errors of both parts, and 95 % bounds of _half()."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -116,4 +129,5 @@ def _errors(units: Ints, groups: list[Ints], weights: Floats) -> tuple[float, fl
         rank = random.beta(half + 0.5, half + 0.5, _SAMPLES)
         medians.append(np.quantile(picked, rank))
     fixed, per_unit = _line(units, np.stack(medians, axis=-1), weights)
-    return float(fixed.std()), float(per_unit.std())
+    low, high = np.quantile(_half(fixed, per_unit), (0.025, 0.975))
+    return float(fixed.std()), float(per_unit.std()), (float(low), float(high))

@@ -17,6 +17,9 @@ lost_ns
     Time of all stalls if all the memory is still needed: as recorded, times the
     predicted over the recorded time of the steps.
 
+Nothing is predicted where the 95 % bounds of what 2 MiB take of 4 MiB are more
+than WIDEST apart.
+
 Assumed: bursts are decided by watermarks, which ask for the same memory; cost is linear in
 units; order-10 blocks give way to order-9 ones at no cost of their own (more list
 and lock work is not modelled).
@@ -27,13 +30,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.calls import DISTRIBUTION, UNIT, distribution
-from memtrace.analyzer.accept.cost import FEWEST, Cost, cost
+from memtrace.analyzer.accept.cost import Cost, cost
 from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.stalls import Stalls
+
+WIDEST = 0.2
+"""The share is between 1/2 and 1: bounds farther apart than this say little."""
 
 
 def granule(accepts: Accepts, found: Stalls) -> Table:
@@ -54,6 +60,10 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
         return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
     if model.per_unit <= 0:
         note = "2 MiB unknown: larger calls did not take longer, so a size says nothing of the time"
+        return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
+    low, high = model.half[1:]
+    if high - low > WIDEST:
+        note = f"2 MiB unknown: the sizes seen do not tell it well enough: {_sentence(model)}"
         return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
     fixed = max(model.fixed, 0.0)
     known = spans.where(spans.timed & (spans.size >= UNIT))
@@ -79,7 +89,11 @@ def _sentence(model: Cost) -> str:
     sizes = ", ".join(f"{n} calls of {units * 2} MiB" for units, n in model.sizes)
     fixed = f"{written(round(model.fixed), 'ns')} +/- {written(round(model.fixed_error), 'ns')}"
     unit = f"{written(round(model.per_unit), 'ns')} +/- {written(round(model.per_unit_error), 'ns')}"
-    return f"a call takes {fixed}, and {unit} for each 2 MiB (from {sizes}; at least {FEWEST} of two sizes)"
+    value, low, high = model.half
+    return (
+        f"a call takes {fixed}, and {unit} for each 2 MiB (from {sizes}), so that 2 MiB take {value:.0%} of"
+        f" what 4 MiB take (95%: {low:.0%} to {high:.0%})"
+    )
 
 
 _ASSUMED = (

@@ -153,11 +153,10 @@ class Accepts:
     @cached_property
     def work(self) -> str:
         """The innermost level with durations (without any, with rows): what accepting itself took."""
-        for wanted in (lambda spans: bool(spans.timed.any()), lambda spans: len(spans) > 0):
-            for name in (ARCH, CALL, BLOCK, BURST):
-                if wanted(self.levels[name]):
-                    return name
-        return CALL
+        inward = (ARCH, CALL, BLOCK, BURST)
+        timed = [name for name in inward if self.levels[name].timed.any()]
+        seen = [name for name in inward if len(self.levels[name])]
+        return next(iter((*timed, *seen)), CALL)
 
     @cached_property
     def unit(self) -> str:
@@ -191,14 +190,18 @@ def _accepts(levels: dict[str, Spans], summed: int) -> Accepts:
     return Accepts(levels[BURST], levels[BLOCK], levels[CALL], levels[ARCH], summed)
 
 
-def spans(run: Run, connection: duckdb.DuckDBPyConnection, condition: str) -> Spans:
-    """The streamed rows that meet an SQL condition and did not fail, by their begin."""
+def spans(
+    run: Run,
+    connection: duckdb.DuckDBPyConnection,
+    condition: str,
+    apart: int = Flag.FAILED | Flag.AGGREGATED,
+) -> Spans:
+    """The rows that meet an SQL condition and have none of the flags ``apart``, by their begin."""
     import numpy as np
 
-    apart = int(Flag.FAILED | Flag.AGGREGATED)
     rows = run.relation(connection, [*_NUMBERS, *_TEXTS, "event", "flags", "total_ns", "self_ns"])
     columns = ", ".join(f'"{name}"' for name in (*_NUMBERS, *_TEXTS[:3], "flags"))
-    chosen: Any = query(rows, f"SELECT {columns} FROM rows_ WHERE ({condition}) AND flags & {apart} = 0")
+    chosen: Any = query(rows, f"SELECT {columns} FROM rows_ WHERE ({condition}) AND flags & {int(apart)} = 0")
     table: pa.Table = chosen.to_arrow_table()
     numbers = {name: _numbers(table[name]) for name in (*_NUMBERS, "flags")}
     dur = np.where(numbers["dur_ns"] < 0, UNKNOWN, numbers["dur_ns"])

@@ -5,9 +5,10 @@ A stall is all the acceptance inside one allocation (get_page_from_freelist()):
 cond_accept_memory() accepts block after block until the zone is above its
 watermark, and one unlucky request, of order 0 most often, pays for all of them.
 Outermost rows of acceptance (a burst; where that has no site a block, a call)
-that lie in one ``alloc`` row of the same thread are one stall; those in no such
-row (memory coming online, page isolation, kexec, a run without ``alloc``) are
-one stall each, with ``order`` and ``gfp`` unknown.
+that lie in one row of the same thread with flag VICTIM (``alloc``, or
+``hot.online``: memory coming online) are one stall; those in none (page isolation,
+kexec, conversions, a run without ``alloc``) are one stall each, with the ``order``
+and ``gfp`` of their own row, if it knows them.
 
 lost
     Sum of those outermost rows' times, ns: waiting for the zone's lock and for
@@ -53,8 +54,8 @@ class Stalls:
     gfp: Ints
     first: Ints
     """The row of ``outer`` that tells task, node and CPU."""
-    alloc: Bools
-    """Whether it lies in an allocation that was seen."""
+    held: Bools
+    """Whether it lies in an allocation (or hot.online) that was seen."""
     request: Bools
     """Whether it is all that one allocation accepted: such an allocation, or a burst, was seen."""
     outer: Spans
@@ -103,15 +104,15 @@ def stalls(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) ->
         lost=np.where(untimed, UNKNOWN, lost),
         accepts=count,
         bytes=size,
-        order=_of(allocs.order, inside[first]),
-        gfp=_of(allocs.gfp, inside[first]),
+        order=np.where(held, _of(allocs.order, inside[first]), outer.order[first]),
+        gfp=np.where(held, _of(allocs.gfp, inside[first]), outer.gfp[first]),
         first=first,
-        alloc=held,
+        held=held,
         request=held | (bursts > 0),
         outer=outer,
     )
     rank = np.argsort(made.begin, kind="stable")
-    columns = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "first", "alloc", "request")
+    columns = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "first", "held", "request")
     return Stalls(**{name: getattr(made, name)[rank] for name in columns}, outer=outer)
 
 
@@ -159,16 +160,21 @@ def joined(parts: list[Spans]) -> Spans:
 
 
 def _victims(run: Run, outer: Spans, connection: duckdb.DuckDBPyConnection) -> Spans:
-    """Allocations that may hold acceptance: flagged VICTIM, or at least as long as the shortest accept."""
+    """What may hold acceptance: rows flagged VICTIM; in older runs, allocations as long as an accept."""
     known = outer.dur[outer.timed]
-    if not len(known) or "alloc" not in run.header.events:
+    if not len(known):
         return outer.where(outer.begin < 0)
-    flagged = spans(run, connection, f"event = 'alloc' AND flags & {int(Flag.VICTIM)} <> 0")
+    # An allocation that failed has waited too.
+    flagged = spans(
+        run,
+        connection,
+        f"event NOT LIKE 'accept.%' AND flags & {int(Flag.VICTIM)} <> 0",
+        apart=Flag.AGGREGATED,
+    )
     if len(flagged):
         return flagged.where(flagged.timed)
-    shortest = int(known.min())
     nested = "(self_ns IS NULL OR self_ns < total_ns)"
-    return spans(run, connection, f"event = 'alloc' AND dur_ns >= {shortest} AND {nested}")
+    return spans(run, connection, f"event = 'alloc' AND dur_ns >= {int(known.min())} AND {nested}")
 
 
 def _contents(accepts: Accepts, outer: Spans, number: Ints, n: int) -> tuple[Ints, Ints]:

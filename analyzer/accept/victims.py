@@ -11,7 +11,7 @@ victims
 worst
     The longest stalls, one row each.  at_ns (and ``at``, in seconds) is CLOCK_BOOTTIME at
     its begin.
-    stack: the kernel stack of the allocation (where it has none, of the accept).
+    stack: the kernel stack of what waited (where it has none, of the accept).
 bursts
     Stalls by the number of accepts in each (1, 2, 3-4, 5-8, …).
 """
@@ -91,7 +91,7 @@ def _who(found: Stalls, stall: int, header: RunHeader) -> dict[str, Any]:
         "cgroup": outer.cgroup.text(row),
         "order": _known(found.order[stall]),
         "gfp": None if gfp is None else gfp_text(gfp, header),
-        "inside": "alloc" if found.alloc[stall] else outer.parent.text(row),
+        "inside": outer.parent.text(row),
     }
 
 
@@ -104,7 +104,7 @@ def _notes(found: Stalls) -> tuple[str, ...]:
     said = []
     if not len(found):
         said.append(NONE)
-    elif not found.alloc.any():
+    elif not (found.order != UNKNOWN).any():
         said.append(NO_ALLOC)
     if own.any():
         timed = found.lost[own & found.timed]
@@ -161,8 +161,8 @@ def _stack(run: Run, found: Stalls, stall: int, connection: duckdb.DuckDBPyConne
     hit = query(
         rows,
         f"SELECT stack FROM rows_ WHERE stack IS NOT NULL AND {same} AND"
-        f" ((event = 'alloc' AND {around}) OR (event LIKE 'accept.%' AND {inside}))"
-        " ORDER BY event = 'alloc' DESC, ts_ns - dur_ns, ts_ns DESC LIMIT 1",
+        f" ((event NOT LIKE 'accept.%' AND {around}) OR (event LIKE 'accept.%' AND {inside}))"
+        " ORDER BY event LIKE 'accept.%', ts_ns - dur_ns, ts_ns DESC LIMIT 1",
     ).fetchall()
     return str(hit[0][0]) if hit else None
 
