@@ -35,6 +35,7 @@ seen at once.  Exact but for the even spreading; with durations asked only.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 
 STRETCHES = 20
 NEGLIGIBLE = 0.25
+PROPORTIONAL = 1.2
+SUPERLINEAR = (
+    "one more CPU seems to add more than a whole one: accepts that are long for reasons of their own outlast"
+    " the others and end alone, so that the throughput of few CPUs comes out too low"
+)
 _Z95 = 1.96
 
 
@@ -80,6 +86,21 @@ class Knee:
     seen: int
     """The most CPUs at once that there is evidence for; 0: for none."""
     text: str
+
+
+Curves = Mapping[int | None, tuple[Point, ...]]
+"""The points of each node, and of the machine (None) if it has several with accepts."""
+
+
+def curves(accepts: Accepts) -> Curves:
+    """All curves of some accepts."""
+    import numpy as np
+
+    spans = accepts.levels[accepts.work]
+    nids: list[int | None] = [int(n) for n in np.flatnonzero(np.bincount(spans.nid + 1)) - 1 if n != UNKNOWN]
+    if len(nids) != 1:
+        nids.insert(0, None)
+    return {nid: curve(accepts, nid) for nid in nids}
 
 
 def curve(accepts: Accepts, nid: int | None) -> tuple[Point, ...]:
@@ -151,20 +172,16 @@ def _error(wall: Ints, done: Floats) -> float:
     return float(np.sqrt((n - 1) / n * ((rates - rates.mean()) ** 2).sum()))
 
 
-def parallel(accepts: Accepts) -> Table:
+def parallel(accepts: Accepts, found: Curves) -> Table:
     """One row per node and number of CPUs; the machine's first, where it has several nodes."""
-    spans = accepts.levels[accepts.work]
-    nids: list[int | None] = [int(n) for n in sorted(set(spans.nid.tolist()) - {UNKNOWN})]
-    if len(nids) != 1:
-        nids.insert(0, None)
-    rows, notes = [], []
-    for nid in nids:
-        points = curve(accepts, nid)
-        rows += _rows(nid, points)
-        if points:
-            notes.append(knee(nid, points).text)
+    rows = [row for nid, points in found.items() for row in _rows(nid, points)]
+    notes = [knee(nid, points).text for nid, points in found.items() if points]
+    low = [row["marginal_low"] for row in rows if row["marginal_low"] is not None]
+    if any(bound > PROPORTIONAL for bound in low):
+        notes.append(SUPERLINEAR)
     if not rows:
-        notes = ["unknown: no accept of this run has a duration"] if len(spans) else [NONE]
+        unknown = "unknown: no accept of this run has a duration"
+        notes = [unknown] if len(accepts.levels[accepts.work]) else [NONE]
     elif not len(accepts.arch):
         event = CALL if len(accepts.call) else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")

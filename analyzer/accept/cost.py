@@ -11,10 +11,13 @@ the parts cannot be told apart, and are unknown.  Each part's standard error is 
 first call of a stretch accepts a guard unit behind its 4 MiB, later ones find their own
 first unit accepted.
 
-The rate of one CPU (ns per byte) is time over memory of the accepts that
-overlapped no other on their node, if there are FEWEST of them; else of all, which
-may have waited for each other (``accept.call``) or shared the platform's
-throughput.  The recorder's own accepts count too: they cost the same.
+The rate of one CPU (ns per byte) is time over memory of the accepts that had
+their node to themselves: none was under way there when they began, and none began
+within the 90th percentile of all durations after.  (That none overlapped them is
+no criterion: it would choose the short ones.)  With fewer than FEWEST of these,
+the second condition is dropped, then the first: such accepts may have waited for each
+other or shared the platform's throughput.  The recorder's own accepts count too:
+they cost the same.
 """
 
 from __future__ import annotations
@@ -83,19 +86,24 @@ def ns_per_byte(accepts: Accepts, nid: int | None = None) -> float | None:
 
 
 def unhindered(accepts: Accepts) -> Spans:
-    """The accepts with no other at the same time on their node; all, where these are fewer than FEWEST."""
+    """The accepts that had their node to themselves, as far as there are enough of them."""
     import numpy as np
 
     spans = accepts.levels[accepts.work]
-    if not len(spans):
+    if not spans.timed.any():
         return spans
     by_node = np.lexsort((spans.begin, spans.nid))
     begin, end, nid = spans.begin[by_node], spans.end[by_node], spans.nid[by_node]
     # Nodes one after the other in time, so that one running maximum serves them all.
-    apart = int(end.max() - begin.min() + 1) * np.unique(nid, return_inverse=True)[1].ravel()
+    usual = int(np.quantile(spans.dur[spans.timed], 0.9))
+    apart = (int(end.max() - begin.min()) + usual + 1) * np.cumsum(np.append(0, np.diff(nid) != 0))
     begin, reached = begin + apart, np.maximum.accumulate(end + apart)
-    alone = np.append(True, begin[1:] >= reached[:-1]) & np.append(reached[:-1] <= begin[1:], True)
-    return spans.where(by_node[alone]) if alone.sum() >= FEWEST else spans
+    first = np.append(True, begin[1:] >= reached[:-1])
+    undisturbed = first & np.append(np.diff(begin) > usual, True)
+    for chosen in (undisturbed, first):
+        if chosen.sum() >= FEWEST:
+            return spans.where(by_node[chosen])
+    return spans
 
 
 def _line(units: Ints, medians: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.calls import GIB
-from memtrace.analyzer.accept.concurrency import curve
+from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
 from memtrace.analyzer.accept.rows import MIB, UNKNOWN, Accepts
@@ -57,7 +57,7 @@ class Load:
     ns_per_byte: float
 
 
-def eager(run: Run, accepts: Accepts, found: Stalls, what: Platform) -> Table:
+def eager(run: Run, accepts: Accepts, curves: Curves, found: Stalls, what: Platform) -> Table:
     """One row for each number of CPUs; none, with the reason, where nothing can be said."""
     loads = _loads(run, accepts, what)
     title = "What if: eager instead of lazy"
@@ -65,8 +65,8 @@ def eager(run: Run, accepts: Accepts, found: Stalls, what: Platform) -> Table:
         return Table("eager", title, _EAGER, (), _EAGERS, notes=(f"unknown: {loads}",))
     serial = [load.low * load.ns_per_byte for load in loads], [load.high * load.ns_per_byte for load in loads]
     rows = [_row("one CPU in all", None, serial, (sum(serial[0]), sum(serial[1])), loads)]
-    for cpus in sorted(_counted(accepts, loads)):
-        low, high = _walls(accepts, loads, cpus)
+    for cpus in sorted(_counted(curves, loads)):
+        low, high = _walls(curves, loads, cpus)
         busy = [cpus * wall for wall in low], [cpus * wall for wall in high]
         setting = f"{cpus} CPU{'s' * (cpus > 1)} a node"
         rows.append(_row(setting, cpus, busy, (max(low), max(high)), loads))
@@ -88,21 +88,22 @@ def _row(
     }
 
 
-def _counted(accepts: Accepts, loads: list[Load]) -> set[int]:
+def _counted(curves: Curves, loads: list[Load]) -> set[int]:
     """Numbers of CPUs a node for which at least one node showed a throughput; 1 always."""
     seen = {1}
     for load in loads:
-        seen |= {point.cpus for point in curve(accepts, load.nid) if point.calls >= FEW}
+        seen |= {point.cpus for point in curves.get(load.nid, ()) if point.calls >= FEW}
     return seen
 
 
-def _walls(accepts: Accepts, loads: list[Load], cpus: int) -> tuple[list[float], list[float]]:
+def _walls(curves: Curves, loads: list[Load], cpus: int) -> tuple[list[float], list[float]]:
     """Until each node is done: bounds in ns.  A node that never had so many CPUs has the others' gain."""
     rates: dict[int, float] = {}
     for load in loads:
-        points = {p.cpus: p for p in curve(accepts, load.nid) if p.calls >= FEW and p.rate > 0}
+        points = {p.cpus: p for p in curves.get(load.nid, ()) if p.calls >= FEW and p.rate > 0}
         if cpus in points:
-            rates[load.nid] = points[cpus].rate * load.ns_per_byte
+            # No more than in proportion, whatever the points say of few CPUs (SUPERLINEAR).
+            rates[load.nid] = min(points[cpus].rate * load.ns_per_byte, cpus)
     gain = sum(rates.values()) / len(rates) if rates else 1.0
     if cpus == 1:
         rates, gain = {}, 1.0

@@ -67,7 +67,8 @@ def sweep(changes: list[tuple[Ints, Floats]]) -> tuple[Ints, list[Floats]]:
     """
     import numpy as np
 
-    times: Ints = np.unique(np.concatenate([at for at, _ in changes]))
+    times: Ints = np.sort(np.concatenate([at for at, _ in changes]))
+    times = times[np.append(np.diff(times) > 0, True)]
     values: list[Floats] = []
     for at, difference in changes:
         steps = np.bincount(np.searchsorted(times, at), weights=difference, minlength=len(times))

@@ -69,6 +69,8 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
     found = reuse(run, accepts, connection)
     rate = _zeroing_rate(run, connection)
     zero_ns = None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
+    if found.zeroed_bytes == 0:
+        zero_ns = 0
     saving = zero_ns if what.cleared else (None if what.cleared is None else 0)
     row = {
         "platform": what.name,

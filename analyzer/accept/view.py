@@ -20,7 +20,7 @@ from memtrace.analyzer import cells as cell
 from memtrace.analyzer.accept.background import background
 from memtrace.analyzer.accept.calls import calls
 from memtrace.analyzer.accept.caveats import accept_caveats
-from memtrace.analyzer.accept.concurrency import parallel
+from memtrace.analyzer.accept.concurrency import curves, parallel
 from memtrace.analyzer.accept.contamination import contamination
 from memtrace.analyzer.accept.eager import eager, lazy
 from memtrace.analyzer.accept.granule import granule
@@ -92,10 +92,11 @@ def _tables(
     if not whole.any:
         window = contamination(run, whole, found.stalls, choice.window, connection, silent=True)
         return window, progress(run, whole)
-    part, waits = whole, found.stalls
+    part, waits, at_once = whole, found.stalls, curves(whole)
+    inside = at_once
     if choice.window is not None:
         part = whole.touching(choice.window)
-        waits = stalls(run, part, connection)
+        waits, inside = stalls(run, part, connection), curves(part)
     made = [
         contamination(run, part, waits, choice.window, connection, silent=False),
         calls(part),
@@ -104,9 +105,9 @@ def _tables(
         victims(waits, run.header),
         worst(run, waits, connection),
         bursts(waits),
-        parallel(part),
+        parallel(part, inside),
         redundant(run, whole, found.platform, connection),
-        lazy(run, whole) or eager(run, whole, found.stalls, found.platform),
+        lazy(run, whole) or eager(run, whole, at_once, found.stalls, found.platform),
         background(run, whole, found.stalls),
         granule(whole, found.stalls),
     ]

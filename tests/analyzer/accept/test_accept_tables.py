@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.tables import Table
 from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.accept.cases import (
@@ -309,6 +310,24 @@ def test_eager_on_one_cpu_takes_all_memory_at_the_measured_rate(tables: Tables) 
     # 3 GiB are 1536 units of 1 ms.
     assert rows[0]["accept_ns"] == rows[0]["accept_max_ns"] == pytest.approx(1536 * MS, rel=1e-6)
     assert rows[0]["bytes"] == 3 << 30
+
+
+def test_the_rate_of_one_cpu_is_not_that_of_the_accepts_that_are_short_enough_to_be_alone(
+    spans_of: Any,
+) -> None:
+    random = np.random.default_rng(2)
+    rows = []
+    for cpu in range(4):
+        now = START
+        for i in range(300):
+            now += 6 * MS + int(random.integers(0, 30 * MS))
+            took = int(2 * MS * random.lognormal(0, 0.5)) // 2
+            pfn = (1 << 16) + (300 * cpu + i) * PAGES
+            rows += stall(now, pfn=pfn, who=Who(cpu=cpu, pid=cpu + 1), per_unit=took)
+            now += 2 * took
+    accepts, _ = spans_of(accepting(rows, (1900, 0)))
+    mean = accepts.arch.dur.sum() / accepts.arch.bytes.sum()
+    assert ns_per_byte(accepts) == pytest.approx(mean, rel=0.05)
 
 
 def test_what_firmware_may_have_accepted_makes_two_bounds(tables: Tables) -> None:
