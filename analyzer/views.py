@@ -42,6 +42,8 @@ PLAIN = Choice()
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
     "accept": "memtrace.analyzer.accept.view",
+    "hotplug": "memtrace.analyzer.hotplug",
+    "zero": "memtrace.analyzer.zero.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
 

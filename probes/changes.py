@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """State that moves while recording: snapshots labelled "change", few enough to keep them all.
 
-The counters are read about every second.  Where one that matters has moved, what it
-was until then and what it is now are both kept, so that a line through them is flat
-where nothing happened.
+The counters are read about every second, and when hotplug is seen.  Where one that
+matters has moved, what it was until then and what it is now are both kept, so that a line
+through them is flat where nothing happened.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ import dataclasses
 from memtrace.traces.run import Snapshot
 
 MOST = 600
-_VMSTAT = ("nr_unaccepted", "nr_free_pages")
-_NODE = ("MemTotal", "MemFree", "Unaccepted")
+_VMSTAT = ("nr_unaccepted", "nr_free_pages", "nr_memmap_pages")
+_NODE = ("MemTotal", "MemFree", "Unaccepted", "WatermarkMin", "WatermarkLow")
 
 
 def moved(before: Snapshot, now: Snapshot) -> bool:
-    """Whether a counter that a report draws has moved: the pages left to accept."""
-    return before.vmstat.get("nr_unaccepted") != now.vmstat.get("nr_unaccepted")
+    """Whether a counter that a report draws has moved: the pages left to accept, the memory of a node."""
+    unaccepted = before.vmstat.get("nr_unaccepted") != now.vmstat.get("nr_unaccepted")
+    return unaccepted or _totals(before) != _totals(now)
+
+
+def _totals(snapshot: Snapshot) -> dict[str, int]:
+    return {nid: values["MemTotal"] for nid, values in snapshot.nodes.items() if "MemTotal" in values}
 
 
 def brief(snapshot: Snapshot) -> Snapshot:
@@ -50,9 +55,9 @@ class Changes:
         self._apart_ns = 0
         self.kept: tuple[Snapshot, ...] = ()
 
-    def note(self, now: Snapshot) -> None:
-        """Keep ``now``, and what was before, if something moved since."""
-        if moved(self._last, now) and self._far_enough(now):
+    def note(self, now: Snapshot, happened: bool = False) -> None:
+        """Keep ``now``, and what was before, if something moved since, or ``happened``."""
+        if happened or (moved(self._last, now) and self._far_enough(now)):
             if not self._last_kept:
                 self.kept += (brief(self._last),)
             self.kept += (brief(now),)

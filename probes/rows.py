@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
-from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
+from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
 
 _SCHEMA = arrow_schema()
 
@@ -27,6 +27,8 @@ class Naming:
     page_size: int
     gfp_events: frozenset[int]
     """Events whose records carry gfp flags."""
+    hot_events: frozenset[int]
+    """Events whose records may carry pages asked for, and an errno."""
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
@@ -45,16 +47,20 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     """A row for each record."""
     count = len(records)
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
-    pages = records["pages"].astype(np.int64)
     present = frozenset(np.flatnonzero(np.bincount(records["event"])).tolist())
 
     def are(events: frozenset[int]) -> npt.NDArray[np.bool_]:
         return np.isin(records["event"], list(events & present))
 
+    hot = are(naming.hot_events)
+    failed = hot & ((records["flags"] & np.uint32(Flag.FAILED)) != 0)
+    errors = np.where(failed, records["pages"], 0)
+    pages = np.where(failed, 0, records["pages"]).astype(np.int64)
     no_gfp = ~(are(naming.gfp_events) | are(naming.if_nested_gfp_events) & (records["gfp"] != 0))
-    asked, summed = are(naming.asked_events), are(naming.summed_events)
+    asked = are(naming.asked_events) | hot & (records["gfp"] != 0)
+    summed = are(naming.summed_events)
     counts = np.where(summed, records["gfp"], 1) if summed.any() else np.ones(count)
-    no_bytes = (pages == 0) & ~are(naming.exact_events)
+    no_bytes = (pages == 0) & ~(are(naming.exact_events) | hot & asked)
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
         "dur_ns": pc.if_else(pa.array(counts > 1), None, dur) if summed.any() else dur,
@@ -78,6 +84,7 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "parent": _parents(records["parent"], naming.events),
         "cgroup": _cgroups(records, naming.cgroup_text),
         "stack": _texts(records["stack"], naming.stack_text),
+        "error": _masked(errors, errors == 0, pa.int16()),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
 

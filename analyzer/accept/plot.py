@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.platform import unaccepted
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
-from memtrace.analyzer.facts import title
-from memtrace.analyzer.plot import _COLORS, _STYLE, _save, _tick
+from memtrace.analyzer.plot import COLORS, STYLE, headline, save, tick
 from memtrace.analyzer.tables import Report
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ def draw_accept(run: Run, report: Report, accepts: Accepts, found: Stalls, path:
     """Writes the figure; raises MemtraceError if the file cannot be written."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
-        _save(accept_figure(run, report, accepts, found), path)
+    with mpl.rc_context(STYLE):
+        save(accept_figure(run, report, accepts, found), path)
 
 
 def accept_figure(run: Run, report: Report, accepts: Accepts, found: Stalls) -> Figure:
@@ -45,13 +44,7 @@ def accept_figure(run: Run, report: Report, accepts: Accepts, found: Stalls) -> 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 7.2), layout="constrained", facecolor="white")
-    figure.suptitle(
-        f"Linux {textwrap.shorten(title(run), 80, placeholder=' ...')}",
-        fontsize=11,
-        fontweight="bold",
-        ha="left",
-        x=0.01,
-    )
+    figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     if not accepts.any:
         axes = figure.add_subplot()
         axes.set_axis_off()
@@ -78,7 +71,7 @@ def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
     known = [s for s in taken if s is not None and s.nodes and s.at_ns >= run.status.started_ns - 10**9]
     nids = sorted({n for s in known for n in s.nodes} | ({*unit.nid.tolist()} - {UNKNOWN}))
     for i, nid in enumerate(nids):
-        color = _COLORS[i % len(_COLORS)]
+        color = COLORS[i % len(COLORS)]
         own = unit.where(unit.nid == nid)
         order = np.argsort(own.end, kind="stable")
         done = np.cumsum(np.maximum(own.size[order], 0))
@@ -126,7 +119,7 @@ def _lengths(axes: Axes, accepts: Accepts, found: Stalls) -> None:
         ("stalls", found.lost[found.timed & ~found.own]),
         (f"single accepts ({accepts.work})", work.dur[work.timed]),
     )
-    for (label, lengths), color in zip(lines, (_COLORS[4], _COLORS[0]), strict=True):
+    for (label, lengths), color in zip(lines, (COLORS[4], COLORS[0]), strict=True):
         if len(lengths):
             _longer(axes, lengths, f"{label}: {len(lengths)}", color)
     for limit in LIMITS_NS:
@@ -134,7 +127,7 @@ def _lengths(axes: Axes, accepts: Accepts, found: Stalls) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_minor_formatter("")
-    axes.xaxis.set_major_formatter(lambda value, _: _tick(value, "ns"))
+    axes.xaxis.set_major_formatter(lambda value, _: tick(value, "ns"))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.9f}".rstrip("0").rstrip(".") + "%")
     axes.set_title("Share that took longer (dashed: 0.1, 1 and 10 ms)", loc="left")
     axes.set_xlabel("duration")

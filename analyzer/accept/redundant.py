@@ -19,6 +19,10 @@ used_bytes
 zero_ns
     Time of zeroing that much at the run's own rate of ``zero.alloc`` (total_ns /
     bytes where both are known): an estimate.  Null where that rate is unknown.
+accept_block_ns, zero_block_ns
+    What 4 MiB cost to accept (at the rate of one CPU, cost.py) and to zero (at
+    zero.alloc's rate): whether "clearing the cache-hot page for the second time" is
+    small beside accepting it.
 saving_ns
     zero_ns where the accept cleared the memory; 0 where it does not; null where
     that is unknown.
@@ -32,6 +36,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.accept.cost import ns_per_byte
+from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import Platform
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
@@ -71,6 +77,7 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
     zero_ns = None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
     if found.zeroed_bytes == 0:
         zero_ns = 0
+    each = ns_per_byte(accepts)
     saving = zero_ns if what.cleared else (None if what.cleared is None else 0)
     row = {
         "platform": what.name,
@@ -80,6 +87,8 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
         "zeroed_bytes": found.zeroed_bytes,
         "bound": found.bound,
         "zero_ns": zero_ns,
+        "accept_block_ns": None if each is None else round(each * BLOCK_BYTES),
+        "zero_block_ns": None if rate is None else round(rate * BLOCK_BYTES),
         "saving_ns": saving,
     }
     return Table("redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(row, what))
@@ -230,6 +239,12 @@ def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
         )
     else:
         said.append(f"whether this platform's accept clears memory is unknown, so {amount} may be redundant")
+    accepting, zeroing = row["accept_block_ns"], row["zero_block_ns"]
+    if accepting and zeroing:
+        said.append(
+            f"4 MiB take {written(accepting, 'ns')} to accept and about {written(zeroing, 'ns')} to zero,"
+            f" {written(zeroing / accepting, 'share')} of that"
+        )
     if row["bound"] == "at most":
         said.append("an upper bound: allocations were summed in the kernel (exact with record --stream all)")
     return tuple(said)
@@ -243,6 +258,8 @@ _NAMES = (
     "zeroed_bytes",
     "bound",
     "zero_ns",
+    "accept_block_ns",
+    "zero_block_ns",
     "saving_ns",
 )
 _COLUMNS = (
@@ -252,6 +269,6 @@ _COLUMNS = (
     Column("used_bytes", "used since", "bytes"),
     Column("zeroed_bytes", "zeroed", "bytes"),
     Column("bound", "which is"),
-    Column("zero_ns", "zeroing", "ns", lambda _: "~"),
+    Column("zero_ns", "zeroing", "ns", lambda row: "~" if row["zero_ns"] else ""),
     Column("saving_ns", "saving", "ns", lambda row: "~" if row["saving_ns"] else ""),
 )

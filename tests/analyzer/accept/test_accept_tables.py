@@ -249,6 +249,8 @@ def test_pages_zeroed_at_their_first_use_are_counted_once(tables: Tables) -> Non
     # 22 blocks on node 0 were accepted beyond their first 2 MiB; 64 pages of each were zeroed.
     assert (row["bound"], row["zeroed_bytes"]) == ("exact", 22 * 64 * 4096)
     assert row["zero_ns"] == row["saving_ns"] == 22 * 64 * 250
+    # A unit of 2 MiB takes 1 ms, a page of 4 KiB 250 ns to zero.
+    assert (row["accept_block_ns"], row["zero_block_ns"]) == (2 * MS, 1024 * 250)
 
 
 def test_a_page_used_before_it_was_zeroed_or_zeroed_before_its_accept_is_not(tables: Tables) -> None:
