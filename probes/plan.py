@@ -14,7 +14,7 @@ from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
-from memtrace.traces.run import ProbeSite, Refusal
+from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
 
 TOPICS = (alloc, zero, accept, hotplug, roots)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
@@ -140,7 +140,7 @@ def _climb(
     for ladder in ladders:
         if not _wanted(ladder.event, events):
             sites.append(
-                ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
+                ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED)
             )
             continue
         site, candidate = climb(ladder, module, shape.avoid)
