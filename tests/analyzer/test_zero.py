@@ -158,13 +158,16 @@ def test_derived_clearing_is_marked_and_has_no_time(run_of: RunOf) -> None:
     inferred = ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="unknown", count="inferred")
     none = {"root": None, "within": None}
     roots = (
-        total("alloc", 100, None, asked=True, **none),
-        total("alloc", 50, None, asked=False, zeroed=False, **none),
+        total("alloc", 100, None, asked=True, movable=True, **none),
+        total("alloc", 50, None, asked=False, movable=False, zeroed=False, **none),
     )
     case = Case((), header("alloc", manifest=(inferred,)), status(roots=roots))
     run = run_of(case)
-    (row,) = rows(run, "main")
-    assert (row["pages"], row["by_allocator"], row["derived"], row["total_ns"]) == (150, 100, True, None)
+    row = one(run, "main", by_allocator=100)
+    assert (row["kind"], row["pages"], row["derived"]) == ("user or file, asked", 100, True)
+    assert (row["by_caller"], row["clears_is"], row["total_ns"]) == (None, "at least", None)
+    assert one(run, "main", by_allocator=0)["kind"] == "kernel"
+    assert rows(run, "roots") == ()
     assert rows(run, "whatifs") == ()
     assert one(run, "coverage", path="allocation")["seen"] == "derived"
     assert one(run, "coverage", path="compaction's targets")["seen"] == "no"
