@@ -139,9 +139,7 @@ def _climb(
     names = [f"unused:{macro}" for macro in SITE_MACROS]
     for ladder in ladders:
         if not _wanted(ladder.event, events):
-            sites.append(
-                ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED)
-            )
+            sites.append(ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED))
             continue
         site, candidate = climb(ladder, module, shape.avoid)
         if candidate is not None:
