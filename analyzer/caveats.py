@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VAGUE_NS = 1_000_000
 """Uncertainty of an imported file's clock at which times are no longer to be compared finely."""
-_IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event")
+_IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
 

@@ -56,8 +56,8 @@ def import_(
 ) -> None:
     """Make a run of saved traces and kernel logs of one boot.
 
-    Takes text of tracefs (trace, trace_pipe), trace-cmd report, perf script and
-    dmesg, plain or gzipped; the format is told by the content. A kprobe_events
+    Takes text of tracefs (trace, trace_pipe), trace-cmd report, perf script,
+    bpftrace (JSON) and dmesg, plain or gzipped; the format is told by the content. A kprobe_events
     file tells which functions probes of any name are on.
     """
     from memtrace.traces.importers import assemble

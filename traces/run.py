@@ -53,7 +53,7 @@ class ProbeSite:
     """Name in the ``site`` column, e.g. ``rawtp:kmem:mm_page_alloc``; None if no site exists."""
     kind: str | None = None
     """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred; of imported rows ftrace,
-    function_graph, kprobe_event, trace_event."""
+    function_graph, kprobe_event, trace_event, bpftrace."""
     function: str | None = None
     offsets: tuple[int, ...] = ()
     """Call-site offsets, bytes; ``decode`` says in which functions."""

@@ -16,7 +16,7 @@ from memtrace.traces.importers.clocks import Alignment
 from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.pairing import Occurrence, Paired, pair, sites_in
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
-from memtrace.traces.importers.topics import SITES
+from memtrace.traces.importers.topics import EVENTS, SITES
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import Losses, Phase, ProbeSite, RunHeader, RunStatus, TraceSource
 from memtrace.traces.schema import Flag
@@ -295,7 +295,7 @@ def _manifest(files: list[_File]) -> tuple[ProbeSite, ...]:
             event=event,
             site=f"{how}:{site}",
             kind=how,
-            function=None if how == "trace_event" else site,
+            function=None if site in EVENTS else site,
             decode=SITES[site][1].decode,
             inclusive_of=tuple(sorted(inside.get(event, ()))),
             time=next(word for word in ("exact", "estimated", "unknown") if word in times),

@@ -39,10 +39,10 @@ class Bodies:
             if what := self._wanted[name.rpartition(":")[2]]:
                 return POINT, what, "trace_event", rest
             return None
-        name, arrow, _ = body.partition(" <-")
+        name, arrow, caller = body.partition(" <-")
         if arrow:
             what = self._wanted[name]
-            return (ENTRY, what, "ftrace", "") if what else None
+            return (ENTRY, what, "ftrace", f"caller={caller}") if what else None
         # An event without fields prints its name and a colon.
         return None if body.rstrip().endswith(":") or not body.strip() else False
 

@@ -62,6 +62,16 @@ def returned(fields: Fields) -> int | None:
     return None
 
 
+def error_of(fields: Fields) -> int | None:
+    """The errno of a returned int, 0 for none; a probe may have printed it unsigned."""
+    value = returned(fields)
+    if value is None:
+        return None
+    if value >= 1 << 31:
+        value -= 1 << (64 if value >> 32 else 32)
+    return -value
+
+
 def span(fields: Fields) -> tuple[int | None, int | None]:
     """First page frame and bytes, of (start, size), (start, end) or (pfn, nr)."""
     start, end, size = (number(fields, name) for name in ("start", "end", "size"))
@@ -83,8 +93,18 @@ def plain(entry: Fields, back: Fields) -> Values:
 def memory_range(entry: Fields, back: Fields) -> Values:
     """A range and perhaps its node; an int other than 0 returned is an error."""
     pfn, size = span(entry)
-    failed = returned(back) not in (None, 0)
-    return {"pfn": pfn, "bytes": size, "nid": number(entry, "nid"), "flags": Flag.FAILED * failed}
+    values: Values = {"pfn": pfn, "bytes": size, "nid": number(entry, "nid")}
+    if error := error_of(back):
+        values |= {"flags": Flag.FAILED, "error": error, "bytes": 0, "bytes_requested": size}
+    return values
+
+
+def section(entry: Fields, back: Fields) -> Values:
+    """As memory_range(), with the altmap where the struct pages lie inside the memory."""
+    values = memory_range(entry, back)
+    if number(entry, "altmap"):
+        values["flags"] = values.get("flags", 0) | Flag.ALTMAP
+    return values
 
 
 def pages_range(entry: Fields, back: Fields) -> Values:
@@ -95,8 +115,11 @@ def pages_range(entry: Fields, back: Fields) -> Values:
 
 
 def pointer_range(entry: Fields, back: Fields) -> Values:
-    """As memory_range(), of a function that returns a pointer, NULL if it failed."""
-    return memory_range(entry, {}) | {"flags": Flag.FAILED * (returned(back) == 0)}
+    """As section(), of a function that returns a pointer, NULL if it failed."""
+    values = section(entry, {})
+    if returned(back) == 0:
+        values |= {"flags": Flag.FAILED, "bytes": 0, "bytes_requested": values["bytes"]}
+    return values
 
 
 def resource(entry: Fields, back: Fields) -> Values:
@@ -104,7 +127,8 @@ def resource(entry: Fields, back: Fields) -> Values:
     values = memory_range(entry, back)
     start, end, flags = (number(entry, name) for name in ("start", "end", "flags"))
     if start is not None and end is not None and number(entry, "size") is None:
-        values["bytes"] = end - start + 1
+        whole = "bytes_requested" if "error" in values else "bytes"
+        values[whole] = end - start + 1
     # MHP_NID_IS_MGID, include/linux/memory_hotplug.h; without the flags the nid means nothing.
     if flags is None or flags & 4:
         values["nid"] = None
@@ -113,19 +137,16 @@ def resource(entry: Fields, back: Fields) -> Values:
 
 def memmap(entry: Fields, back: Fields) -> Values:
     """vmemmap_alloc_block(size, node): the node is a wish; an address in the direct map returned."""
-    address = returned(back)
-    return {
-        "bytes": number(entry, "size"),
-        "nid_requested": number(entry, "nid"),
-        "address": address,
-        "flags": Flag.FAILED * (address == 0),
-    }
+    address, size = returned(back), number(entry, "size")
+    values: Values = {"bytes": size, "nid_requested": number(entry, "nid"), "address": address}
+    if address == 0:
+        values |= {"flags": Flag.FAILED, "bytes": 0, "bytes_requested": size}
+    return values
 
 
 def online(entry: Fields, back: Fields) -> Values:
     """online_pages(): what was asked for; what is given is counted by generic_online_page()."""
-    values = memory_range(entry, back)
-    return values | {"bytes_requested": values["bytes"]}
+    return {"bytes_requested": span(entry)[1]} | memory_range(entry, back)
 
 
 def page_order(entry: Fields, back: Fields) -> Values:
@@ -147,8 +168,8 @@ def accept_arch(entry: Fields, back: Fields) -> Values:
 
 
 def accept_block(entry: Fields, back: Fields) -> Values:
-    """One block of the largest order."""
-    return {"order": MAX_ORDER, "bytes": PAGE << MAX_ORDER}
+    """One block of the largest order, whatever order was asked for."""
+    return {"bytes": PAGE << MAX_ORDER}
 
 
 def accept_burst(entry: Fields, back: Fields) -> Values:

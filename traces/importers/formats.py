@@ -15,6 +15,7 @@ from pathlib import Path
 
 from memtrace.errors import MemtraceError
 from memtrace.traces.importers import (
+    bpftrace,
     dmesg,
     early,
     fpdt,
@@ -40,7 +41,10 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     module.NAME: Format(module.NAME, module.recognise, module.parse)
-    for module in (tracefs, trace_cmd, perf_script, dmesg, kprobe_events, fpdt, systemd, machine, early)
+    for module in (
+        *(tracefs, trace_cmd, perf_script, bpftrace, dmesg, kprobe_events),
+        *(fpdt, systemd, early, machine),
+    )
 }
 
 

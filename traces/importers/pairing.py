@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from memtrace.traces.importers.fields import words
+from memtrace.traces.importers.names import function_of
 from memtrace.traces.importers.parsed import ENTRY, LOSS, POINT, RETURN, Stamp
 from memtrace.traces.importers.topics import SITES, Topic
 from memtrace.traces.schema import Flag
@@ -58,6 +59,8 @@ class Occurrence:
     parent: str | None = None
     stack: str | None = None
     flags: int = 0
+    asked: str = ""
+    """Of an acceptance: the entry of the alloc around it."""
     inside: list[Occurrence] | None = None
     """What ``topic.collects`` names of it."""
 
@@ -70,7 +73,8 @@ class Paired:
     unreturned: int = 0
     """Entries whose return was not seen, of functions that return elsewhere in the file."""
     dropped: int = 0
-    """Stamps that make no occurrence: a better site serves the event, or nothing was done."""
+    """Stamps that make no occurrence: a better site serves the event, nothing was done, or it failed
+    and is tried again."""
     marks: list[Stamp] = field(default_factory=list)
 
 
@@ -197,12 +201,16 @@ class _Task:
     def point(self, topic: Topic, stamp: Stamp) -> None:
         """An event, or an entry of whose function the return is not seen."""
         made = _occurrence(topic, stamp, stamp.args, None, None)
-        if topic.ended_by and stamp.kind == ENTRY:
-            if any(other.site == stamp.what for other in self._unended):
-                self.settle()
-            self._unended.append(made)
+        if not topic.ended_by or stamp.kind != ENTRY:
+            self._emit(made)
             return
-        self._emit(made)
+        caller = function_of(words(stamp.args).get("caller", ""))
+        if self._unended and self._unended[-1].site != caller:
+            self.settle()
+        if caller in topic.callers and (self._unended or caller not in SITES or topic.event == "accept.call"):
+            self._unended.append(made)
+        else:
+            self._emit(made)
 
     def told(self, topic: Topic, stamp: Stamp) -> bool:
         """What makes no row, but may tell of what is around it, or end what is before it."""
@@ -279,9 +287,14 @@ class _Task:
 
     def _emit(self, made: Occurrence, accepting: bool = False) -> None:
         event = made.topic.event
-        if event == "accept.burst" and not made.inside and not _accepted(made):
+        nothing = event == "accept.burst" and not made.inside and not _accepted(made)
+        failed = event == "alloc" and not accepting and _failed(made)
+        if nothing or failed:
             self._paired.dropped += 1
             return
+        if event.startswith("accept."):
+            asked = next((f for f in reversed(self.frames) if f.topic.event == "alloc"), None)
+            made.asked = asked.stamp.args if asked else ""
         parent = self.frames[-1] if self.frames else None
         if parent is not None:
             made.parent = parent.topic.event
@@ -330,6 +343,12 @@ def _occurrence(topic: Topic, stamp: Stamp, entry: str, dur: int | None, own: in
 
 def _accepts(made: Occurrence) -> bool:
     return made.topic.event.startswith("accept.")
+
+
+def _failed(made: Occurrence) -> bool:
+    """Whether an allocation gave nothing; it is tried again, or somebody is told."""
+    values = SITES[made.site][1].values(words(made.entry), words(made.back))
+    return bool(values["flags"] & Flag.FAILED)
 
 
 def _accepted(made: Occurrence) -> bool:

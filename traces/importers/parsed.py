@@ -27,7 +27,7 @@ class Stamp(NamedTuple):
     what: str
     """Function, or event without its system; without suffixes such as .part.0."""
     how: str
-    """ftrace, function_graph, kprobe_event or trace_event."""
+    """ftrace, function_graph, kprobe_event, trace_event or bpftrace."""
     cpu: int | None
     tid: int | None
     pid: int | None

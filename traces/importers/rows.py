@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NOKASLR_BASES = (0xFFFF888000000000, 0xFF11000000000000)
 
 
-_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested")
+_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested", "error")
 _FILLED = (
     *("ts_ns", "dur_ns", "count", "total_ns", "self_ns", "event", "site", "cpu", "pid", "tid", "comm"),
     *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
@@ -57,9 +57,19 @@ def values_of(occurrence: Occurrence, seen: Container[str] = ()) -> Values:
     entry = words(occurrence.entry) if occurrence.entry else {}
     back = words(occurrence.back) if occurrence.back else {}
     values = site.values(entry, back)
+    if occurrence.asked:
+        _as_asked(occurrence, values)
     if occurrence.topic.collects:
         _collect(occurrence, values, seen)
     return values
+
+
+def _as_asked(occurrence: Occurrence, values: Values) -> None:
+    """Order and gfp of an acceptance are those of the alloc around it."""
+    asked = SITES["get_page_from_freelist"][1].values(words(occurrence.asked), {})
+    values["order"] = asked["order"]
+    if occurrence.topic.event != "accept.call":
+        values["gfp"] = asked["gfp"]
 
 
 def _collect(occurrence: Occurrence, values: Values, seen: Container[str]) -> None:

@@ -41,16 +41,32 @@ class Topic:
     collects: tuple[str, ...] = ()
     """Events and functions inside, that tell what this one did."""
     ended_by: str = ""
-    """Where only entries are traced: the function that is called right after it."""
+    """Where only entries are traced: the function that is called right after it,"""
+    callers: frozenset[str] = frozenset()
+    """by these callers and no others."""
 
 
-def _topic(event: str, *sites: Site, collects: tuple[str, ...] = (), ended_by: str = "") -> Topic:
-    return Topic(event, sites, collects, ended_by)
+def _topic(
+    event: str,
+    *sites: Site,
+    collects: tuple[str, ...] = (),
+    ended_by: str = "",
+    callers: frozenset[str] = frozenset(),
+) -> Topic:
+    return Topic(event, sites, collects, ended_by, callers)
 
 
 _RANGE = fields.memory_range
 _BY_FREEING = "__free_pages_ok"
-"""What accepts memory for the page allocator frees it to the allocator next."""
+_FREEING = frozenset(
+    (
+        *("__accept_page", "accept_page", "try_to_accept_memory_one", "try_to_accept_memory"),
+        *("__free_pages_core", "deferred_free_pages", "deferred_free_range"),
+        *("deferred_init_maxorder", "cond_accept_memory", "get_page_from_freelist"),
+    )
+)
+"""What accepts memory for the page allocator, and frees it to the allocator with nothing between
+(mm/page_alloc.c, mm/mm_init.c); the last three where it is inlined into them."""
 TOPICS: tuple[Topic, ...] = (
     _topic(
         "alloc",
@@ -83,6 +99,7 @@ TOPICS: tuple[Topic, ...] = (
         ),
         collects=("accept.arch",),
         ended_by=_BY_FREEING,
+        callers=_FREEING,
     ),
     _topic(
         "accept.arch",
@@ -91,6 +108,7 @@ TOPICS: tuple[Topic, ...] = (
         Site("unaccepted_emul_accept", fields.accept_arch),
         Site("arch_accept_memory", fields.accept_arch),
         ended_by=_BY_FREEING,
+        callers=frozenset(("accept_memory",)),
     ),
     _topic(
         "hot.request",
@@ -101,7 +119,7 @@ TOPICS: tuple[Topic, ...] = (
     _topic("hot.add", Site("arch_add_memory", _RANGE), Site("__add_pages", _RANGE)),
     _topic(
         "hot.section",
-        Site("sparse_add_section", _RANGE),
+        Site("sparse_add_section", fields.section),
         Site("__populate_section_memmap", fields.pointer_range),
     ),
     _topic(
@@ -130,6 +148,9 @@ SITES: dict[str, tuple[Topic, Site, int]] = {
     site.name: (topic, site, rank) for topic in TOPICS for rank, site in enumerate(topic.sites)
 }
 """A function or tracepoint: its topic, how it is read, its place among those that serve the event."""
+
+EVENTS = frozenset(("mm_page_alloc",))
+"""Those of SITES that are tracepoints."""
 
 MARKS = frozenset(
     (

@@ -67,7 +67,8 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
         if event == "function":
             called = _FUNCTION.match(rest)
             what = bodies.function(called[1]) if called else ""
-            meaning = (ENTRY, what, "ftrace", "") if what else None
+            caller = called[2] if called else ""
+            meaning = (ENTRY, what, "ftrace", f"caller={caller}") if what else None
         elif _RAW_PROBE.match(rest):
             meaning = bodies.by_name(event, rest.startswith("__probe_func"), _raw(rest))
         else:

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from memtrace.tests.traces.importers.conftest import Import, accepts
+from memtrace.tests.traces.importers.conftest import Import, Text, accepts
 from memtrace.traces.schema import Flag
 
 MIB = 1 << 20
@@ -38,7 +38,53 @@ def test_a_block_has_the_page_frame_of_its_call(import_: Import) -> None:
     run = import_("lazy-accept-6.12.trace", clock="boot")
     blocks, calls = run.of("accept.block"), run.of("accept.call")
     assert [r["pfn"] for r in blocks] == [r["pfn"] for r in calls]
-    assert {(r["bytes"], r["order"]) for r in blocks} == {(4 * MIB, 10)}
+    # Their order is that of the allocation that waited, which is not traced here.
+    assert {(r["bytes"], r["order"]) for r in blocks} == {(4 * MIB, None)}
+
+
+def test_an_accept_from_elsewhere_has_no_end(import_: Import, text: Text) -> None:
+    """Only what is freed next is ended by that; memblock and kexec do not free what they accept."""
+    lines = (
+        "# tracer: function\n"
+        "  swapper-1 [000] ..... 1.000000: accept_memory <-memblock_alloc_range_nid\n"
+        "  swapper-1 [000] ..... 1.900000: __free_pages_ok <-__free_pages_core\n"
+        "  swapper-1 [000] ..... 2.000000: accept_memory <-__free_pages_core\n"
+        "  swapper-1 [000] ..... 2.002000: __free_pages_ok <-__free_pages_core\n"
+    )
+    calls = import_(text(lines)).of("accept.call")
+    assert [r["dur_ns"] for r in calls] == [None, 2_000_000]
+    assert [bool(r["flags"] & Flag.ESTIMATED) for r in calls] == [False, True]
+
+
+def test_platform_and_call_end_together_and_nest(import_: Import, text: Text) -> None:
+    lines = (
+        "# tracer: function\n"
+        "  init-1 [000] ..... 2.000000: accept_memory <-__free_pages_core\n"
+        "  init-1 [000] ..... 2.000500: tdx_accept_memory <-accept_memory\n"
+        "  init-1 [000] ..... 2.002000: __free_pages_ok <-__free_pages_core\n"
+    )
+    run = import_(text(lines))
+    (call,), (arch,) = run.of("accept.call"), run.of("accept.arch")
+    assert (call["dur_ns"], call["self_ns"], call["parent"]) == (2_000_000, 500_000, None)
+    assert (arch["dur_ns"], arch["self_ns"], arch["parent"]) == (1_500_000, 1_500_000, "accept.call")
+
+
+def test_bytes_of_a_call_are_what_the_platform_accepted_inside(import_: Import, text: Text) -> None:
+    head = "  sh-7 [001] ..... "
+    lines = (
+        f"{head}1.000000: am: (accept_memory+0x0/0x9) start=0x100000000 size=0x400000\n"
+        f"{head}1.000100: ta: (tdx_accept_memory+0x0/0x9) start=0x100200000 end=0x100600000\n"
+        f"{head}1.000900: tr: (accept_memory+0x5/0x9 <- tdx_accept_memory)\n"
+        f"{head}1.001000: ar: (__accept_page+0x5/0x9 <- accept_memory)\n"
+        f"{head}2.000000: am: (accept_memory+0x0/0x9) start=0x100000000 size=0x400000\n"
+        f"{head}2.000010: ar: (__accept_page+0x5/0x9 <- accept_memory)\n"
+    )
+    run = import_(text(lines))
+    calls = run.of("accept.call")
+    assert [(r["bytes"], r["bytes_requested"]) for r in calls] == [(4 * MIB, 4 * MIB), (0, 4 * MIB)]
+    assert [r["self_ns"] for r in calls] == [200_000, 10_000]
+    (arch,) = run.of("accept.arch")
+    assert (arch["pfn"], arch["flags"] & Flag.IRQ_OFF) == (0x100200, Flag.IRQ_OFF)
 
 
 def test_a_block_without_anything_around_it_is_the_victim(import_: Import) -> None:

@@ -79,4 +79,14 @@ def test_a_failed_add_is_marked(import_: Import, text: Text) -> None:
     )
     (add,) = import_(path).of("hot.add")
     assert add["flags"] & Flag.FAILED
+    assert (add["error"], add["bytes"], add["bytes_requested"]) == (12, 0, 128 * MIB)
     assert add["dur_ns"] == 500_000
+
+
+def test_an_error_printed_unsigned_is_the_same_error(import_: Import, text: Text) -> None:
+    path = text(
+        "  sh-9 [000] ..... 1.000000: a: (offline_pages+0x4/0x50) pfn=0x100000 nr=32768\n"
+        "  sh-9 [000] ..... 1.000500: b: (memory_subsys_offline+0xf/0xc <- offline_pages) ret=0xfffffff0\n"
+    )
+    (offline,) = import_(path).of("hot.offline")
+    assert (offline["error"], offline["bytes"], offline["bytes_requested"]) == (16, 0, BLOCK)
