@@ -269,6 +269,14 @@ def test_record_names_every_event_and_loss() -> None:
     assert {item.head for item in items(section("record", "OUTPUT"))} == causes
 
 
+def test_import_explains_every_format_and_clock() -> None:
+    from memtrace.traces.importers.clocks import CLOCKS
+    from memtrace.traces.importers.formats import FORMATS
+
+    assert [item.head for item in items(section("import", "DESCRIPTION"))] == list(FORMATS)
+    assert all(clock in described("import")["--clock"].text for clock in CLOCKS)
+
+
 def test_probes_explains_every_reason() -> None:
     from memtrace.probes.diagnosis import REASONS
 
@@ -326,6 +334,20 @@ def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) ->
                 shown[table.name] = shown.get(table.name, set()) | words
     assert shown.keys() == explained.keys()
     assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
+def test_report_explains_every_table_of_the_zero_view(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.traces.reader import open_run
+
+    named = {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
+    report = view(open_run(small_run(tmp_path / "run.parquet")), "zero").report
+    assert {table.name for table in report.tables} == named
+
+
+def test_workload_explains_every_workload() -> None:
+    from memtrace.probes.workloads import KINDS
+
+    heads = {item.head for item in items(section("workload", "DESCRIPTION"))}
+    assert heads == set(KINDS)
 
 
 def small_run(path: Path) -> Path:
