@@ -11,13 +11,14 @@ the parts cannot be told apart, and are unknown.  Each part's standard error is 
 first call of a stretch accepts a guard unit behind its 4 MiB, later ones find their own
 first unit accepted.
 
-The rate of one CPU (ns per byte) is time over memory of the accepts that had
-their node to themselves: none was under way there when they began, and none began
+The rate of one CPU (ns per byte) is time over memory of all accepts of a node.
+Where they overlap by more than OVERLAP of their time (and so may have waited for
+each other, or shared the platform's throughput), it is that of the accepts that
+had their node to themselves: none was under way there when they began, and none began
 within the 90th percentile of all durations after.  (That none overlapped them is
 no criterion: it would choose the short ones.)  With fewer than FEWEST of these,
-the second condition is dropped, then the first: such accepts may have waited for each
-other or shared the platform's throughput.  The recorder's own accepts count too:
-they cost the same.
+the second condition is dropped, then the first.  The recorder's own accepts count
+too: they cost the same.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.calls import UNIT
+from memtrace.analyzer.accept.intervals import union_ns
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Floats, Ints
 
 FEWEST = 5
+OVERLAP = 0.1
 _SAMPLES = 1000
 _MOST = 2000
 """Calls of one size that a bootstrap sample is drawn from (evenly picked)."""
@@ -86,7 +89,7 @@ def ns_per_byte(accepts: Accepts, nid: int | None = None) -> float | None:
 
 
 def unhindered(accepts: Accepts) -> Spans:
-    """The accepts that had their node to themselves, as far as there are enough of them."""
+    """All accepts if they hardly overlap; else those that had their node to themselves."""
     import numpy as np
 
     spans = accepts.levels[accepts.work]
@@ -97,7 +100,10 @@ def unhindered(accepts: Accepts) -> Spans:
     # Nodes one after the other in time, so that one running maximum serves them all.
     usual = int(np.quantile(spans.dur[spans.timed], 0.9))
     apart = (int(end.max() - begin.min()) + usual + 1) * np.cumsum(np.append(0, np.diff(nid) != 0))
-    begin, reached = begin + apart, np.maximum.accumulate(end + apart)
+    begin, end = begin + apart, end + apart
+    if union_ns(begin, end) >= (1 - OVERLAP) * int((end - begin).sum()):
+        return spans
+    reached = np.maximum.accumulate(end)
     first = np.append(True, begin[1:] >= reached[:-1])
     undisturbed = first & np.append(np.diff(begin) > usual, True)
     for chosen in (undisturbed, first):

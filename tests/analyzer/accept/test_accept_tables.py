@@ -529,3 +529,23 @@ def test_the_unseen_share_is_a_caveat(report_of: Any) -> None:
 def test_losses_of_the_recording_are_a_caveat(report_of: Any) -> None:
     case: Case = accepting(stall(START + MS), losses=Losses(ring_full=9))
     assert "losses" in {c.id for c in report_of(case).caveats}
+
+
+def test_a_task_that_is_unknown_is_told_by_its_cpu(tables: Tables) -> None:
+    rows = stall(START + MS, levels=("accept.call",), who=Who(cpu=3))
+    rows[0] |= {"tid": None, "pid": None, "comm": None}
+    (row,) = tables(accepting(rows, levels=("accept.call",)))["window"].rows
+    assert (row["task"], row["tasks"]) == ("an unknown task on CPU 3", 1)
+
+
+def test_only_the_allocations_that_waited_are_no_account_of_zeroing(tables: Tables) -> None:
+    # record -e accept streams these, and no others.
+    case = accepting(stall(START + MS))
+    told = dataclasses.replace(case.header, events=("accept.call", "accept.arch"))
+    found = tables(dataclasses.replace(case, header=told))
+    assert found["victims"].rows[0]["order"] == 0
+    assert (found["redundant"].rows[0]["bound"], found["redundant"].rows[0]["zeroed_bytes"]) == (
+        "unknown",
+        None,
+    )
+    assert found["window"].rows[0]["alloc_share"] is None
