@@ -22,6 +22,7 @@ from memtrace.analyzer.zero.coverage import coverage
 from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
 from memtrace.analyzer.zero.redundant import after_acceptance, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
+from memtrace.analyzer.zero.touches import touches
 from memtrace.analyzer.zero.whatif import whatifs
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
         ledger = accounts(run, connection)
         together = at_once(run, connection)
+        touched = touches(run, connection)
         wasted = [*redundant(totals, derive), *after_acceptance(run, connection)]
     times = [t.total_ns for t in totals if t.event in CLEARING]
     cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
@@ -45,6 +47,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         roots(totals, rooted),
         bandwidth(totals),
         *((sums,) if derive or not totals else ()),
+        touched,
         redundant_table(wasted, cleared_ns),
         whatifs(totals, run.header, derive, together),
         ledger,

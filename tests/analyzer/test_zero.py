@@ -201,6 +201,17 @@ def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
     assert [(row["bytes"], row["total_ns"]) for row in after] == [(2 << 20, 70)] * found
 
 
+def test_the_first_clear_of_a_frame_is_told_from_later_ones(run_of: RunOf) -> None:
+    cleared = [
+        streamed("zero.user", 9, ns, pfn=pfn, ts_ns=START + i)
+        for i, (pfn, ns) in enumerate([(512, 9000), (512, 1000), (1024, 7000), (512, 3000)])
+    ]
+    (row,) = rows(run_of(Case(cleared, header("zero.user"), status())), "touches")
+    assert (row["first_bytes"], row["again_bytes"]) == (4 << 20, 4 << 20)
+    assert row["first_ns_per_4kib"] == pytest.approx(16000 / 1024)
+    assert row["again_ns_per_4kib"] == pytest.approx(4000 / 1024)
+
+
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_every_kind_of_run_has_a_view_and_a_figure(run_of: RunOf, case: str, tmp_path: Path) -> None:
     result = view(run_of(case), "zero")
