@@ -107,7 +107,7 @@ def test_each_page_is_cleared_as_often_as_the_kernel_says(kernel: str, init: int
             check_faults(trace, name, row, f"{window} AND tid = {row['tid']}", init)
         if name == "fork":
             check_copies(trace, row, window, init)
-    check_vmalloc(trace, done["vmalloc"], init)
+    check_vmalloc(trace, done["vmalloc"])
     check_hugetlb(trace, done["hugetlb"], init)
     check_view(tmp_path / "run.parquet", kernel, init)
 
@@ -137,13 +137,12 @@ def check_copies(trace: Trace, row: dict[str, Any], window: str, init: int) -> N
     assert trace.frames(f"event = 'zero.alloc' AND {child}") == (got if init else [])
 
 
-def check_vmalloc(trace: Trace, row: dict[str, Any], init: int) -> None:
+def check_vmalloc(trace: Trace, row: dict[str, Any]) -> None:
     window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
     pages = trace.pages(f"event = 'zero.alloc' AND parent = 'root.vmalloc' AND {window}")
-    # The array of pointers to its pages is not asked to be cleared.
+    # Data, head, and the array of pointers to their pages: all asked for cleared.
     data = MIB * 256 + 1
-    assert pages == (row["pages"] if init else data)
-    assert row["pages"] - data == -(-data * 8 // 4096)
+    assert pages == row["pages"] == data + -(-data * 8 // 4096)
 
 
 def check_hugetlb(trace: Trace, row: dict[str, Any], init: int) -> None:
