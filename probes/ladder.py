@@ -35,6 +35,8 @@ class Candidate:
     inclusive_of: tuple[str, ...] = ()
     time: str = "exact"
     count: str = "exact"
+    always: bool = False
+    """A kprobe whose programs are so small that they are always compiled."""
 
 
 @dataclass(frozen=True)

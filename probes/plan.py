@@ -79,6 +79,8 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         ladders = tuple(_for_victims(ladder) for ladder in ladders)
     if set(accept.EVENTS) & set(watched):
         macros["MT_ACCEPT"] = "1"
+    if "kprobe" in shape.avoid:
+        macros["MT_HOT_FENTRY"] = "1"
     for ladder in ladders:
         macros |= ladder.macros
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
@@ -138,7 +140,8 @@ def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
 
 
 def _without_kprobes(ladder: Ladder) -> Ladder:
-    return dataclasses.replace(ladder, candidates=tuple(c for c in ladder.candidates if c.kind != "kprobe"))
+    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.always)
+    return dataclasses.replace(ladder, candidates=kept)
 
 
 def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...]) -> bool:
@@ -147,7 +150,7 @@ def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...
     for candidate in ladder.candidates:
         if candidate.site == chosen:
             return False
-        if candidate.kind == "kprobe" and ladder.event in watched:
+        if candidate.kind == "kprobe" and not candidate.always and ladder.event in watched:
             return True
     return False
 
