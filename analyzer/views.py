@@ -42,6 +42,7 @@ PLAIN = Choice()
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
     "hotplug": "memtrace.analyzer.hotplug",
+    "zero": "memtrace.analyzer.zero.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
 

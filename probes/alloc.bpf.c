@@ -91,8 +91,9 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 		zero = o;
 		zero.flags &= ~MT_FLAG_VICTIM;
 		zero.rare = 0;
+		zero.ts = f.zero_end;
 		zero.dur = f.zero_ns;
-		zero.self = f.zero_ns;
+		zero.self = f.zero_ns - f.zero_inside;
 		zero.pages = f.zero_pages;
 		zero.event = MT_EV_ZERO_ALLOC;
 		zero.site = f.zero_site;

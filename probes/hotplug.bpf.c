@@ -26,18 +26,6 @@ static __always_inline u64 mt_hot_key(int event, u64 value)
 	return (u64)event << 48 | (value & 0xffffffffffffULL);
 }
 
-static __always_inline u64 mt_virtual_pfn(u64 address)
-{
-	u64 base = 0;
-
-#if defined(MT_PAGE_OFFSET)
-	base = MT_PAGE_OFFSET;
-#elif defined(MT_PAGE_OFFSET_AT)
-	bpf_probe_read_kernel(&base, sizeof(base), (void *)MT_PAGE_OFFSET_AT);
-#endif
-	return base && address >= base ? (address - base) >> 12 : 0;
-}
-
 /* Of a range whose struct pages may be poisoned or gone: -1 then. */
 static __always_inline s16 mt_hot_nid(struct mt_conf_t *conf, u64 pfn)
 {

@@ -210,14 +210,14 @@ def _kprobes_first(system: System, ladder: Ladder, function: str, numbers: dict[
     by_kind = {candidate.kind: candidate for candidate in ladder.candidates}
     kprobe, fentry = by_kind.get("kprobe"), by_kind.get("fentry")
     if kprobe is None or symbol is None:
-        kept = (fentry,) if fentry else ()
-        return dataclasses.replace(ladder, candidates=kept, macros=ladder.macros | {"MT_HOT_FENTRY": "1"})
+        alone = (fentry,) if fentry else ()
+        return dataclasses.replace(ladder, candidates=alone, macros=ladder.macros | {"MT_HOT_FENTRY": "1"})
     described = _Function(address=symbol.address, **{n: v for n, v in numbers.items() if n in _DESCRIBED})
     number = EVENTS.index(ladder.event)
     attach = partial(_attach_shared, function=function, number=number, described=described)
-    kept = (dataclasses.replace(kprobe, attach=attach, always=True),)
+    kept: tuple[Candidate, ...] = (dataclasses.replace(kprobe, attach=attach, standalone=True),)
     if fentry:
-        kept += (dataclasses.replace(fentry, attach=partial(_attach_fentry, function=function)),)
+        kept = (*kept, dataclasses.replace(fentry, attach=partial(_attach_fentry, function=function)))
     return dataclasses.replace(ladder, candidates=kept)
 
 

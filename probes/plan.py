@@ -8,20 +8,22 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes import accept, alloc, hotplug, sampler, zero
-from memtrace.probes.events import EVENTS, NAMES
+from memtrace.probes import accept, alloc, hotplug, roots, sampler, zero
+from memtrace.probes.events import EVENTS, NAMES, ROOTS
 from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import ProbeSite, Refusal
 
-TOPICS = (alloc, zero, accept, hotplug)
+TOPICS = (alloc, zero, accept, hotplug, roots)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
 SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
 NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS}
 """Events that must be watched for another: as the interval it lies in, or for what it contains."""
+FEWEST_SUMMED = 2
+"""Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Attached:
     site_names: tuple[str, ...]
     """By site number."""
     sampling: bool
+    summed: int = FEWEST_SUMMED
+    """Events with cells of their own (MT_AGG_EVENTS)."""
 
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
@@ -82,18 +86,19 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     if "kprobe" in shape.avoid:
         macros["MT_HOT_FENTRY"] = "1"
     for ladder in ladders:
-        macros |= ladder.macros
+        macros |= ladder.macros if ladder.event in watched else {}
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
+    summed = int(macros["MT_AGG_EVENTS"])
     text = source(_sources(ladders, watched, sampling is not None))
     if "fentry" not in shape.avoid:
         fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
-        attached = _attach(Module(text, macros), fewer, watched, shape, sampling is not None)
+        attached = _attach(Module(text, macros), fewer, watched, shape, sampling is not None, summed)
         if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
             return _seen(attached, events)
         attached.module.close()
     macros["MT_KPROBES"] = "1"
-    return _seen(_attach(Module(text, macros), ladders, watched, shape, sampling is not None), events)
+    return _seen(_attach(Module(text, macros), ladders, watched, shape, sampling is not None, summed), events)
 
 
 def _watched(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,10 +126,15 @@ def _for_victims(ladder: Ladder) -> Ladder:
 
 
 def _attach(
-    module: Module, ladders: tuple[Ladder, ...], watched: tuple[str, ...], shape: Shape, can_sample: bool
+    module: Module,
+    ladders: tuple[Ladder, ...],
+    watched: tuple[str, ...],
+    shape: Shape,
+    can_sample: bool,
+    summed: int,
 ) -> Attached:
     try:
-        return _climb(module, ladders, watched, shape, can_sample)
+        return dataclasses.replace(_climb(module, ladders, watched, shape, can_sample), summed=summed)
     except BaseException:
         module.close()
         raise
@@ -140,7 +150,7 @@ def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
 
 
 def _without_kprobes(ladder: Ladder) -> Ladder:
-    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.always)
+    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.standalone)
     return dataclasses.replace(ladder, candidates=kept)
 
 
@@ -150,7 +160,7 @@ def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...
     for candidate in ladder.candidates:
         if candidate.site == chosen:
             return False
-        if candidate.kind == "kprobe" and not candidate.always and ladder.event in watched:
+        if candidate.kind == "kprobe" and not candidate.standalone and ladder.event in watched:
             return True
     return False
 
@@ -217,6 +227,9 @@ def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
         "MT_RECORDER": str(os.getpid()),
         "MT_TAIL_NS": f"{shape.tail_ns}ULL",
         "MT_AGG_BUCKETS": str(shape.buckets),
+        "MT_AGG_EVENTS": str(FEWEST_SUMMED),
+        "MT_EV_ROOT_FIRST": str(NAMES.index(ROOTS[0])),
+        "MT_EV_ROOT_LAST": str(NAMES.index(ROOTS[-1])),
     }
     numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
     numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}

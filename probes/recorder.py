@@ -23,7 +23,7 @@ from memtrace.errors import MemtraceError
 from memtrace.probes import cost, hotplug, maps, pfn, plan, proof
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
-from memtrace.probes.events import NAMES
+from memtrace.probes.events import DEFAULT, NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
@@ -51,7 +51,7 @@ class Options:
     """What to record, and until when."""
 
     output: Path
-    events: tuple[str, ...] = NAMES
+    events: tuple[str, ...] = DEFAULT
     overwrite: bool = False
     duration_s: float | None = None
     command: tuple[str, ...] = ()
@@ -139,7 +139,9 @@ class Recorder:
         self._hot = HotplugWatch(options.events)
         self._pace = Pace(fds if rare else (), prompt=bool(options.command))
         self._cleanup.callback(self._pace.close)
-        self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
+        self._cells = maps.Cells(
+            self._module, system.cpus, attached.summed, system.nids, options.shape.buckets
+        )
         self._folder = self._make_folder(description.page_size)
         self._prepare_rows(description.page_size, before)
         self._prepare_filters()
@@ -347,7 +349,7 @@ class Recorder:
         if self._attached.sampling:
             samples = maps.sample_cells(module, system.cpus, system.nids)
             user = maps.sample_totals(module, system.cpus)["user"]
-        rows = self._folder.fold(now, self._cells.sum(), samples, user)
+        rows = self._folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
         if rows:
             self._writer.write(self._rows.from_columns(rows))
 
@@ -355,7 +357,8 @@ class Recorder:
         module, system = self._module, self._system
         counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
-        tasks = maps.tasks(module, system.cpus, timed, self._naming.page_size)
+        totals = maps.totals(module, system.cpus)
+        tasks = totals.tasks(timed, self._naming.page_size)
         open_frames = maps.open_frames(module) if complete else 0
         samples: dict[str, int] = {}
         if self._attached.sampling:
@@ -373,6 +376,7 @@ class Recorder:
             counters=maps.event_counters(counters),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
+            roots=totals.roots(timed, self._naming.page_size, os.getpid()) if complete else (),
             samples=samples,
             snapshots=self._snapshots(complete),
             anchors=(clock_anchor(),),

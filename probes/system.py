@@ -128,6 +128,7 @@ class System:
             "MT_NCPU": self.cpus,
             "MT_NIDS": self.nids,
             "MT_ZERO_GFP": self.zero_gfp,
+            "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),
             "MT_INIT_ON_ALLOC": int(self.init_on_alloc),
             "MT_INIT_ON_FREE": int(self.init_on_free),
         }

@@ -269,6 +269,14 @@ def test_record_names_every_event_and_loss() -> None:
     assert {item.head for item in items(section("record", "OUTPUT"))} == causes
 
 
+def test_import_explains_every_format_and_clock() -> None:
+    from memtrace.traces.importers.clocks import CLOCKS
+    from memtrace.traces.importers.formats import FORMATS
+
+    assert [item.head for item in items(section("import", "DESCRIPTION"))] == list(FORMATS)
+    assert all(clock in described("import")["--clock"].text for clock in CLOCKS)
+
+
 def test_probes_explains_every_reason() -> None:
     from memtrace.probes.diagnosis import REASONS
 

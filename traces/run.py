@@ -52,7 +52,8 @@ class ProbeSite:
     site: str | None
     """Name in the ``site`` column, e.g. ``rawtp:kmem:mm_page_alloc``; None if no site exists."""
     kind: str | None = None
-    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred."""
+    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred; of imported rows ftrace,
+    function_graph, kprobe_event, trace_event, bpftrace."""
     function: str | None = None
     offsets: tuple[int, ...] = ()
     """Call-site offsets, bytes; ``decode`` says in which functions."""
@@ -224,6 +225,30 @@ class TaskTotal:
 
 
 @dataclass(frozen=True)
+class RootTotal:
+    """What one event cost for one reason: all its occurrences, less those of the recorder."""
+
+    event: str
+    root: str | None
+    """The outermost ``root.*`` event around it (of a root: itself, where none is around it); None: none."""
+    within: str | None
+    """The innermost one around it."""
+    order: int | None
+    nid: int | None
+    remote: bool | None
+    """Whether the memory was on another node than the CPU; None if the memory's is unknown."""
+    zeroed: bool
+    """alloc: whether the allocator zeroes it, as far as gfp and init_on_alloc tell."""
+    asked: bool | None
+    """Whether the allocation asked for zeroed memory (__GFP_ZERO); None where gfp is not seen."""
+    movable: bool | None
+    """Whether its gfp had __GFP_MOVABLE: user memory and page cache."""
+    count: int
+    bytes: int
+    total_ns: int | None
+
+
+@dataclass(frozen=True)
 class TracerCost:
     """What recording itself took."""
 
@@ -252,6 +277,8 @@ class RunStatus:
     tasks: tuple[TaskTotal, ...] = ()
     tasks_dropped: int = 0
     """Occurrences whose process is not in ``tasks`` because the table was full."""
+    roots: tuple[RootTotal, ...] = ()
+    """By event, root, order and node; without those dropped."""
     samples: dict[str, int] = field(default_factory=dict)
     """Sampling sites: samples taken, per class, and ``period_ns``."""
     snapshots: tuple[Snapshot, ...] = ()

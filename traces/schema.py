@@ -49,6 +49,8 @@ class Flag(IntFlag):
     """The attempt failed; no pages came of it."""
     ALTMAP = 1 << 9
     """The struct pages of the range lie inside the memory that is added (struct vmem_altmap)."""
+    IMPORTED = 1 << 10
+    """Read from the saved text of another tracer; no program of the recorder's saw it."""
 
 
 @dataclass(frozen=True)

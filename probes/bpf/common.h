@@ -10,6 +10,8 @@
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
+ *   MT_MOVABLE_GFP                    __GFP_MOVABLE
+ *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT  address at which physical memory is mapped, and where that is kept
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
  *   MT_HOT_STACKS                                    stacks of hot.request, without those of others
  *   MT_ACCEPT                         acceptance is watched: its rows have stack and cgroup
@@ -21,6 +23,8 @@
 #define MT_UNKNOWN_NS (~0ULL)
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
+
+#define MT_IS_ROOT(event) ((event) >= MT_EV_ROOT_FIRST && (event) <= MT_EV_ROOT_LAST)
 
 #define MT_FLAG_ZEROED 1
 #define MT_FLAG_VICTIM 8
@@ -75,6 +79,8 @@ struct mt_occurrence {
 	s16 nid;
 	s16 nid_requested;
 	u8 wake;	/* the reader is told at once */
+	u8 root;	/* event number plus one of the outermost root around it, 0: none */
+	u8 within;	/* the same of the innermost */
 };
 
 struct mt_conf_t {
@@ -196,6 +202,19 @@ static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
 		return -1;
 #endif
 	return mt_page_nid(conf->vmemmap_base + pfn * MT_PAGE_SIZEOF);
+}
+
+/* pfn of an address in the map of physical memory, 0 if unknown. */
+static __always_inline u64 mt_virtual_pfn(u64 address)
+{
+	u64 base = 0;
+
+#if defined(MT_PAGE_OFFSET)
+	base = MT_PAGE_OFFSET;
+#elif defined(MT_PAGE_OFFSET_AT)
+	bpf_probe_read_kernel(&base, sizeof(base), (void *)MT_PAGE_OFFSET_AT);
+#endif
+	return base && address >= base ? (address - base) >> 12 : 0;
 }
 
 /* include/linux/mm.h: want_init_on_alloc() and want_init_on_free(). */

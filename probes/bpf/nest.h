@@ -15,6 +15,8 @@ struct mt_frame_t {
 	u64 key;
 	u64 child_ns;
 	u64 zero_ns;
+	u64 zero_inside;	/* of zero_ns, what other events took */
+	u64 zero_end;		/* when the last clearing ended; of a clearing itself: what it clears */
 	u64 arg;
 	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself (span.h) */
 	u32 gfp;
@@ -23,6 +25,8 @@ struct mt_frame_t {
 	u8 site;
 	u8 zero_site;
 	u8 accepts;	/* acceptance happened inside */
+	u8 root;
+	u8 within;
 	s16 nid_requested;
 	s16 order;
 	s16 nid;
@@ -95,8 +99,8 @@ static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 {
 	struct mt_frames_t *frames = mt_frames(task);
+	struct mt_frame_t *f, *below;
 	struct mt_counter_t *counter;
-	struct mt_frame_t *f;
 	u64 depth;
 
 	if (!frames)
@@ -125,12 +129,25 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->event = event;
 	f->child_ns = 0;
 	f->zero_ns = 0;
+	f->zero_inside = 0;
 	f->zero_pages = 0;
 	f->accepted = 0;
 	f->accepts = 0;
 	f->order = -1;
 	f->nid_requested = -1;
 	f->nid = -1;
+	f->root = 0;
+	f->within = 0;
+	if (depth > 0 && depth - 1 < MT_DEPTH) {
+		below = &frames->frame[depth - 1];
+		f->root = below->root;
+		f->within = below->within;
+	}
+	if (MT_IS_ROOT(event)) {
+		if (!f->root)
+			f->root = event + 1;
+		f->within = event + 1;
+	}
 	return f;
 }
 
@@ -228,5 +245,7 @@ static __always_inline struct mt_conf_t *mt_end(int event, u64 key, u8 site,
 	o->order = f->order;
 	o->nid = -1;
 	o->nid_requested = f->nid_requested;
+	o->root = f->root;
+	o->within = f->within;
 	return conf;
 }
