@@ -18,6 +18,7 @@ from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Caveat, Row, Table
+from memtrace.traces.run import NOT_ASKED
 from memtrace.traces.schema import COLUMN_NAMES, SCHEMA_VERSION, Flag
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _sites(run: Run) -> Found:
     manifest = run.header.manifest
     failed = [s.event for s in manifest if s.site and s.proven is False]
     unproven = [s.event for s in manifest if s.site and s.proven is None and s.kind not in _IMPORTED_KINDS]
-    absent = [s.event for s in manifest if not s.site]
+    absent = [s.event for s in manifest if not s.site and s.decode != NOT_ASKED]
     inferred = [s.event for s in manifest if s.site and s.count == "inferred"]
     if failed:
         yield "site-failed", f"known work was not seen at the site of {', '.join(failed)}: do not trust these"
@@ -121,6 +122,10 @@ def _sites(run: Run) -> Found:
         yield "site-unproven", f"unproven (attached, not checked against known work): {', '.join(unproven)}"
     if absent:
         yield "site-absent", f"not observed at all, no site here: {', '.join(absent)}"
+    asked = run.header.events
+    followed = any(s.event == "alloc" and s.site for s in manifest) and not {"alloc", "zero.alloc"} & {*asked}
+    if followed and any(event.startswith("accept.") for event in asked):
+        yield "victims-only", "alloc was not asked for: only allocations that had to accept memory are here"
     if inferred:
         yield "inferred", f"inferred from the gfp flags of allocations, not observed: {', '.join(inferred)}"
 

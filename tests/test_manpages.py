@@ -318,6 +318,38 @@ def test_report_explains_every_table_column_and_mark(tmp_path: Path) -> None:
     assert set(MARKS) <= signs
 
 
+def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.tests.analyzer.accept.cases import CASES
+    from memtrace.tests.analyzer.cases import write
+    from memtrace.traces.reader import open_run
+
+    explained = {item.head: item.bold for item in items(section("report", "VIEW ACCEPT"))}
+    shown: dict[str, set[str]] = {}
+    for name, case in CASES.items():
+        write(case(), path := tmp_path / f"{name}.parquet")
+        with open_run(path) as run:
+            for table in view(run, "accept").report.tables:
+                words = {word for column in table.columns for word in column.heading.split()}
+                shown[table.name] = shown.get(table.name, set()) | words
+    assert shown.keys() == explained.keys()
+    assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
+def test_report_explains_every_table_of_the_zero_view(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.traces.reader import open_run
+
+    named = {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
+    report = view(open_run(small_run(tmp_path / "run.parquet")), "zero").report
+    assert {table.name for table in report.tables} == named
+
+
+def test_workload_explains_every_workload() -> None:
+    from memtrace.probes.workloads import KINDS
+
+    heads = {item.head for item in items(section("workload", "DESCRIPTION"))}
+    assert heads == set(KINDS)
+
+
 def small_run(path: Path) -> Path:
     """A run of one allocation with its stack, the least that has every table."""
     import pyarrow as pa

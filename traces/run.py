@@ -44,6 +44,10 @@ class Refusal:
     detail: str = ""
 
 
+NOT_ASKED = "not asked for"
+"""``decode`` of an event that the recording was not to see."""
+
+
 @dataclass(frozen=True)
 class ProbeSite:
     """One line of the probe manifest: a logical event and the site that serves it here."""
@@ -85,7 +89,8 @@ class Snapshot:
     """State at one moment: counters in pages or kB as the kernel prints them."""
 
     label: str
-    """before_load, after_load, start, change (while recording), boot (collected after it) or end."""
+    """before_load, after_load, start, change (while recording), end; of a boot also entry (what
+    firmware left unaccepted), early (saved by the initramfs) and boot (when it was collected)."""
     boottime_ns: int
     vmstat: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -162,6 +167,8 @@ class RunHeader:
     kernel_cmdline: str = ""
     machine: str = ""
     build_id: str | None = None
+    boot_id: str | None = None
+    """/proc/sys/kernel/random/boot_id: runs that have the same one are of one boot."""
     page_size: int = 4096
     config: dict[str, str] = field(default_factory=dict)
     """CONFIG_ bits that change meaning, y/n/value; absent where unknown."""

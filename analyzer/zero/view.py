@@ -19,7 +19,7 @@ from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.zero.accounts import accounts, at_once
 from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
 from memtrace.analyzer.zero.coverage import coverage
-from memtrace.analyzer.zero.kinds import CLEARING, derives
+from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
 from memtrace.analyzer.zero.redundant import after_acceptance, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
 from memtrace.analyzer.zero.whatif import whatifs
@@ -41,7 +41,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     rooted = any(total.root for total in totals)
     sums = _sums(run, parts)
     tables = (
-        kinds(totals, derive),
+        kinds(totals, derive, counts_callers(run)),
         roots(totals, rooted),
         bandwidth(totals),
         *((sums,) if derive or not totals else ()),

@@ -271,7 +271,7 @@ def test_the_report_of_a_saved_trace_is_as_it_was(mode: str, folder: Path) -> No
 
 def test_the_manual_explains_every_table_and_column(run_of: RunOf) -> None:
     page = (Path(__file__).parents[3] / "docs" / "man" / "memtrace-report.1").read_text()
-    section = page.split(".SH HOTPLUG VIEW", 1)[1].split(".SH ", 1)[0].replace("\\", "")
+    section = page.split(".SH VIEW HOTPLUG", 1)[1].split(".SH ", 1)[0].replace("\\", "")
     words = " ".join(section.split())
     rows = [*added(0), *onlined(20, FIRST), hot("remove", 50, 60, 2 * BLOCK)]
     rows.append(hot("offline", 70, 71, bytes_requested=BLOCK, flags=int(Flag.FAILED)))
