@@ -14,7 +14,9 @@ from memtrace.errors import MemtraceError
 from memtrace.traces.importers import clocks, formats, kprobe_events, marks, rows, source, states
 from memtrace.traces.importers.clocks import Alignment
 from memtrace.traces.importers.formats import Input
-from memtrace.traces.importers.pairing import Occurrence, Paired, pair, sites_in
+from memtrace.traces.importers.matching import sites_in
+from memtrace.traces.importers.occurrence import Occurrence, Paired
+from memtrace.traces.importers.pairing import pair
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
 from memtrace.traces.importers.topics import EVENTS, SITES
 from memtrace.traces.reader import open_run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.importers.fields import PAGE, Values, words
-from memtrace.traces.importers.pairing import Occurrence
+from memtrace.traces.importers.occurrence import Occurrence
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
 from memtrace.traces.schema import Flag, arrow_schema
