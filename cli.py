@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "probes": "The events, and the kernel site that serves each here.",
     "record": "Record what memory costs on the running kernel.",
     "report": "The answer, from a run file.",
+    "compare": "Is it the patch or is it noise: runs against runs.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
     "selftest": "Known work, known answer: check the trace against it.",
 }
