@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.benchmarks import disk, overhead, reading, report_speed, startup, sustained
+from memtrace.benchmarks import compare_speed, disk, overhead, reading, report_speed, startup, sustained
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
 
@@ -31,6 +31,7 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
         "sustained": sustained.measure,
         "reading": reading.measure,
         "report_speed": report_speed.measure,
+        "compare_speed": compare_speed.measure,
     }
 
 

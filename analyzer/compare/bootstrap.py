@@ -99,6 +99,15 @@ def within(sample: Sample, run: int, rng: np.random.Generator) -> Floats | None:
     return about_mean
 
 
+def chance(sample: Sample, run: int, rng: np.random.Generator) -> float:
+    """The variance of what within() gives; 0 where a run has no histogram."""
+    histogram = sample.histograms[run] if sample.histograms else None
+    if histogram is not None and len(histogram) >= _ENOUGH and sample.measure not in QUANTILES:
+        return histogram.sum_variance()
+    again = within(sample, run, rng)
+    return 0.0 if again is None else float(again.var())
+
+
 def _draw(values: Floats, sample: Sample, logs: bool, rng: np.random.Generator) -> tuple[Floats, float]:
     """Deviations of the mean in each draw, and the variance of a run."""
     import numpy as np
@@ -109,11 +118,11 @@ def _draw(values: Floats, sample: Sample, logs: bool, rng: np.random.Generator) 
     variance = float(values.var(ddof=1))
     if not logs or not any(h is not None for h in sample.histograms):
         return moved, variance
-    again = [within(sample, i, rng) for i in range(n)]
-    table = np.array([np.zeros(_REPLICATES) if a is None else a for a in again])
-    inside = float(table.var(axis=1).mean())
+    inside = float(np.mean([chance(sample, i, rng) for i in range(n)]))
     if inside <= variance:
         return moved, variance
+    again = [within(sample, i, rng) for i in range(n)]
+    table = np.array([np.zeros(_REPLICATES) if a is None else a for a in again])
     weight = np.sqrt(1 - variance / inside)
     moved += weight * table[drawn, rng.integers(0, _REPLICATES, (DRAWS, n))].mean(axis=1)
     return moved, inside

@@ -56,7 +56,8 @@ class Rules:
 
     @property
     def alpha(self) -> float:
-        return 1 - self.confidence
+        # 1 - 0.9 is a little less than what three runs a side can give, 0.1.
+        return round(1 - self.confidence, 12)
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ class Comparison:
     parts: tuple[Change, ...]
 
     def find(self, name: str) -> list[Change]:
-        """The changes of that name; ``*`` stands for anything."""
+        """The changes of that name; ``*`` stands for anything, for cells only where brackets are given."""
         import re
 
         pattern = re.compile(".*".join(map(re.escape, name.split("*"))))
-        return [c for c in (*self.headline, *self.parts) if pattern.fullmatch(c.metric.name)]
+        found = [c for c in (*self.headline, *self.parts) if pattern.fullmatch(c.metric.name)]
+        return [c for c in found if "[" in name or not c.metric.cell]
 
 
 def compare(

@@ -177,7 +177,8 @@ def _facts(before: Side, after: Side) -> Iterator[Finding]:
     modes = {"accept_memory", "lazy_accept"}
     for name in names:
         if said := _differs(before, after, lambda r, n=name: fact(r.header, n)):  # type: ignore[misc]
-            why = f": {_MEANING[name]}" if name in _MEANING else ""
+            unknown = any(fact(r.header, name) == "unknown" for r in runs)
+            why = f": {_MEANING[name]}" if name in _MEANING and not unknown else ""
             eager = name in modes and any(fact(r.header, "accept_memory") == "eager" for r in runs)
             if eager and name == "accept_memory":
                 text = (

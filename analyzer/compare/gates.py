@@ -74,9 +74,9 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def _held(gate: Gate, change: Change) -> tuple[str, str]:
     if change.verdict == WITHHELD:
-        return OPEN, f"withheld: {change.reason}"
+        return OPEN, f"withheld, {change.reason}"
     if change.interval is None:
-        return OPEN, f"too few runs ({change.runs[0]} and {change.runs[1]}) for an interval"
+        return OPEN, f"too few runs"
     low, high = change.interval
     beyond = low > gate.threshold if gate.above else high < gate.threshold
     within = high <= gate.threshold if gate.above else low >= gate.threshold

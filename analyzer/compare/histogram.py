@@ -60,6 +60,11 @@ class Histogram:
         rank = max(share * n, 0.5)
         return self.quantile(rng.beta(rank, max(n - rank, 0) + 1, size))
 
+    def sum_variance(self) -> float:
+        """The variance of the logarithm of the total in such resamples as sums_again() makes."""
+        total = float(self.total_ns.sum())
+        return float((self.total_ns / self.count) @ self.total_ns) / total**2 if total else 0.0
+
     def sums_again(self, rng: np.random.Generator, size: int) -> Floats:
         """The total time in ``size`` resamples, the number of durations varying with them."""
         drawn = rng.poisson(self.count, (size, len(self.count)))

@@ -57,7 +57,8 @@ def splits(before: int, after: int, rng: np.random.Generator, sampled: int = SAM
 
 def least_p(before: int, after: int) -> float:
     """The smallest p that so many runs can give."""
-    return (2 if before == after else 1) / math.comb(before + after, after)
+    number = math.comb(before + after, after)
+    return (2 if before == after else 1) / number if number <= MOST else 1 / (SAMPLED + 1)
 
 
 def statistics(values: Floats, split: Bools) -> Floats:

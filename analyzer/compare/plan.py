@@ -93,8 +93,7 @@ def spread(samples: Sequence[Sample], rng: np.random.Generator) -> Spread:
 
     freedom = sum(len(s.values) - 1 for s in samples)
     pooled = sum(float(np.log(s.values).var(ddof=1)) * (len(s.values) - 1) for s in samples) / freedom
-    inside = [bootstrap.within(s, i, rng) for s in samples for i in range(len(s.values))]
-    within = float(np.mean([a.var() for a in inside if a is not None] or [0.0]))
+    within = float(np.mean([bootstrap.chance(s, i, rng) for s in samples for i in range(len(s.values))]))
     return Spread(
         math.sqrt(max(0.0, pooled - within)), math.sqrt(within), math.sqrt(max(pooled, within)), freedom
     )

@@ -151,8 +151,12 @@ def _refuse_all_lost(side: Side) -> None:
 
 
 def _names(words: Sequence[str]) -> list[str]:
-    """Short names that differ: the last parts of the paths, as many as are needed."""
-    parts = [Path(word).with_suffix("").parts or (word,) for word in words]
+    """Short names that differ: the last parts of the paths, as many as are needed.
+
+    The folder "runs" that `lab run` makes names nothing.
+    """
+    paths = [Path(word.removesuffix("/runs")) for word in words]
+    parts = [path.with_name(path.name.removesuffix(".parquet")).parts or (str(path),) for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):

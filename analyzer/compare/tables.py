@@ -250,14 +250,19 @@ def gates(outcomes: Sequence[Outcome]) -> Table:
             "metric": outcome.metric,
             "outcome": outcome.outcome,
             "reason": outcome.reason,
+            "_interval": None if outcome.change.interval is None else _range(*outcome.change.interval),
+            "_outcome": outcome.outcome + ("" if outcome.change.interval else f": {outcome.reason}"),
         }
         for outcome in outcomes
     )
+    starred = any("*" in outcome.gate.metric for outcome in outcomes)
+    several = len({outcome.after for outcome in outcomes}) > 1
     columns = (
         Column("condition", "condition"),
-        Column("metric", "metric"),
-        Column("outcome", "outcome"),
-        Column("reason", "why"),
+        *([Column("metric", "metric")] if starred else []),
+        *([Column("after_side", "after")] if several else []),
+        Column("_interval", "interval", "number"),
+        Column("_outcome", "outcome"),
     )
     return Table(
         "gates", "Conditions", ("condition", "after_side", "metric", "outcome", "reason"), rows, columns

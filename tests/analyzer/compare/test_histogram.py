@@ -52,3 +52,4 @@ def test_resampled_sums_spread_as_those_of_resampled_durations() -> None:
     drawn = np.array([rng.choice(took, n).sum() for n in number])
     assert ours.mean() == pytest.approx(took.sum(), rel=0.01)
     assert ours.std() == pytest.approx(drawn.std(), rel=0.1)
+    assert histogram(took.astype(np.int64)).sum_variance() == pytest.approx(np.log(drawn).var(), rel=0.2)
