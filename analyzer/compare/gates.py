@@ -76,7 +76,7 @@ def _held(gate: Gate, change: Change) -> tuple[str, str]:
     if change.verdict == WITHHELD:
         return OPEN, f"withheld, {change.reason}"
     if change.interval is None:
-        return OPEN, f"too few runs"
+        return OPEN, "too few runs"
     low, high = change.interval
     beyond = low > gate.threshold if gate.above else high < gate.threshold
     within = high <= gate.threshold if gate.above else low >= gate.threshold

@@ -63,10 +63,14 @@ class Histogram:
     def sum_variance(self) -> float:
         """The variance of the logarithm of the total in such resamples as sums_again() makes."""
         total = float(self.total_ns.sum())
-        return float((self.total_ns / self.count) @ self.total_ns) / total**2 if total else 0.0
+        squares = float((self.total_ns / self.count) @ self.total_ns)
+        return max(0.0, squares / total**2 - 1 / len(self)) if total else 0.0
 
     def sums_again(self, rng: np.random.Generator, size: int) -> Floats:
-        """The total time in ``size`` resamples, the number of durations varying with them."""
-        drawn = rng.poisson(self.count, (size, len(self.count)))
+        """The total time in ``size`` resamples of as many durations.
+
+        How their number varies is seen between the runs: a workload may fix it.
+        """
+        drawn = rng.multinomial(len(self), self.count / len(self), size)
         sums: Floats = drawn @ (self.total_ns / self.count)
         return sums

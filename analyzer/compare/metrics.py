@@ -172,7 +172,7 @@ def _family(family: str, inside: Partials) -> dict[Metric, Value]:
         size = _sum(of.where(outer), "bytes", Unknown.BYTES)
         found[Metric(family, "bytes")] = size
         if total.value is not None and size.value:
-            rate = Value(total.value * cells.PAGE / size.value)
+            rate = Value(total.value * cells.PAGE / size.value, histogram=total.histogram)
             found[Metric(family, "ns_per_4kib")] = rate
     return found
 

@@ -43,7 +43,8 @@ class Spread:
     """How a metric varies among runs of one kernel."""
 
     between: float
-    within: float
+    within: float | None
+    """None: no durations tell."""
     pooled: float
     """Of both, as runs show it."""
     freedom: int
@@ -94,8 +95,12 @@ def spread(samples: Sequence[Sample], rng: np.random.Generator) -> Spread:
     freedom = sum(len(s.values) - 1 for s in samples)
     pooled = sum(float(np.log(s.values).var(ddof=1)) * (len(s.values) - 1) for s in samples) / freedom
     within = float(np.mean([bootstrap.chance(s, i, rng) for s in samples for i in range(len(s.values))]))
+    told = any(h is not None for s in samples for h in s.histograms)
     return Spread(
-        math.sqrt(max(0.0, pooled - within)), math.sqrt(within), math.sqrt(max(pooled, within)), freedom
+        math.sqrt(max(0.0, pooled - within)),
+        math.sqrt(within) if told else None,
+        math.sqrt(max(pooled, within)),
+        freedom,
     )
 
 
@@ -159,6 +164,6 @@ def _window(spread: Spread, sides: Sequence[Side]) -> float | None:
     runs = [run for side in sides for run in side.runs]
     boot = sum(run.status.started_ns for run in runs) / len(runs)
     window = sum(window_ns(side) * len(side.runs) for side in sides) / len(runs)
-    if spread.between == 0 or spread.within == 0 or window <= 0 or boot <= 0:
+    if not spread.between or not spread.within or window <= 0 or boot <= 0:
         return None
     return math.sqrt(boot / window) * spread.within / spread.between

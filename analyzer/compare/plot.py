@@ -91,6 +91,7 @@ def _intervals(
     widest = max((abs(x) for _, c in drawn for x in c.interval or ()), default=0.0)
     if widest > 1:
         axes.set_xscale("symlog", linthresh=10)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
     axes.set_title(
         "red: worse, blue: better, green: equivalent, grey: nothing can be said" if drawn else "no intervals"
     )
@@ -127,17 +128,18 @@ def _distributions(axes: Axes, changes: Sequence[Change], comparisons: Sequence[
             continue
         shares = _grid()
         axes.plot(together.quantile(shares), 1 - shares, color=color, label=name)
-    axes.set_title(metric.name)
     if axes.get_legend_handles_labels()[0]:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("duration, ns")
         axes.set_ylabel("share of the occurrences that took longer")
+        axes.set_title(f"{metric.name}: durations, all runs of a side together")
         axes.legend()
     else:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel(f"{metric.name}, {metric.unit}, a mark for each run")
+        axes.set_xlabel(f"{metric.unit}, a mark for each run")
+        axes.set_title(metric.name)
 
 
 def _durations(changes: Sequence[Change]) -> list[Histogram]:

@@ -17,6 +17,9 @@ from memtrace.analyzer.compare.metrics import Metric
 from memtrace.analyzer.compare.sides import Side
 from memtrace.traces.run import ProbeSite
 
+SIDE_BY_SIDE = ("zero",)
+"""Families whose events are places where one kind of work is done, not levels of it (accept, hot)."""
+
 Difference = tuple[str, str, Callable[[Metric], bool] | None, str]
 """Of a Finding: id, text, which metrics it withholds, and the short reason."""
 
@@ -39,7 +42,7 @@ def differences(before: Side, after: Side) -> Iterator[Difference]:
 
 def _moved(before: Side, after: Side, events: list[str]) -> Iterator[tuple[str, Difference]]:
     """Families of which an event occurs on one side only, where others occur on both."""
-    for family in dict.fromkeys(event.partition(".")[0] for event in events):
+    for family in SIDE_BY_SIDE:
         ours = [event for event in events if event.partition(".")[0] == family]
         gone = [event for event in ours if _occurs(before, event) != _occurs(after, event)]
         stayed = [event for event in ours if _occurs(before, event) and _occurs(after, event)]

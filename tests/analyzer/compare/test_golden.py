@@ -44,7 +44,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_side(folder / "slow", 8, seed=3, factor=1.3, first=40, **(plain | SLOW))
     sampled = [{**row, "flags": 4} for row in rows_of([500.0] * 50)]
     for i in range(4):
-        write_run(folder / "other" / f"{i}.parquet", sampled, 60 + i, workload=("make",), filters={"pid": "7"})
+        write_run(
+            folder / "other" / f"{i}.parquet", sampled, 60 + i, workload=("make",), filters={"pid": "7"}
+        )
     return folder
 
 

@@ -48,8 +48,13 @@ def test_resampled_sums_spread_as_those_of_resampled_durations() -> None:
     rng = np.random.default_rng(4)
     took = rng.lognormal(8, 0.7, 500)
     ours = histogram(took.astype(np.int64)).sums_again(rng, 2_000)
-    number = rng.poisson(len(took), 2_000)
-    drawn = np.array([rng.choice(took, n).sum() for n in number])
+    drawn = rng.choice(took, (2_000, len(took))).sum(axis=1)
     assert ours.mean() == pytest.approx(took.sum(), rel=0.01)
     assert ours.std() == pytest.approx(drawn.std(), rel=0.1)
     assert histogram(took.astype(np.int64)).sum_variance() == pytest.approx(np.log(drawn).var(), rel=0.2)
+
+
+def test_as_many_durations_that_are_all_alike_always_sum_up_to_the_same() -> None:
+    made = histogram(np.full(40, 2_000_000))
+    assert made.sum_variance() == pytest.approx(0)
+    assert made.sums_again(np.random.default_rng(1), 50) == pytest.approx(np.full(50, 8e7))
