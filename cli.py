@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 
@@ -18,7 +19,10 @@ VERBS: dict[str, str] = {
     "record": "Record what memory costs on the running kernel.",
     "report": "The answer, from a run file.",
     "compare": "Is it the patch or is it noise: runs against runs.",
+    "import": "A run from saved traces and kernel logs.",
+    "boot": "Catch the part of the boot that no BPF program can see.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
+    "workload": "Memory work of known size, to record.",
     "selftest": "Known work, known answer: check the trace against it.",
 }
 
@@ -32,8 +36,10 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"memtrace.commands.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        # A verb that is a word of Python's has its module under that word and "_".
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"memtrace.commands.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -23,6 +23,9 @@ from memtrace.traces.schema import COLUMN_NAMES, SCHEMA_VERSION, Flag
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
+VAGUE_NS = 1_000_000
+"""Uncertainty of an imported file's clock at which times are no longer to be compared finely."""
+_IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
 
@@ -38,6 +41,7 @@ def caveats(
     """All caveats of a run; ``events`` and ``main`` are cells, by event and by ``keys``."""
     found = [
         *_recording(run, int(partials.count.sum()), integrity),
+        *_imported(run),
         *_sites(run),
         *_times(events),
         *_aggregates(keys, partials),
@@ -67,7 +71,8 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         yield "losses", f"{sentence(run.status, in_file)}; totals are short by as much, tails perhaps by more"
     unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(run.status.losses, name) is None]
     if unknown:
-        yield "losses-unknown", f"this kernel does not tell how many were lost to {' and '.join(unknown)}"
+        who = "saved text" if run.header.origin == "imported" else "this kernel"
+        yield "losses-unknown", f"{who} does not tell how many were lost to {' and '.join(unknown)}"
     if run.status.tasks_dropped:
         yield "tasks-full", f"{run.status.tasks_dropped} occurrences have no process: their table was full"
     missing = [name for name in COLUMN_NAMES if name not in run.columns]
@@ -76,10 +81,38 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         yield "schema", f"the file has schema {run.schema_version} (current: {SCHEMA_VERSION}){without}"
 
 
+def _imported(run: Run) -> Found:
+    sources = [s for s in run.header.sources if s.format != "memtrace"]
+    if not sources:
+        return
+    several = "s" * (len(sources) != 1)
+    yield (
+        "imported",
+        f"made from saved text ({len(sources)} file{several}): whatever else happened, no file of it tells",
+    )
+    unparsed = [f"{s.name} {s.unparsed} of {s.lines}" for s in sources if s.unparsed]
+    if unparsed:
+        yield "unparsed", f"lines that were not understood: {', '.join(unparsed)}; what they said is missing"
+    used = [s for s in sources if s.rows or run.header.phases]
+    stray = [s.name for s in used if s.offset_ns is None and s.rows]
+    if stray:
+        yield (
+            "clock-unaligned",
+            f"times are on the clock of the file, not CLOCK_BOOTTIME, in {', '.join(stray)}",
+        )
+    vague = [
+        f"{s.name} ({written(s.uncertainty_ns, 'ns')})"
+        for s in used
+        if s.uncertainty_ns is not None and s.uncertainty_ns >= VAGUE_NS
+    ]
+    if vague:
+        yield "clock-uncertain", f"CLOCK_BOOTTIME may be off by so much in {', '.join(vague)}"
+
+
 def _sites(run: Run) -> Found:
     manifest = run.header.manifest
     failed = [s.event for s in manifest if s.site and s.proven is False]
-    unproven = [s.event for s in manifest if s.site and s.proven is None]
+    unproven = [s.event for s in manifest if s.site and s.proven is None and s.kind not in _IMPORTED_KINDS]
     absent = [s.event for s in manifest if not s.site]
     inferred = [s.event for s in manifest if s.site and s.count == "inferred"]
     if failed:
@@ -88,6 +121,10 @@ def _sites(run: Run) -> Found:
         yield "site-unproven", f"unproven (attached, not checked against known work): {', '.join(unproven)}"
     if absent:
         yield "site-absent", f"not observed at all, no site here: {', '.join(absent)}"
+    asked = run.header.events
+    followed = any(s.event == "alloc" and s.site for s in manifest) and not {"alloc", "zero.alloc"} & {*asked}
+    if followed and any(event.startswith("accept.") for event in asked):
+        yield "victims-only", "alloc was not asked for: only allocations that had to accept memory are here"
     if inferred:
         yield "inferred", f"inferred from the gfp flags of allocations, not observed: {', '.join(inferred)}"
 

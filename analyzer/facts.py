@@ -64,7 +64,8 @@ def heading(run: Run, occurrences: int) -> tuple[tuple[str, str], ...]:
         ("machine", _machine(header)),
         ("facts", _facts(header)),
         ("workload", _workload(run)),
-        ("recorded", _window(run, occurrences)),
+        (header.origin, _window(run, occurrences)),
+        ("from", _sources(header)),
         ("losses", sentence(run.status, occurrences)),
     ]
     return tuple((label, text) for label, text in lines if text)
@@ -102,6 +103,10 @@ def _workload(run: Run) -> str:
     status = run.status.exit_status
     ending = f" (exit status {status})" if status else ""
     return shlex.join(run.header.workload) + ending
+
+
+def _sources(header: RunHeader) -> str:
+    return ", ".join(f"{s.name} ({s.format})" for s in header.sources)
 
 
 def _window(run: Run, occurrences: int) -> str:

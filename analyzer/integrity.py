@@ -6,7 +6,7 @@ be handed over because the ring was full, and sum order and pfn over all of it.
 The file must have ``count = seen - ring_full``; where nothing was lost also the
 same sum of order, and, where nothing was aggregated (aggregates have no pfn),
 the same sum of pfn modulo 2**64.  All rows count here, the recorder's own too,
-but for inferred ones (flag INFERRED): no program saw them.
+but for inferred and imported ones (flags INFERRED, IMPORTED): no program saw them.
 Window: from the gate's opening to the last flush.
 """
 
@@ -29,14 +29,16 @@ def needs_pfn(status: RunStatus) -> bool:
     return any(_pfn_comparable(c) for c in status.counters)
 
 
-def integrity(partials: Partials, status: RunStatus) -> Table:
+def integrity(partials: Partials, status: RunStatus, origin: str = "recorded") -> Table:
     """One row for each event that the kernel counted; ``verdict`` is "agree" or what differs.
 
-    ``partials`` are by event and order at least.
+    ``partials`` are by event and order at least; ``origin`` is that of the header.
     """
     rows = tuple(_row(partials, counters) for counters in status.counters)
     wrong = [f"{row['event']} {row['verdict']}" for row in rows if row["verdict"] != "agree"]
-    if not rows:
+    if not rows and origin == "imported":
+        note = "no kernel counters: the run was imported, there is nothing to hold the file against"
+    elif not rows:
         note = "the recorder left no counters of its own: nothing to hold the file against"
     elif wrong:
         note = f"file and kernel DIFFER: {'; '.join(wrong)}"
@@ -57,7 +59,7 @@ def _row(partials: Partials, counters: EventCounters) -> dict[str, Any]:
     import numpy as np
 
     ours = np.array([event == counters.event for event in partials.keys["event"]], dtype=bool)
-    part = partials.where(ours & ~partials.having(Flag.INFERRED))
+    part = partials.where(ours & ~partials.having(Flag.INFERRED) & ~partials.having(Flag.IMPORTED))
     count = int(part.count.sum())
     sum_order = sum(
         o * n for o, n in zip(part.keys["order"], part.count.tolist(), strict=True) if o is not None

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_PANELS = 4
 MAX_ORDER = 10
 """The last color stands for it and all above."""
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,7 +48,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "memtrace",
 }
-_COLORS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#a05ab0", "#b5524a", "#6f7780")
+COLORS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#a05ab0", "#b5524a", "#6f7780")
 
 
 def draw_summary(run: Run, report: Report, partials: Partials, path: Path) -> None:
@@ -58,8 +58,8 @@ def draw_summary(run: Run, report: Report, partials: Partials, path: Path) -> No
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
-        _save(summary_figure(run, report, partials), path)
+    with mpl.rc_context(STYLE):
+        save(summary_figure(run, report, partials), path)
 
 
 def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
@@ -71,7 +71,7 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
     panels = max(len(events), 1)
     width = max(7.5, 4.8 * panels)
     figure = Figure(figsize=(width, 6.6), layout="constrained", facecolor="white")
-    figure.suptitle(_title(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
+    figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     grid = figure.add_gridspec(2, panels, height_ratios=(2.1, 1))
     if not events:
         axes = figure.add_subplot(grid[0, 0])
@@ -86,7 +86,8 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure; raises MemtraceError if that can't be done."""
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
     try:
         figure.savefig(path, dpi=150, metadata=metadata)
@@ -94,7 +95,8 @@ def _save(figure: Figure, path: Path) -> None:
         raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another --plot") from error
 
 
-def _title(run: Run) -> str:
+def headline(run: Run) -> str:
+    """Kernel, workload, length and machine, over a figure."""
     where = f" on {run.header.hostname}" if run.header.hostname else ""
     return (
         f"Linux {textwrap.shorten(title(run), 70, placeholder=' ...')}, {duration_ns(run) / 1e9:.3g} s{where}"
@@ -155,7 +157,7 @@ def _latency(axes: Axes, event: str, partials: Partials) -> None:
     axes.set_title(f"{event}: latency by order", loc="left")
     axes.set_xlabel("duration, inclusive")
     axes.set_ylabel("share that took longer")
-    axes.xaxis.set_major_formatter(lambda value, _: _tick(value, "ns"))
+    axes.xaxis.set_major_formatter(lambda value, _: tick(value, "ns"))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.9f}".rstrip("0").rstrip(".") + "%")
     axes.legend(title="order (occurrences)", fontsize=7.5, title_fontsize=7.5, loc="best")
 
@@ -169,14 +171,14 @@ def _occurrences(axes: Axes, event: str, partials: Partials) -> None:
     for i, nid in enumerate(nodes):
         heights = [_sum(rows, "count", order=order, nid=nid) for order in orders]
         places = [x + (i - (len(nodes) - 1) / 2) * size for x in range(len(orders))]
-        axes.bar(places, heights, size, color=_COLORS[i % len(_COLORS)], label=f"node {_name(nid)}")
+        axes.bar(places, heights, size, color=COLORS[i % len(COLORS)], label=f"node {_name(nid)}")
     axes.set_xticks(range(len(orders)), [_name(order) for order in orders])
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_title(f"{event}: occurrences (latency unknown)", loc="left")
     axes.set_xlabel("order")
     axes.set_ylabel("occurrences")
-    axes.yaxis.set_major_formatter(lambda value, _: _tick(value, "count"))
+    axes.yaxis.set_major_formatter(lambda value, _: tick(value, "count"))
     axes.grid(axis="x", visible=False)
     axes.legend(fontsize=7.5, loc="upper right")
 
@@ -210,7 +212,7 @@ def _node_bars(axes: Axes, rows: Sequence[Row], value: str, *, stacked: bool) ->
         lengths = [_sum(rows, value, nid=nid, event=event) for nid in nodes]
         places = [y if stacked else y + (i - (len(events) - 1) / 2) * size for y in range(len(nodes))]
         left = base if stacked else None
-        axes.barh(places, lengths, size, left, color=_COLORS[i % len(_COLORS)], label=str(event))
+        axes.barh(places, lengths, size, left, color=COLORS[i % len(COLORS)], label=str(event))
         base = [b + n for b, n in zip(base, lengths, strict=True)]
     kind: Kind = "bytes" if value == "bytes" else "ns"
     if kind == "bytes":
@@ -218,7 +220,7 @@ def _node_bars(axes: Axes, rows: Sequence[Row], value: str, *, stacked: bool) ->
     axes.set_yticks(range(len(nodes)), [f"node {_name(nid)}" for nid in nodes])
     space = 0.9 if len(nodes) == 1 else 0.6
     axes.set_ylim(len(nodes) - 1 + space, -space)
-    axes.xaxis.set_major_formatter(lambda number, _: _tick(number, kind))
+    axes.xaxis.set_major_formatter(lambda number, _: tick(number, kind))
     axes.grid(axis="y", visible=False)
     if events:
         axes.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -231,7 +233,7 @@ def _binary_ticks(axes: Axes) -> None:
     axes.set_xticks([i * step for i in range(int(top / step) + 1)])
 
 
-def _tick(value: float, kind: Kind) -> str:
+def tick(value: float, kind: Kind) -> str:
     """An axis label: without zeros that say nothing."""
     if value == 0:
         return "0"

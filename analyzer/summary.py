@@ -50,7 +50,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         caller_table = callers(run, connection)
     events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
     main = main_table(run, cell.in_cells(grouped), by)
-    check = integrity(parts, run.status)
+    check = integrity(parts, run.status, run.header.origin)
     in_file = int(parts.count.sum())
     tables = (
         events_table(run, events),

@@ -270,6 +270,14 @@ def test_record_names_every_event_and_loss() -> None:
     assert {item.head for item in items(section("record", "OUTPUT"))} == causes
 
 
+def test_import_explains_every_format_and_clock() -> None:
+    from memtrace.traces.importers.clocks import CLOCKS
+    from memtrace.traces.importers.formats import FORMATS
+
+    assert [item.head for item in items(section("import", "DESCRIPTION"))] == list(FORMATS)
+    assert all(clock in described("import")["--clock"].text for clock in CLOCKS)
+
+
 def test_probes_explains_every_reason() -> None:
     from memtrace.probes.diagnosis import REASONS
 
@@ -326,6 +334,24 @@ def test_compare_explains_every_table_verdict_format_and_metric(tmp_path: Path) 
     assert described("compare")["--format"].bold == set(FORMATS)
     named = " ".join(explained)
     assert all(f".{measure}" in named for measure in metrics.TIMES)
+
+
+def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.tests.analyzer.accept.cases import CASES
+    from memtrace.tests.analyzer.cases import write
+    from memtrace.traces.reader import open_run
+
+    explained = {item.head: item.bold for item in items(section("report", "VIEW ACCEPT"))}
+    shown: dict[str, set[str]] = {}
+    for name, case in CASES.items():
+        write(case(), path := tmp_path / f"{name}.parquet")
+        with open_run(path) as run:
+            for table in view(run, "accept").report.tables:
+                words = {word for column in table.columns for word in column.heading.split()}
+                shown[table.name] = shown.get(table.name, set()) | words
+    assert shown.keys() == explained.keys()
+    assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
 
 
 def small_run(path: Path) -> Path:

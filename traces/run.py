@@ -52,7 +52,8 @@ class ProbeSite:
     site: str | None
     """Name in the ``site`` column, e.g. ``rawtp:kmem:mm_page_alloc``; None if no site exists."""
     kind: str | None = None
-    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred."""
+    """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred; of imported rows ftrace,
+    function_graph, kprobe_event, trace_event, bpftrace."""
     function: str | None = None
     offsets: tuple[int, ...] = ()
     """Call-site offsets, bytes; ``decode`` says in which functions."""
@@ -84,7 +85,8 @@ class Snapshot:
     """State at one moment: counters in pages or kB as the kernel prints them."""
 
     label: str
-    """before_load, after_load, start, change (while recording), boot (collected after it) or end."""
+    """before_load, after_load, start, change (while recording), end; of a boot also entry (what
+    firmware left unaccepted), early (saved by the initramfs) and boot (when it was collected)."""
     boottime_ns: int
     vmstat: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class RunHeader:
     kernel_cmdline: str = ""
     machine: str = ""
     build_id: str | None = None
+    boot_id: str | None = None
+    """/proc/sys/kernel/random/boot_id: runs that have the same one are of one boot."""
     page_size: int = 4096
     config: dict[str, str] = field(default_factory=dict)
     """CONFIG_ bits that change meaning, y/n/value; absent where unknown."""
@@ -207,6 +211,8 @@ class EventCounters:
     ring_full: int
     sum_order: int
     sum_pfn: int
+    failed: int | None = None
+    """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,30 @@ class TaskTotal:
     event: str
     pid: int
     comm: str
+    count: int
+    bytes: int
+    total_ns: int | None
+
+
+@dataclass(frozen=True)
+class RootTotal:
+    """What one event cost for one reason: all its occurrences, less those of the recorder."""
+
+    event: str
+    root: str | None
+    """The outermost ``root.*`` event around it (of a root: itself, where none is around it); None: none."""
+    within: str | None
+    """The innermost one around it."""
+    order: int | None
+    nid: int | None
+    remote: bool | None
+    """Whether the memory was on another node than the CPU; None if the memory's is unknown."""
+    zeroed: bool
+    """alloc: whether the allocator zeroes it, as far as gfp and init_on_alloc tell."""
+    asked: bool | None
+    """Whether the allocation asked for zeroed memory (__GFP_ZERO); None where gfp is not seen."""
+    movable: bool | None
+    """Whether its gfp had __GFP_MOVABLE: user memory and page cache."""
     count: int
     bytes: int
     total_ns: int | None
@@ -250,6 +280,8 @@ class RunStatus:
     tasks: tuple[TaskTotal, ...] = ()
     tasks_dropped: int = 0
     """Occurrences whose process is not in ``tasks`` because the table was full."""
+    roots: tuple[RootTotal, ...] = ()
+    """By event, root, order and node; without those dropped."""
     samples: dict[str, int] = field(default_factory=dict)
     """Sampling sites: samples taken, per class, and ``period_ns``."""
     snapshots: tuple[Snapshot, ...] = ()

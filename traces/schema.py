@@ -47,6 +47,10 @@ class Flag(IntFlag):
     """Not observed: follows from another event (zeroing from the gfp flags of its allocation)."""
     FAILED = 1 << 8
     """The attempt failed; no pages came of it."""
+    ALTMAP = 1 << 9
+    """The struct pages of the range lie inside the memory that is added (struct vmem_altmap)."""
+    IMPORTED = 1 << 10
+    """Read from the saved text of another tracer; no program of the recorder's saw it."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("comm", "dictionary<int32,string>", "", "command name of the thread; null in aggregates"),
     Column("order", "int8", "", "allocation order; for zero.user the order of the folio; null if unknown"),
     Column("bytes", "int64", "bytes", "memory of all occurrences: PAGE_SIZE << order for each, or the bytes cleared"),
-    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call); else null"),
+    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call, hot.*); else null"),
     Column("pfn", "int64", "", "first page frame number; null in aggregates"),
     Column("nid", "int16", "", "NUMA node of the memory; null if unknown"),
     Column("nid_requested", "int16", "", "NUMA node asked for; null if not seen"),
     Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
-    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates or if unknown"),
-    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks"),
+    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null unless acceptance"),
+    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request"),
+    Column("error", "int16", "", "errno that a failed function returned (positive); null if it returned none"),
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)

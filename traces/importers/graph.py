@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of the function_graph tracer (kernel/trace/trace_functions_graph.c).
+
+``func();`` is entry and return in one, ``func() {`` an entry, ``}`` the return of
+the innermost function that is open on its task.  The printed duration is finer
+than the stamps and is kept; its signs ($ @ * # ! +) say only how long it is.
+Without ``funcgraph-abstime`` there are no times: stamps then are the sum of
+durations, which keeps the order and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from memtrace.traces.importers.bodies import Bodies
+from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Parsed, Stamp
+
+GRAPH_LINE = re.compile(
+    r"\s*(?:(\d+)\.(\d+) \|\s+)?(\d+)\)\s+(?:(\S.{0,15}?)-(\d+)\s*\|\s+)?(?:[^\s|]{4,8}\s*\|\s+)?"
+    r"(?:[$@*#!+] *)?(?:([\d.]+) us +)?\|  ?(.*)"
+)
+"""seconds, fraction, CPU, comm, thread, microseconds, body."""
+TASK_SWITCH = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(\S.*?)-(\d+)\s+=>\s+(\S.*?)-(\d+)\s*$")
+_RULE = re.compile(r"\s*-{20,}\s*$")
+_IRQ = re.compile(r"[= ]*[<=]=+[=> ]*\|")
+_CALL = re.compile(r"([\w.]+)(?: \[\w+\])?\([^)]*\)(;| \{)")
+_END = re.compile(r"\}(?: /\* (?:([\w.]+) )?.*\*/)?\s*$")
+_COMMENT = re.compile(r"/\* (.*) \*/\s*$")
+_NO_TIMES = "no times, only durations (option funcgraph-abstime was off)"
+
+
+class Graph:
+    """Reads one file's lines, task by task."""
+
+    def __init__(self, bodies: Bodies, parsed: Parsed) -> None:
+        self._bodies = bodies
+        self._parsed = parsed
+        self._tasks: dict[int, tuple[int | None, str | None]] = {}
+        self._open: dict[tuple[int, int | None], list[str]] = {}
+        self._elapsed: dict[int, int] = {}
+        self._untimed = False
+
+    def line(self, line: str) -> bool:
+        """Takes a line, if it is one of this tracer's."""
+        if match := GRAPH_LINE.match(line):
+            seconds, fraction, cpu, comm, tid, micros, body = match.groups()
+            ts = int(seconds + fraction) * 10 ** (9 - len(fraction)) if seconds else None
+            if tid is not None:
+                self._tasks[int(cpu)] = (int(tid), comm)
+            self.body(int(cpu), ts, _ns(micros), body, line)
+        elif switch := TASK_SWITCH.match(line):
+            self._tasks[int(switch[1])] = (int(switch[5]), switch[4])
+            self._parsed.ignored += 1
+        elif _RULE.match(line):
+            self._parsed.ignored += 1
+        else:
+            return False
+        return True
+
+    def body(self, cpu: int, ts: int | None, dur: int | None, body: str, line: str) -> None:
+        """Takes what stands after the bar; ``ts`` None: the tracer printed none."""
+        tid, comm = self._tasks.get(cpu, (None, None))
+        self.take(body, line, ts, dur, cpu, tid, comm)
+
+    def take(
+        self,
+        body: str,
+        line: str,
+        ts: int | None,
+        dur: int | None,
+        cpu: int,
+        tid: int | None,
+        comm: str | None,
+    ) -> None:
+        """One call, return or comment of a task."""
+        parsed = self._parsed
+        if ts is None:
+            self._untimed = True
+            ts = self._elapsed.get(cpu, 0)
+            if dur is not None and ";" in body:
+                self._elapsed[cpu] = ts + dur
+        body = body.strip()
+        stack = self._open.setdefault((-1, tid) if tid else (cpu, None), [])
+        made: list[Stamp] = []
+        if call := _CALL.match(body):
+            what = self._bodies.function(call[1])
+            if call[2] == " {":
+                stack.append(what)
+                if what:
+                    made = [Stamp(ts, ENTRY, what, "function_graph", cpu, tid, None, comm, "")]
+            elif what:
+                end = ts + (dur or 0)
+                made = [
+                    Stamp(ts, ENTRY, what, "function_graph", cpu, tid, None, comm, ""),
+                    Stamp(end, RETURN, what, "function_graph", cpu, tid, None, comm, "", dur),
+                ]
+        elif end_of := _END.match(body):
+            named = self._bodies.function(end_of[1]) if end_of[1] and end_of[1] != "=" else ""
+            what = stack.pop() if stack else named
+            if what:
+                made = [Stamp(ts, RETURN, what, "function_graph", cpu, tid, None, comm, "", dur)]
+        elif comment := _COMMENT.match(body):
+            meaning = self._bodies.read(comment[1])
+            if isinstance(meaning, tuple) and meaning[0] == POINT:
+                made = [Stamp(ts, POINT, meaning[1], meaning[2], cpu, tid, None, comm, meaning[3])]
+        elif body and not _IRQ.match(body):
+            parsed.not_understood(line)
+            return
+        parsed.stamps += made
+        if made:
+            parsed.used += 1
+        else:
+            parsed.ignored += 1
+
+    def close(self) -> None:
+        """After the last line."""
+        if self._untimed:
+            self._parsed.clock, self._parsed.clock_evidence = "none", _NO_TIMES
+
+
+def _ns(micros: str | None) -> int | None:
+    """Nanoseconds of "12.345" or "1000149" microseconds."""
+    if micros is None:
+        return None
+    whole, _, fraction = micros.partition(".")
+    return int(whole) * 1000 + int((fraction + "000")[:3])
