@@ -67,7 +67,7 @@ def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.ran
 
     logs = bool((before.values > 0).all() and (after.values > 0).all())
     x, y = (np.log(s.values) if logs else s.values for s in (before, after))
-    old, new = (float(np.exp(v.mean())) if logs else float(v.mean()) for v in (x, y))
+    old, new = (mean(s.values, logs=logs) for s in (before, after))
     change = new / old - 1 if old else (0.0 if new == old else None)
     if min(len(x), len(y)) < FEWEST:
         return Estimate(old, new, change, (None,) * len(levels))
@@ -81,6 +81,15 @@ def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.ran
         low, high = y.mean() - x.mean() + _quantiles(moved, level) * _stretch(level, freedom)
         found.append((_change(low, old, logs), _change(high, old, logs)))
     return Estimate(old, new, change, tuple(found))
+
+
+def mean(values: Floats, *, logs: bool) -> float:
+    """The geometric mean, or the arithmetic one; runs that all agree give just their value."""
+    import numpy as np
+
+    if values.min() == values.max():
+        return float(values[0])
+    return float(np.exp(np.log(values).mean())) if logs else float(values.mean())
 
 
 def within(sample: Sample, run: int, rng: np.random.Generator) -> Floats | None:
@@ -156,5 +165,5 @@ def _change(moved: float, old: float, logs: bool) -> float:
     if logs:
         return float(np.expm1(moved))
     if old:
-        return float(moved / old)
+        return max(-1.0, float(moved / old))
     return 0.0 if moved == 0 else float(np.copysign(np.inf, moved))

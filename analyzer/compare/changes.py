@@ -17,19 +17,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare import bootstrap, permutation
 from memtrace.analyzer.compare.bootstrap import Sample
 from memtrace.analyzer.compare.comparability import Finding
 from memtrace.analyzer.compare.metrics import Measured, Metric
 from memtrace.analyzer.compare.sides import Side
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
 
 WORSE, BETTER, MORE, LESS = "worse", "better", "more", "less"
 EQUIVALENT, NOTHING, TOO_FEW, WITHHELD = "equivalent", "~", "too few", "withheld"
@@ -114,15 +107,12 @@ def compare(
     ``chosen``: beginnings of metric names, all others are left out; ``sides``: how
     many sides are compared with ``before``.
     """
-    import numpy as np
-
-    rng = np.random.default_rng(rules.seed)
-    split = permutation.splits(len(before.runs), len(after.runs), rng)
     halves = []
     for which in ("headline", "parts"):
         names = _names((*before.measured, *after.measured), which, chosen)
         changes = [_described(metric, before, after, findings, rules) for metric in names]
-        halves.append(_tested(changes, split, rules, sides, step_down=which == "headline"))
+        step_down = which == "headline"
+        halves.append(_tested(changes, (before, after), rules, several=sides, step_down=step_down))
     return Comparison(before, after, tuple(findings), halves[0], halves[1])
 
 
@@ -186,55 +176,29 @@ def _described(
 
 
 def _center(of: Sample) -> float | None:
-    """The mean as bootstrap.estimate() has it, for one side alone."""
-    import numpy as np
-
-    if not len(of.values):
-        return None
-    if (of.values > 0).all():
-        return float(np.exp(np.log(of.values).mean()))
-    return float(of.values.mean())
+    """The mean of one side alone."""
+    return bootstrap.mean(of.values, logs=bool((of.values > 0).all())) if len(of.values) else None
 
 
 def _tested(
-    changes: list[Change], split: npt.NDArray[np.bool_], rules: Rules, sides: int, *, step_down: bool
+    changes: list[Change], sides: tuple[Side, Side], rules: Rules, *, several: int, step_down: bool
 ) -> tuple[Change, ...]:
     """The changes with p-values and verdicts, where these are still open."""
     import numpy as np
     from scipy import stats
 
-    open_ = [c for c in changes if c.verdict == NOTHING and c.samples is not None]
+    open_ = [change for change in changes if change.verdict == NOTHING]
     if not open_:
         return tuple(changes)
-    found: list[tuple[float, float]] = []
-    alike = [c for c in open_ if sum(c.runs) == split.shape[1]]
-    columns = [np.concatenate([s.values for s in c.samples]) for c in alike if c.samples]
-    by_metric: dict[Metric, tuple[float, float]] = {}
-    statistics = permutation.statistics(np.array(columns).T, split) if columns else np.zeros((len(split), 0))
-    others = [_by_itself(c, rules) for c in open_ if c not in alike]
-    p = [*permutation.p_values(statistics), *others]
-    if step_down:
-        # Those that some runs do not know have splits of their own: Bonferroni for them.
-        corrected = [*permutation.step_down(statistics)] if columns else []
-        corrected = [q * (2 if others else 1) for q in corrected]
-        corrected += [q * len(others) * (2 if columns else 1) for q in others]
-    else:
-        corrected = list(stats.false_discovery_control(p))
-    found = [(float(a), min(1.0, float(b) * sides)) for a, b in zip(p, corrected, strict=True)]
-    tested = [*alike, *(c for c in open_ if c not in alike)]
-    by_metric = {c.metric: pair for c, pair in zip(tested, found, strict=True)}
-    return tuple(_judged(c, by_metric.get(c.metric), rules) for c in changes)
-
-
-def _by_itself(change: Change, rules: Rules) -> float:
-    """The p-value of a metric that only some runs know."""
-    import numpy as np
-
-    assert change.samples is not None
-    rng = np.random.default_rng([rules.seed, zlib.crc32(change.metric.name.encode())])
-    split = permutation.splits(*change.runs, rng)
-    values = np.concatenate([s.values for s in change.samples])[:, None]
-    return float(permutation.p_values(permutation.statistics(values, split))[0])
+    before, after = sides
+    split = permutation.splits(len(before.runs), len(after.runs), np.random.default_rng(rules.seed))
+    values = np.array([[m.known(c.metric) for c in open_] for m in (*before.measured, *after.measured)])
+    t = permutation.statistics(values, split)
+    p = permutation.p_values(t)
+    corrected = permutation.step_down(t) if step_down else stats.false_discovery_control(p)
+    corrected = np.minimum(1.0, corrected * several)
+    found = {c.metric: (float(p[i]), float(corrected[i])) for i, c in enumerate(open_)}
+    return tuple(_judged(c, found.get(c.metric), rules) for c in changes)
 
 
 def _judged(change: Change, p: tuple[float, float] | None, rules: Rules) -> Change:

@@ -27,6 +27,7 @@ it was not watched has nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,6 +124,11 @@ class Measured:
             return found
         watched = metric.scope in self.watched or metric.scope in {e.partition(".")[0] for e in self.watched}
         return Value(0.0) if watched and metric.measure in SUMS and metric.scope != "boot" else None
+
+    def known(self, metric: Metric) -> float:
+        """Its value; NaN where it is unknown."""
+        found = self.value(metric)
+        return math.nan if found is None or found.value is None else found.value
 
 
 def measure(run: Run, by: Sequence[Key]) -> Measured:

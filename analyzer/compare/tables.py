@@ -107,6 +107,8 @@ def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rul
     if name == "parts":
         shown = tuple(i for i, (_, c) in enumerate(found) if c.verdict in DIFFERENT)
         notes.append(_of_parts(rows))
+    else:
+        notes += _withheld(rows)
     several = len(comparisons) > 1
     shown_columns = [c for c in _columns(rules) if name == "headline" or c.name != "_runs"]
     columns = (*((Column("after_side", "after"),) if several else ()), *shown_columns)
@@ -115,6 +117,15 @@ def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rul
         name, title, _CHANGE_NAMES, rows, columns, keys=keys, section=several, shown=shown,
         top=TOP if name == "parts" else None, notes=tuple(notes) if rows else ("no metric",),
     )  # fmt: skip
+
+
+def _withheld(rows: Sequence[Row]) -> list[str]:
+    """Why which metrics are withheld."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] == WITHHELD:
+            by_reason.setdefault(row["reason"], []).append(row["metric"])
+    return [f"- withheld, {reason}: {', '.join(dict.fromkeys(names))}" for reason, names in by_reason.items()]
 
 
 def _of_parts(rows: Sequence[Row]) -> str:
@@ -148,14 +159,12 @@ def _row(after: str, change: Change) -> dict[str, Any]:
 
 def _texts(change: Change) -> dict[str, str | None]:
     """What a page shows of a change (names begin with _, no format of rows has them)."""
-    why = f"withheld: {change.reason}" if change.verdict == WITHHELD else change.verdict
     interval = change.interval
     return {
         "_before": _written(change, change.before),
         "_after": _written(change, change.after),
         "_change": None if change.verdict == WITHHELD else _paired(percent(change.change)),
         "_interval": None if interval is None else _range(*interval),
-        "_verdict": why,
         "_runs": f"{change.runs[0]}+{change.runs[1]}",
     }
 
@@ -198,7 +207,7 @@ def _columns(rules: Rules) -> tuple[Column, ...]:
         Column("_change", "change", "number"),
         Column("_interval", f"{rules.confidence:.0%} interval", "number"),
         Column("_runs", "runs", "number"),
-        Column("_verdict", "verdict"),
+        Column("verdict", "verdict"),
     )
 
 

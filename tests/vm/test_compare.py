@@ -23,7 +23,7 @@ TOUCH = (
     "from memtrace.probes.touch import fresh, touch\n"
     "with fresh(400 << 20, False, 1) as address: touch(address, 400 << 20)"
 )
-ACCEPT = ("--mem", "2G,2G", "-a", "-e", "accept")
+ACCEPT = ("--mem", "2G,2G", "-a", "-e", "accept.call")
 HUGE = 2 << 20
 
 
