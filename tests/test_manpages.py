@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -316,6 +317,23 @@ def test_report_explains_every_table_column_and_mark(tmp_path: Path) -> None:
     assert {table.name for table in report.tables} | columns == set(explained)
     signs = {text for line in section("report", "OUTPUT") for text, bold in words_of(line) if bold}
     assert set(MARKS) <= signs
+
+
+def test_compare_explains_every_table_verdict_format_and_metric(tmp_path: Path) -> None:
+    from memtrace.analyzer.compare import metrics, request
+    from memtrace.analyzer.compare.changes import VERDICTS
+    from memtrace.analyzer.render import FORMATS
+
+    explained = [item.head for item in items(section("compare", "OUTPUT"))]
+    before, after = (small_run(tmp_path / f"{name}.parquet") for name in ("before", "after"))
+    asked = request.Request((str(before), str(after)), fail_on=("alloc.bytes>5%",), format="json")
+    tables = json.loads(request.make(asked).text)["tables"]
+    assert {*tables, "calibration"} <= set(explained)
+    bold = {text for line in section("compare", "OUTPUT") for text, is_bold in words_of(line) if is_bold}
+    assert set(VERDICTS) <= bold
+    assert described("compare")["--format"].bold == set(FORMATS)
+    named = " ".join(explained)
+    assert all(f".{measure}" in named for measure in metrics.TIMES)
 
 
 def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
