@@ -121,6 +121,10 @@ def _sites(run: Run) -> Found:
         yield "site-unproven", f"unproven (attached, not checked against known work): {', '.join(unproven)}"
     if absent:
         yield "site-absent", f"not observed at all, no site here: {', '.join(absent)}"
+    asked = run.header.events
+    followed = any(s.event == "alloc" and s.site for s in manifest) and not {"alloc", "zero.alloc"} & {*asked}
+    if followed and any(event.startswith("accept.") for event in asked):
+        yield "victims-only", "alloc was not asked for: only allocations that had to accept memory are here"
     if inferred:
         yield "inferred", f"inferred from the gfp flags of allocations, not observed: {', '.join(inferred)}"
 

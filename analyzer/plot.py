@@ -48,7 +48,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "memtrace",
 }
-_COLORS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#a05ab0", "#b5524a", "#6f7780")
+COLORS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#a05ab0", "#b5524a", "#6f7780")
 
 
 def draw_summary(run: Run, report: Report, partials: Partials, path: Path) -> None:
@@ -157,7 +157,7 @@ def _latency(axes: Axes, event: str, partials: Partials) -> None:
     axes.set_title(f"{event}: latency by order", loc="left")
     axes.set_xlabel("duration, inclusive")
     axes.set_ylabel("share that took longer")
-    axes.xaxis.set_major_formatter(lambda value, _: _tick(value, "ns"))
+    axes.xaxis.set_major_formatter(lambda value, _: tick(value, "ns"))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.9f}".rstrip("0").rstrip(".") + "%")
     axes.legend(title="order (occurrences)", fontsize=7.5, title_fontsize=7.5, loc="best")
 
@@ -171,14 +171,14 @@ def _occurrences(axes: Axes, event: str, partials: Partials) -> None:
     for i, nid in enumerate(nodes):
         heights = [_sum(rows, "count", order=order, nid=nid) for order in orders]
         places = [x + (i - (len(nodes) - 1) / 2) * size for x in range(len(orders))]
-        axes.bar(places, heights, size, color=_COLORS[i % len(_COLORS)], label=f"node {_name(nid)}")
+        axes.bar(places, heights, size, color=COLORS[i % len(COLORS)], label=f"node {_name(nid)}")
     axes.set_xticks(range(len(orders)), [_name(order) for order in orders])
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_title(f"{event}: occurrences (latency unknown)", loc="left")
     axes.set_xlabel("order")
     axes.set_ylabel("occurrences")
-    axes.yaxis.set_major_formatter(lambda value, _: _tick(value, "count"))
+    axes.yaxis.set_major_formatter(lambda value, _: tick(value, "count"))
     axes.grid(axis="x", visible=False)
     axes.legend(fontsize=7.5, loc="upper right")
 
@@ -212,7 +212,7 @@ def _node_bars(axes: Axes, rows: Sequence[Row], value: str, *, stacked: bool) ->
         lengths = [_sum(rows, value, nid=nid, event=event) for nid in nodes]
         places = [y if stacked else y + (i - (len(events) - 1) / 2) * size for y in range(len(nodes))]
         left = base if stacked else None
-        axes.barh(places, lengths, size, left, color=_COLORS[i % len(_COLORS)], label=str(event))
+        axes.barh(places, lengths, size, left, color=COLORS[i % len(COLORS)], label=str(event))
         base = [b + n for b, n in zip(base, lengths, strict=True)]
     kind: Kind = "bytes" if value == "bytes" else "ns"
     if kind == "bytes":
@@ -220,7 +220,7 @@ def _node_bars(axes: Axes, rows: Sequence[Row], value: str, *, stacked: bool) ->
     axes.set_yticks(range(len(nodes)), [f"node {_name(nid)}" for nid in nodes])
     space = 0.9 if len(nodes) == 1 else 0.6
     axes.set_ylim(len(nodes) - 1 + space, -space)
-    axes.xaxis.set_major_formatter(lambda number, _: _tick(number, kind))
+    axes.xaxis.set_major_formatter(lambda number, _: tick(number, kind))
     axes.grid(axis="y", visible=False)
     if events:
         axes.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -233,7 +233,7 @@ def _binary_ticks(axes: Axes) -> None:
     axes.set_xticks([i * step for i in range(int(top / step) + 1)])
 
 
-def _tick(value: float, kind: Kind) -> str:
+def tick(value: float, kind: Kind) -> str:
     """An axis label: without zeros that say nothing."""
     if value == 0:
         return "0"

@@ -13,6 +13,7 @@ from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import VIEWS, Choice, view
+from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Request:
     table: str | None = None
     view: str = "summary"
     plot: Path | None = None
+    window: str | None = None
     color: bool = False
 
 
@@ -44,6 +46,7 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     from memtrace.traces.reader import open_run
 
     keys = parse_keys(request.by)
+    window = parse_window(request.window)
     _one_of("--format", request.format, tuple(FORMATS))
     _one_of("--view", request.view, tuple(VIEWS))
     if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
@@ -51,7 +54,8 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        result = view(run, request.view, Choice(keys))
+        choice = Choice(keys, None if window is None else window.of(run))
+        result = view(run, request.view, choice)
     report = result.report if request.table is None else only(result.report, request.table)
     if request.plot is not None:
         result.draw(request.plot)

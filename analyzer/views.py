@@ -41,6 +41,8 @@ PLAIN = Choice()
 
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
+    "boot": "memtrace.analyzer.boot.view",
+    "accept": "memtrace.analyzer.accept.view",
     "hotplug": "memtrace.analyzer.hotplug",
     "zero": "memtrace.analyzer.zero.view",
 }

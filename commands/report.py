@@ -27,6 +27,7 @@ Examples:
   memtrace report run.parquet --by event,caller
   memtrace report run.parquet --format csv --table tasks > tasks.csv
   memtrace report run.parquet --plot latency.png
+  memtrace report run.parquet --view accept --window +5..+12.5
 """,
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
@@ -36,6 +37,9 @@ Examples:
 )
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
+@click.option(
+    "--window", metavar="A..B", help="Only from A to B, in s since boot, or +A..+B since recording began."
+)
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
 def report(
@@ -44,6 +48,7 @@ def report(
     format_: str,
     table: str | None,
     view: str,
+    window: str | None,
     plot: str | None,
     output: str | None,
 ) -> None:
@@ -57,7 +62,9 @@ def report(
 
     color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
-    request = Request(runs, by=by, format=format_, table=table, view=view, plot=figure, color=color)
+    request = Request(
+        runs, by=by, format=format_, table=table, view=view, plot=figure, window=window, color=color
+    )
     with Reading() as reading:
         text = make(request, reading.tell)
     if output is None:

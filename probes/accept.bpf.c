@@ -144,7 +144,7 @@ static __always_inline int mt_burst_exit(void *ctx, u64 key, u8 site, u64 accept
 	struct mt_frame_t f, *parent;
 	struct mt_conf_t *conf;
 
-	if (!mt_unaccepted() && !mt_any_open())
+	if (!mt_unaccepted() && !mt_innermost_is(MT_EV_ACCEPT_BURST))
 		return 0;
 	conf = mt_accept_end(MT_EV_ACCEPT_BURST, key, site, &o, &f, &parent);
 	if (!conf)

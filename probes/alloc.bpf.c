@@ -61,7 +61,7 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 
 #ifdef MT_VICTIMS_ONLY
 	/* The one that accepted the last block is still open. */
-	if (!mt_unaccepted() && !mt_any_open())
+	if (!mt_unaccepted() && !mt_innermost_is(MT_EV_ALLOC))
 		return 0;
 #endif
 	conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);

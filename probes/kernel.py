@@ -37,6 +37,7 @@ class SystemDescription:
     kernel_cmdline: str
     machine: str
     build_id: str | None
+    boot_id: str | None
     page_size: int
     config: dict[str, str]
     facts: tuple[Fact, ...]
@@ -59,6 +60,7 @@ def describe_system(root: Root = "/") -> SystemDescription:
         kernel_cmdline=cmdline,
         machine=machine(root),
         build_id=build_id(root),
+        boot_id=read_text(root, "/proc/sys/kernel/random/boot_id"),
         page_size=page_size,
         config=config,
         facts=(

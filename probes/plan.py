@@ -76,11 +76,11 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     """
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
-    watched = _watched(ladders, events)
+    watched = watched_events(ladders, events)
     macros = system.macros() | _numbers(filters, shape) | (sampling or {})
     if victims_only(events):
         macros["MT_VICTIMS_ONLY"] = "1"
-        ladders = tuple(_for_victims(ladder) for ladder in ladders)
+        ladders = tuple(for_victims(ladder) for ladder in ladders)
     if set(accept.EVENTS) & set(watched):
         macros["MT_ACCEPT"] = "1"
     for ladder in ladders:
@@ -99,7 +99,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     return _seen(_attach(Module(text, macros), ladders, watched, shape, sampling is not None, summed), events)
 
 
-def _watched(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
+def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
     """``events``, and what those of them that can be seen here need."""
     seen = {ladder.event for ladder in ladders if ladder.candidates}
     needed = {other for event in events if event in seen for other in NEEDS.get(event, ())}
@@ -111,7 +111,7 @@ def victims_only(events: tuple[str, ...]) -> bool:
     return not {"alloc", "zero.alloc"} & set(events)
 
 
-def _for_victims(ladder: Ladder) -> Ladder:
+def for_victims(ladder: Ladder) -> Ladder:
     """The ladder of alloc, if only intervals with acceptance inside are of use."""
     if ladder.event != "alloc":
         return ladder

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from memtrace import __version__
 from memtrace.errors import MemtraceError
-from memtrace.probes import cost, hotplug, maps, pfn, plan, proof
+from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import DEFAULT, NAMES
@@ -197,6 +197,7 @@ class Recorder:
         stacks = Stacks(self._module, self._system.symbols)
         if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
             stacks.prepare()
+        mount = mount_point() if any(self._sees(event) for event in accept.EVENTS) else None
         self._rows = rows
         self._naming = rows.Naming(
             events=NAMES,
@@ -205,7 +206,7 @@ class Recorder:
             gfp_events=_numbers("alloc", "zero.alloc"),
             hot_events=_numbers(*hotplug.EVENTS),
             stack_text=stacks.text,
-            cgroup_text=Cgroups(self._module, self._system.cpus, mount_point()).text,
+            cgroup_text=Cgroups(self._module, self._system.cpus, mount).text,
             if_nested_gfp_events=_numbers("accept.burst", "accept.block", "accept.arch"),
             asked_events=_numbers("accept.call"),
             summed_events=_numbers("accept.step"),

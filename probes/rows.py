@@ -16,6 +16,7 @@ from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
 from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
 
 _SCHEMA = arrow_schema()
+_FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,6 @@ class Naming:
     page_size: int
     gfp_events: frozenset[int]
     """Events whose records carry gfp flags."""
-    hot_events: frozenset[int]
-    """Events whose records may carry pages asked for, and an errno."""
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
@@ -41,52 +40,99 @@ class Naming:
     """Events whose records carry, instead of gfp flags, how many they stand for."""
     exact_events: frozenset[int] = frozenset()
     """Events of which no pages means none, not that their number is unknown."""
+    hot_events: frozenset[int] = frozenset()
+    """Events whose records may carry, instead of gfp flags, pages asked for; of failures, the errno."""
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     """A row for each record."""
-    count = len(records)
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
-    present = frozenset(np.flatnonzero(np.bincount(records["event"])).tolist())
-
-    def are(events: frozenset[int]) -> npt.NDArray[np.bool_]:
-        return np.isin(records["event"], list(events & present))
-
-    hot = are(naming.hot_events)
-    failed = hot & ((records["flags"] & np.uint32(Flag.FAILED)) != 0)
-    errors = np.where(failed, records["pages"], 0)
-    pages = np.where(failed, 0, records["pages"]).astype(np.int64)
-    no_gfp = ~(are(naming.gfp_events) | are(naming.if_nested_gfp_events) & (records["gfp"] != 0))
-    asked = are(naming.asked_events) | hot & (records["gfp"] != 0)
-    summed = are(naming.summed_events)
-    counts = np.where(summed, records["gfp"], 1) if summed.any() else np.ones(count)
-    no_bytes = (pages == 0) & ~(are(naming.exact_events) | hot & asked)
+    # Columns that are used more than once are taken out of the records once.
+    event, gfp, flags = (np.ascontiguousarray(records[name]) for name in ("event", "gfp", "flags"))
+    shared = _shared(event, gfp, flags, records["pages"].astype(np.int64), naming)
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
-        "dur_ns": pc.if_else(pa.array(counts > 1), None, dur) if summed.any() else dur,
-        "count": pa.array(counts.astype(np.int64)),
+        "dur_ns": pc.if_else(pa.array(shared.count > 1), None, dur) if shared.sums else dur,
+        "count": pa.array(shared.count),
         "total_ns": dur,
         "self_ns": _masked(records["self"], records["self"] == UNKNOWN_U64, pa.int64()),
-        "event": _named(records["event"], naming.events, pa.int8()),
+        "event": _named(event, naming.events, pa.int8()),
         "site": _named(records["site"].astype(np.int16), naming.sites, pa.int16()),
         "cpu": pa.array(records["cpu"].astype(np.int16)),
         "pid": pa.array(np.ascontiguousarray(records["pid"])),
         "tid": pa.array(np.ascontiguousarray(records["tid"])),
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
-        "bytes": _masked(pages * naming.page_size, no_bytes, pa.int64()),
-        "bytes_requested": _masked(records["gfp"].astype(np.int64) * naming.page_size, ~asked, pa.int64()),
+        "bytes": _masked(shared.pages * naming.page_size, shared.no_pages, pa.int64()),
+        "bytes_requested": _only(shared.asked, gfp, pa.int64(), naming.page_size),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
-        "gfp": _masked(records["gfp"], no_gfp, pa.uint32()),
-        "flags": pa.array(records["flags"] & np.uint32((1 << CGROUP_SHIFT) - 1)),
+        "gfp": _only(shared.has_gfp, gfp, pa.uint32()),
+        "flags": pa.array(flags & _FLAGS),
         "parent": _parents(records["parent"], naming.events),
-        "cgroup": _cgroups(records, naming.cgroup_text),
+        "cgroup": _cgroups(flags, records["cpu"], naming.cgroup_text),
         "stack": _texts(records["stack"], naming.stack_text),
-        "error": _masked(errors, errors == 0, pa.int16()),
+        "error": _only(shared.failed, shared.error, pa.int16()),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What ``pages`` and ``gfp`` of each record stand for, by event.  A mask that is None holds nowhere."""
+
+    count: npt.NDArray[np.int64]
+    sums: bool
+    """Whether some record stands for many occurrences."""
+    pages: npt.NDArray[np.int64]
+    no_pages: npt.NDArray[np.bool_]
+    """Where the number of pages is unknown."""
+    has_gfp: npt.NDArray[np.bool_] | None
+    asked: npt.NDArray[np.bool_] | None
+    failed: npt.NDArray[np.bool_] | None
+    """Where ``error`` is an errno."""
+    error: npt.NDArray[np.int64]
+
+
+def _shared(
+    event: npt.NDArray[Any],
+    gfp: npt.NDArray[Any],
+    flags: npt.NDArray[Any],
+    pages: npt.NDArray[np.int64],
+    naming: Naming,
+) -> _Shared:
+    present = frozenset(np.flatnonzero(np.bincount(event)).tolist())
+
+    def are(events: frozenset[int]) -> npt.NDArray[np.bool_] | None:
+        """Which records are of these events; None if no record is."""
+        return np.isin(event, list(events & present)) if events & present else None
+
+    nested = are(naming.if_nested_gfp_events)
+    has_gfp = _either(are(naming.gfp_events), None if nested is None else nested & (gfp != 0))
+    asked, exact, error, failed = are(naming.asked_events), are(naming.exact_events), pages, None
+    if (hot := are(naming.hot_events)) is not None:
+        failed = hot & ((flags & np.uint32(Flag.FAILED)) != 0)
+        pages = np.where(failed, 0, pages)
+        partly = hot & (gfp != 0)
+        asked, exact = _either(asked, partly), _either(exact, partly)
+        failed &= error != 0
+    no_pages = pages == 0
+    if exact is not None:
+        no_pages &= ~exact
+    count = np.ones(len(event), dtype=np.int64)
+    if (summed := are(naming.summed_events)) is not None:
+        count[summed] = gfp[summed]
+    return _Shared(count, summed is not None, pages, no_pages, has_gfp, asked, failed, error)
+
+
+def _either(
+    one: npt.NDArray[np.bool_] | None, other: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_] | None:
+    """Where either mask holds; None is nowhere."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 def from_columns(rows: Sequence[Mapping[str, object]]) -> pa.Table:
@@ -99,6 +145,15 @@ def _masked(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_], kind: pa.D
         return pa.nulls(len(values), kind)
     plain = values.astype(kind.to_pandas_dtype())
     return pa.array(plain, mask=unknown) if unknown.any() else pa.array(plain)
+
+
+def _only(
+    known: npt.NDArray[np.bool_] | None, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1
+) -> pa.Array:
+    """``values`` in ``unit`` where they are ``known``; None: nowhere."""
+    if known is None:
+        return pa.nulls(len(values), kind)
+    return _masked(values if unit == 1 else values.astype(np.int64) * unit, ~known, kind)
 
 
 def _named(numbers: npt.NDArray[Any], names: Sequence[str], index: pa.DataType) -> pa.DictionaryArray:
@@ -130,9 +185,13 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     )
 
 
-def _cgroups(records: npt.NDArray[Any], text_of: Callable[[int, int], str | None]) -> pa.Array:
-    slots = (records["flags"] >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
-    places = np.where(slots > 0, records["cpu"].astype(np.int64) << 16 | (slots - 1), -1)
+def _cgroups(
+    flags: npt.NDArray[Any], cpus: npt.NDArray[Any], text_of: Callable[[int, int], str | None]
+) -> pa.Array:
+    if not (flags > _FLAGS).any():
+        return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
+    slots = (flags >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
+    places = np.where(slots > 0, cpus.astype(np.int64) << 16 | (slots - 1), -1)
     return _texts(places, lambda place: text_of(place >> 16, place & 0xFFFF))
 
 

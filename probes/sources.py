@@ -116,11 +116,11 @@ class KernelLog:
 
 def kernel_log(root: Root = "/") -> KernelLog:
     """The kernel log from /dev/kmsg below ``root``, else (live) from syslog(2)."""
-    text = _kmsg(under(root, "/dev/kmsg"))
+    text = kmsg_text(root)
     if text is not None:
         return parse_kmsg(text)
     if Path(root) == Path("/"):
-        text = _syslog()
+        text = syslog_text()
         if text is not None:
             return parse_syslog(text)
     return KernelLog()
@@ -151,9 +151,10 @@ def parse_syslog(text: str) -> KernelLog:
     return KernelLog(lines, bool(lines) and lines[0].startswith("Linux version "), "dmesg", True)
 
 
-def _kmsg(path: Path) -> str | None:
+def kmsg_text(root: Root = "/") -> str | None:
+    """All records of /dev/kmsg below ``root``; None if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(under(root, "/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
     records = []
@@ -175,7 +176,8 @@ def _kmsg(path: Path) -> str | None:
     return b"".join(records).decode(errors="replace")
 
 
-def _syslog() -> str | None:
+def syslog_text() -> str | None:
+    """The kernel log by syslog(2), as dmesg -r prints it; None if it is not allowed."""
     read_all, size_buffer = 3, 10
     libc = ctypes.CDLL(None, use_errno=True)
     size = libc.klogctl(size_buffer, None, 0)

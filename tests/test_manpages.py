@@ -318,6 +318,24 @@ def test_report_explains_every_table_column_and_mark(tmp_path: Path) -> None:
     assert set(MARKS) <= signs
 
 
+def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.tests.analyzer.accept.cases import CASES
+    from memtrace.tests.analyzer.cases import write
+    from memtrace.traces.reader import open_run
+
+    explained = {item.head: item.bold for item in items(section("report", "VIEW ACCEPT"))}
+    shown: dict[str, set[str]] = {}
+    for name, case in CASES.items():
+        write(case(), path := tmp_path / f"{name}.parquet")
+        with open_run(path) as run:
+            for table in view(run, "accept").report.tables:
+                words = {word for column in table.columns for word in column.heading.split()}
+                shown[table.name] = shown.get(table.name, set()) | words
+    assert shown.keys() == explained.keys()
+    assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
+
+
 def small_run(path: Path) -> Path:
     """A run of one allocation with its stack, the least that has every table."""
     import pyarrow as pa

@@ -85,7 +85,8 @@ class Snapshot:
     """State at one moment: counters in pages or kB as the kernel prints them."""
 
     label: str
-    """before_load, after_load, start, change (while recording), boot (collected after it) or end."""
+    """before_load, after_load, start, change (while recording), end; of a boot also entry (what
+    firmware left unaccepted), early (saved by the initramfs) and boot (when it was collected)."""
     boottime_ns: int
     vmstat: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -162,6 +163,8 @@ class RunHeader:
     kernel_cmdline: str = ""
     machine: str = ""
     build_id: str | None = None
+    boot_id: str | None = None
+    """/proc/sys/kernel/random/boot_id: runs that have the same one are of one boot."""
     page_size: int = 4096
     config: dict[str, str] = field(default_factory=dict)
     """CONFIG_ bits that change meaning, y/n/value; absent where unknown."""

@@ -76,13 +76,17 @@ static __always_inline int mt_unaccepted(void)
 #endif
 }
 
-/* Whether the current task has any frame open. */
-static __always_inline int mt_any_open(void)
+/* Whether the current task's innermost interval is of this event. */
+static __always_inline int mt_innermost_is(int event)
 {
 	u64 context = mt_context(bpf_get_current_pid_tgid());
 	struct mt_frames_t *frames = mt_open.lookup(&context);
+	u64 top;
 
-	return frames && frames->depth;
+	if (!frames)
+		return 0;
+	top = frames->depth - 1;
+	return top < MT_DEPTH && frames->frame[top].event == event;
 }
 
 /*

@@ -41,6 +41,13 @@ def with_site(**fields: object) -> Case:
     return with_header(manifest=(dataclasses.replace(CLEAN.header.manifest[0], **fields),))  # type: ignore[arg-type]
 
 
+def test_allocations_that_were_followed_for_acceptance_are_not_all(run_of: RunOf) -> None:
+    only = with_header(events=("accept.call", "accept.arch"))
+    assert "only allocations that had to accept" in texts(run_of(only))["victims-only"]
+    for events in (("accept.call", "alloc"), ("accept.call", "zero.alloc"), ("alloc",), ()):
+        assert "victims-only" not in texts(run_of(with_header(events=events)))
+
+
 def test_a_clean_run_has_none(run_of: RunOf) -> None:
     assert texts(run_of(CLEAN)) == {}
 

@@ -67,6 +67,8 @@ def test_a_figure_beside_it(run: Path, capsys: Printed, monkeypatch: Patch) -> N
         (("run.parquet", "--plot", "x.pdf"), 2, "--plot writes .png or .svg, not 'x.pdf'"),
         (("run.parquet", "--plot", "no/such/x.png"), 1, "no/such/x.png cannot be written"),
         (("run.parquet", "-o", "no/such/x"), 1, "no/such/x cannot be written"),
+        (("run.parquet", "--window", "5"), 2, "--window takes A..B in seconds since boot, or +a..+b"),
+        (("run.parquet", "--window", "+9..+10"), 2, "--window lies outside the run"),
         (("run.parquet", "--nonsense"), 2, "No such option"),
         (("missing.parquet",), 1, "missing.parquet does not exist"),
         (("text.parquet",), 1, "text.parquet is not a run"),

@@ -37,7 +37,15 @@ def test_nodes_shift_is_the_configured_one(btf: Btf) -> None:
     assert btf.nodes_shift == int(configured)
 
 
+def test_orders_are_as_many_as_the_buddy_allocator_has(btf: Btf) -> None:
+    with open("/proc/buddyinfo") as lines:
+        counts = next(lines).split()[4:]
+    assert btf.elements_of("zone", "free_area") == len(counts)
+
+
 def test_what_the_kernel_lacks_is_none(btf: Btf) -> None:
+    assert btf.elements_of("zone", "no_such_member") is None
+    assert btf.elements_of("zone", "name") is None
     assert btf.size_of("no_such_struct") is None
     assert btf.offset_of("page", "no_such_member") is None
     assert btf.parameters("no_such_function") is None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ring records to rows: every column, and unknown as null."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,18 @@ NAMING = Naming(
     hot_events=frozenset({3}),
     stack_text=lambda stack_id: {7: "root;leaf"}.get(stack_id),
 )
+ACCEPT = Naming(
+    events=("alloc", "accept.block", "accept.call", "accept.step"),
+    sites=("fentry:a", "fentry:b"),
+    page_size=4096,
+    gfp_events=frozenset({0}),
+    stack_text=lambda stack_id: None,
+    cgroup_text=lambda cpu, slot: f"/{cpu}/{slot}",
+    if_nested_gfp_events=frozenset({1}),
+    asked_events=frozenset({2}),
+    summed_events=frozenset({3}),
+    exact_events=frozenset({2}),
+)
 
 
 def record(**fields: Any) -> Any:
@@ -32,8 +45,8 @@ def record(**fields: Any) -> Any:
     return one
 
 
-def rows(*records: Any) -> list[dict[str, Any]]:
-    table = from_records(np.concatenate(records), NAMING)
+def rows(*records: Any, naming: Naming = NAMING) -> list[dict[str, Any]]:
+    table = from_records(np.concatenate(records), naming)
     assert table.schema == arrow_schema()
     found: list[dict[str, Any]] = table.to_pylist()
     return found
@@ -94,3 +107,48 @@ def test_memory_of_which_a_part_was_given() -> None:
 def test_an_attempt_that_failed_has_its_errno_and_no_memory() -> None:
     (row,) = rows(record(event=3, pages=16, gfp=512, order=-1, flags=int(Flag.FAILED)))
     assert (row["bytes"], row["bytes_requested"], row["error"]) == (0, 2 << 20, 16)
+def test_a_call_has_the_bytes_asked_for_and_those_accepted_none_being_known() -> None:
+    some, none = rows(record(event=2, gfp=1024, pages=1536), record(event=2, gfp=4, pages=0), naming=ACCEPT)
+    assert (some["bytes"], some["bytes_requested"], some["gfp"]) == (6 << 20, 4 << 20, None)
+    assert (none["bytes"], none["bytes_requested"]) == (0, 16384)
+    (unseen,) = rows(
+        record(event=2, gfp=4, pages=0), naming=dataclasses.replace(ACCEPT, exact_events=frozenset())
+    )
+    assert (unseen["bytes"], unseen["bytes_requested"]) == (None, 16384)
+
+
+def test_gfp_flags_of_an_acceptance_are_those_of_the_allocation_if_there_is_one() -> None:
+    inside, outside = rows(record(event=1, gfp=0xCC0), record(event=1, gfp=0), naming=ACCEPT)
+    assert (inside["gfp"], outside["gfp"]) == (0xCC0, None)
+    assert inside["bytes_requested"] is None
+
+
+def test_steps_come_summed() -> None:
+    flags = int(Flag.AGGREGATED | Flag.IRQ_OFF)
+    many, one, alloc = rows(
+        record(event=3, gfp=513, dur=7000, self=7000, flags=flags),
+        record(event=3, gfp=1, dur=7, self=7),
+        record(event=0),
+        naming=ACCEPT,
+    )
+    assert [many[n] for n in ("count", "dur_ns", "total_ns", "self_ns", "gfp")] == [
+        513,
+        None,
+        7000,
+        7000,
+        None,
+    ]
+    assert [one[n] for n in ("count", "dur_ns", "total_ns")] == [1, 7, 7]
+    assert [alloc[n] for n in ("count", "dur_ns", "total_ns", "gfp")] == [1, 50, 50, 0x100]
+
+
+def test_a_cgroup_is_a_place_in_its_cpus_table() -> None:
+    flags = int(Flag.VICTIM)
+    none, first, fifth = rows(
+        record(event=0, flags=flags),
+        record(event=0, flags=flags | 1 << 16, cpu=0),
+        record(event=0, flags=flags | 5 << 16, cpu=3),
+        naming=ACCEPT,
+    )
+    assert [r["cgroup"] for r in (none, first, fifth)] == [None, "/0/0", "/3/4"]
+    assert [r["flags"] for r in (none, first, fifth)] == [flags] * 3

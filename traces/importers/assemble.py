@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from memtrace import __version__
 from memtrace.errors import MemtraceError
-from memtrace.traces.importers import clocks, formats, kprobe_events, marks, rows, source
+from memtrace.traces.importers import clocks, formats, kprobe_events, marks, rows, source, states
 from memtrace.traces.importers.clocks import Alignment
 from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.matching import sites_in
@@ -122,6 +122,7 @@ def boot_facts(parsed: Sequence[Parsed]) -> BootFacts:
 
 def pair_and_align(inputs: Sequence[Input], parsed: list[Parsed], boot: BootFacts) -> list[_File]:
     """Intervals of each file, and its place on CLOCK_BOOTTIME."""
+    states.tell_clock(parsed)
     chosen = sites_in(file.stamps for file in parsed)
     paired = [pair(file.stamps, chosen) for file in parsed]
     for file, pairs in zip(parsed, paired, strict=True):
@@ -139,6 +140,7 @@ def _write(request: Request, files: list[_File], boot: BootFacts, merged: Run | 
     if merged is not None:
         sources = (*sources, _merged_source(merged))
     header = _header(request, files, boot, merged, tables, sources)
+    header = states.completed(header, [file.parsed for file in files], boot, merged is not None)
     status = _status(files, merged, tables)
     with RunWriter(request.output, header, overwrite=request.overwrite) as writer:
         for table in tables:
@@ -226,7 +228,7 @@ def _header(
     tables: list[pa.Table],
     sources: tuple[TraceSource, ...],
 ) -> RunHeader:
-    phases = tuple(_shifted(phase, file.alignment.shift_ns) for file in files for phase in file.parsed.phases)
+    phases = tuple(_placed(phase, file.alignment) for file in files for phase in file.parsed.phases)
     sites = _manifest(files)
     if merged is not None:
         return _merged_header(merged.header, request, boot, phases, sources, sites)
@@ -279,9 +281,9 @@ def _merged_header(
     )
 
 
-def _shifted(phase: Phase, shift_ns: int) -> Phase:
+def _placed(phase: Phase, alignment: Alignment) -> Phase:
     def moved(ns: int | None) -> int | None:
-        return None if ns is None else ns + shift_ns
+        return None if ns is None else alignment.place(ns)
 
     return dataclasses.replace(phase, start_ns=moved(phase.start_ns), end_ns=moved(phase.end_ns))
 

@@ -34,7 +34,7 @@ class Bodies:
         """The body's meaning; None: understood, and nothing to keep; False: not understood."""
         name, colon, rest = body.partition(": ")
         if colon and " " not in name:
-            if rest.startswith("("):
+            if rest.startswith("(") and name != "console":
                 return self._probe(name, rest)
             if what := self._wanted[name.rpartition(":")[2]]:
                 return POINT, what, "trace_event", rest

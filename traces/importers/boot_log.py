@@ -19,6 +19,7 @@ from memtrace.traces.importers.parsed import BootFacts, Moment, Parsed, Relation
 from memtrace.traces.run import Fact, Node, Phase
 
 PAGE = 4096
+_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _HZ_1000_IDLE_NS = 1911260446275000
 """max_idle_ns of the jiffies clocksource at HZ=1000; it goes with the length of a jiffy."""
 _LONGEST_JIFFY_NS = 10_000_000
@@ -45,6 +46,8 @@ class _Reader:
         self.facts: dict[str, Fact] = {}
         self.at: dict[str, Line] = {}
         self.deferred: list[tuple[int, int, Line]] = []
+        self.left: list[tuple[int, int]] = []
+        self.emulated = False
 
     def banner(self, match: re.Match[str], line: Line) -> None:
         version = match[2].rpartition(") ")[2] if ") " in match[2] else match[2]
@@ -65,6 +68,13 @@ class _Reader:
 
     def unaccepted(self, match: re.Match[str], line: Line) -> None:
         self.facts["unaccepted_table"] = Fact("unaccepted_table", "yes", f"dmesg: {line.text.strip()}")
+
+    def firmware_range(self, match: re.Match[str], line: Line) -> None:
+        self.left.append((int(match[1], 16), int(match[2], 16) + 1))
+
+    def emulation(self, match: re.Match[str], line: Line) -> None:
+        self.unaccepted(match, line)
+        self.emulated = True
 
     def auto_init(self, match: re.Match[str], line: Line) -> None:
         self.at["auto_init"] = line
@@ -105,7 +115,8 @@ class _Reader:
             (r"smp: Brought up \d+ nodes?, (\d+) CPUs?", self.cpus),
             (r"\s+node +(\d+): \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", self.node_range),
             (r"efi: .*\bUnaccepted=0x", self.unaccepted),
-            (r"unaccepted_emul: ", self.unaccepted),
+            (r"efi: mem\d+: \[Unaccepted.*\] range=\[0x([0-9a-f]+)-0x([0-9a-f]+)\]", self.firmware_range),
+            (r"unaccepted_emul: ", self.emulation),
             (r"mem auto-init: .*heap alloc:(on|off), heap free:(on|off)", self.auto_init),
             (r"SLUB: HWalign", self.mark("slub")),
             (r"clocksource: (?:refined-)?jiffies: .*max_idle_ns: (\d+)", self.jiffies),
@@ -126,6 +137,7 @@ def read(lines: list[Line], parsed: Parsed, resolution_ns: int) -> int:
     reader = _Reader(parsed, resolution_ns)
     rules = reader.rules()
     used = 0
+    parsed.log = [(line.ns, line.text.strip()) for line in lines if line.ns is not None]
     for line in lines:
         for pattern, action in rules:
             if match := pattern.match(line.text):
@@ -136,6 +148,7 @@ def read(lines: list[Line], parsed: Parsed, resolution_ns: int) -> int:
         reader.boot,
         nodes=tuple(_node(nid, ranges) for nid, ranges in sorted(reader.ranges.items())),
         facts=(*reader.facts.values(), *_accept_memory(reader)),
+        unaccepted=tuple(reader.left) or _emulated(reader),
     )
     parsed.phases = phases(reader)
     for nid, _, line in reader.deferred:
@@ -147,6 +160,14 @@ def read(lines: list[Line], parsed: Parsed, resolution_ns: int) -> int:
 
 def _node(nid: int, ranges: list[tuple[int, int]]) -> Node:
     return Node(nid, pfn_ranges=tuple(ranges), present_bytes=sum(e - s for s, e in ranges) * PAGE)
+
+
+def _emulated(reader: _Reader) -> tuple[tuple[int, int], ...]:
+    """The ranges of unaccepted_emul=SIZE@START,…, which lab/accept/ adds to a kernel."""
+    asked = re.search(r"\bunaccepted_emul=(\S+)", reader.boot.cmdline) if reader.emulated else None
+    found = re.findall(r"(\d+)([KMGT]?)@(\d+)([KMGT]?)", asked[1]) if asked else []
+    scaled = [(int(n) << _SHIFT[unit], int(at) << _SHIFT[of]) for n, unit, at, of in found]
+    return tuple((start, start + size) for size, start in scaled)
 
 
 def _accept_memory(reader: _Reader) -> tuple[Fact, ...]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from memtrace.traces.importers.bodies import marker
 from memtrace.traces.importers.parsed import Moment, Parsed, Relation
+from memtrace.traces.importers.printed import between, shared_lines
 
 CLOCKS = (*("local", "global", "counter", "uptime", "perf", "mono", "mono_raw", "boot", "tai", "x86-tsc"),)
 """Words of /sys/kernel/tracing/trace_clock, as --clock takes them."""
@@ -45,6 +46,12 @@ class Alignment:
     uncertainty_ns: int | None
     shift_ns: int
     """What is added in any case: the offset, or what puts the file on another unaligned one's clock."""
+    knots: tuple[tuple[int, int], ...] = ()
+    """Stamps of the file and their CLOCK_BOOTTIME, where its clock did not run evenly."""
+
+    def place(self, ns: int) -> int:
+        """CLOCK_BOOTTIME of a stamp."""
+        return between(self.knots, ns) if self.knots else ns + self.shift_ns
 
 
 def name_clock(parsed: Parsed, cmdline: str) -> tuple[str, str]:
@@ -69,6 +76,7 @@ def align(files: list[Parsed], cmdline: str) -> list[Alignment]:
     for index, alignment in enumerate(found):
         if alignment.offset_ns is None and reference is not None and index != reference:
             found[index] = _shared(files, found, index, aligned=False) or alignment
+    found = [warped(files, found, index) for index in range(len(files))]
     return [_checked(files, found, index) for index in range(len(files))]
 
 
@@ -92,6 +100,29 @@ def _alone(file: Parsed, clock: str, evidence: str, relations: list[Relation]) -
     return _not(f"{said}: not aligned, because nothing in the files relates it to CLOCK_BOOTTIME")
 
 
+def warped(files: list[Parsed], found: list[Alignment], index: int) -> Alignment:
+    """A log placed by those of its lines that an aligned trace has seen printed."""
+    alignment = found[index]
+    for other, theirs in enumerate(found):
+        pairs = shared_lines(files[index].log, files[other].stamps)
+        if theirs.offset_ns is None or not pairs:
+            continue
+        knots = tuple((ours, its + theirs.shift_ns) for ours, its in pairs)
+        shifts = [boottime - ours for ours, boottime in knots]
+        drift = (
+            f"{len(knots)} lines seen printed in a trace, {(max(shifts) - min(shifts)) / 1e6:.1f} ms of drift"
+        )
+        return dataclasses.replace(
+            alignment,
+            clock=f"{alignment.clock.partition(': not aligned')[0]}; {drift}",
+            offset_ns=shifts[-1],
+            uncertainty_ns=theirs.uncertainty_ns,
+            shift_ns=shifts[-1],
+            knots=knots,
+        )
+    return alignment
+
+
 def _checked(files: list[Parsed], found: list[Alignment], index: int) -> Alignment:
     """The alignment, less certain by what it leaves between moments that two files share."""
     alignment = found[index]
@@ -103,8 +134,8 @@ def _checked(files: list[Parsed], found: list[Alignment], index: int) -> Alignme
             continue
         for name in files[index].moments.keys() & files[other].moments.keys():
             mine, its = files[index].moments[name], files[other].moments[name]
-            early = its.lo_ns + theirs.shift_ns - (mine.hi_ns + alignment.shift_ns)
-            late = mine.lo_ns + alignment.shift_ns - (its.hi_ns + theirs.shift_ns)
+            early = theirs.place(its.lo_ns) - alignment.place(mine.hi_ns)
+            late = alignment.place(mine.lo_ns) - theirs.place(its.hi_ns)
             apart = max(apart, early, late)
     if apart <= alignment.uncertainty_ns:
         return alignment

@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.traces.importers import bpftrace, dmesg, kprobe_events, perf_script, source, trace_cmd, tracefs
+from memtrace.traces.importers import (
+    bpftrace,
+    dmesg,
+    early,
+    fpdt,
+    kprobe_events,
+    machine,
+    perf_script,
+    source,
+    systemd,
+    trace_cmd,
+    tracefs,
+)
 from memtrace.traces.importers.parsed import Given, Parsed
 
 
@@ -29,7 +41,18 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     module.NAME: Format(module.NAME, module.recognise, module.parse)
-    for module in (tracefs, trace_cmd, perf_script, bpftrace, dmesg, kprobe_events)
+    for module in (
+        tracefs,
+        trace_cmd,
+        perf_script,
+        bpftrace,
+        dmesg,
+        kprobe_events,
+        fpdt,
+        systemd,
+        machine,
+        early,
+    )
 }
 
 

@@ -2,9 +2,10 @@
 """Phases and moments from the marks in a trace: functions of the boot, initcall levels.
 
 The function tracer sees entries alone.  The deferred init of a node begins with
-deferred_init_memmap() on its pgdatinitN thread; its end lies between the start
-of the last chunk and memblock_discard() (mm/mm_init.c, page_alloc_init_late()),
-and the middle is given with half that gap as resolution.
+deferred_init_memmap() on its pgdatinitN thread; its end is the line
+that it prints (printk:console), else between its thread's last call that was
+traced and memblock_discard() (mm/mm_init.c, page_alloc_init_late()): then the
+middle is given, with half that gap as resolution.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from memtrace.traces.run import Phase
 SOURCE = "ftrace"
 _STAMP_NS = 1000
 _PGDATINIT = re.compile(r"pgdatinit(\d+)")
+_DONE = re.compile(r"node (\d+) deferred pages initialised in \d+ms")
 _LEVEL = re.compile(r"level=(\S+)")
 
 
@@ -63,16 +65,24 @@ def _deferred(marks: list[Stamp], discard: Stamp | None) -> list[Phase]:
         and mark.kind != POINT
         and (node := _PGDATINIT.match(mark.comm or ""))
     }
-    chunks = [m for m in marks if m.what == "deferred_init_memmap_chunk"]
+    done = {
+        int(match[1]): mark
+        for mark in marks
+        if mark.what == "console" and (match := _DONE.match(mark.args.strip()))
+    }
     found: list[Phase] = []
     for nid, start in sorted(starts.items()):
-        own = [c for c in chunks if c.comm == start.comm]
+        if nid in done:
+            detail = f"deferred_init_memmap() to {done[nid].args.strip()!r} printed"
+            found.append(_phase("deferred", start, done[nid], detail, nid))
+            continue
+        own = [m for m in marks if m.comm == start.comm and m.what != "memblock_discard"]
         last = own[-1] if own else start
         if discard is None or discard.ts_ns < last.ts_ns:
             found.append(_phase("deferred", start, None, "deferred_init_memmap() entered", nid))
             continue
         middle, half = (last.ts_ns + discard.ts_ns) // 2, (discard.ts_ns - last.ts_ns + 1) // 2
-        detail = "deferred_init_memmap() to between its last chunk's start and memblock_discard()"
+        detail = "deferred_init_memmap() to between its thread's last call and memblock_discard()"
         found.append(Phase("deferred", start.ts_ns, middle, SOURCE, half + _STAMP_NS, nid, detail=detail))
     return found
 

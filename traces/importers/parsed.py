@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from memtrace.traces.run import Fact, Node, Phase
+from memtrace.traces.run import Fact, Node, Phase, RunHeader, Snapshot
 
 ENTRY, RETURN, POINT, LOSS = 0, 1, 2, 3
 """A function was entered; it returned; an event without length; the tracer lost events of a CPU here."""
@@ -71,6 +71,8 @@ class BootFacts:
     cpus: int = 0
     nodes: tuple[Node, ...] = ()
     facts: tuple[Fact, ...] = ()
+    unaccepted: tuple[tuple[int, int], ...] = ()
+    """Physical ranges ``[start, end)``, bytes, that firmware left unaccepted; empty where not told."""
 
 
 @dataclass
@@ -96,6 +98,12 @@ class Parsed:
     phases: list[Phase] = field(default_factory=list)
     """On the file's own clock."""
     boot: BootFacts = field(default_factory=BootFacts)
+    log: list[tuple[int, str]] = field(default_factory=list)
+    """Lines of a kernel log, with their stamps."""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    """On CLOCK_BOOTTIME."""
+    header: RunHeader | None = None
+    """All that is known of the machine, where a file says it."""
     cpus: int = 0
     notes: list[str] = field(default_factory=list)
     """What the user should be told of this file."""

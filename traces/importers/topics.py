@@ -159,6 +159,7 @@ MARKS = frozenset(
         "deferred_init_memmap_chunk",
         "memblock_free_all",
         "memblock_discard",
+        "console",
         "smp_init",
         "initcall_level",
         "initcall_start",

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kind of acceptance a run could have seen, from its facts and snapshots.
+
+*Not applicable* is said only where nothing could be accepted while recording: no
+row of acceptance, and either nothing unaccepted at the start or a platform that
+does it elsewhere.  Where the run cannot tell, it is not "not applicable" but
+"cannot be told", with what to do.
+
+Unaccepted memory is that of the zones' queues (nr_unaccepted, per node
+``Unaccepted`` in meminfo): whole blocks of MAX_PAGE_ORDER that the page
+allocator has not taken yet, in bytes here.  What memblock and firmware accept
+was never in it.  *Unseen* is present memory less Unaccepted at the start:
+accepted before recording by firmware or kernel, or never in need of it, and no
+run of a recorder can tell these apart; the emulated platform can, since its
+command line says what was unaccepted.
+
+Whether acceptance leaves memory cleared: on TDX it does (the TDX module clears
+pages on TDG.MEM.PAGE.ACCEPT); on SEV-SNP PVALIDATE does not; the emulated
+platform does if the third number of ``unaccepted_emul_cost=`` is 1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.accept.rows import EVENTS
+from memtrace.analyzer.facts import fact
+
+if TYPE_CHECKING:
+    from memtrace.analyzer.accept.rows import Accepts
+    from memtrace.traces.reader import Run
+    from memtrace.traces.run import RunHeader, Snapshot
+
+KIB = 1 << 10
+_SCALE = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+@dataclass(frozen=True)
+class Unaccepted:
+    """Unaccepted memory in bytes, at one moment; None: the kernel does not say."""
+
+    at_ns: int
+    total: int | None
+    nodes: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the run's header says of acceptance."""
+
+    name: str
+    """TDX, SEV-SNP, emulated, paravisor, plain or unknown."""
+    mode: str
+    """lazy, eager, not built in or unknown."""
+    cleared: bool | None
+    """Whether accepting leaves the memory cleared; None: unknown."""
+    to_accept: int | None
+    """Bytes that were unaccepted when the kernel started; None: unknown."""
+
+
+def platform(header: RunHeader) -> Platform:
+    """The platform and what follows from it for acceptance."""
+    confidential = fact(header, "confidential")
+    emulated = re.search(r"\bunaccepted_emul=(\S+)", header.kernel_cmdline)
+    mode = fact(header, "accept_memory")
+    if emulated:
+        cost = re.search(r"\bunaccepted_emul_cost=\d+,\d+,(\w+)", header.kernel_cmdline)
+        cleared = bool(cost and int(cost[1], 0))
+        return Platform("emulated", mode, cleared, _emulated_bytes(emulated[1]))
+    if fact(header, "hyperv_paravisor") == "yes":
+        return Platform("paravisor", mode, None, None)
+    if "TDX" in confidential:
+        return Platform("TDX", mode, True, None)
+    if "SNP" in confidential:
+        return Platform("SEV-SNP", mode, False, None)
+    return Platform("plain" if confidential == "plain" else "unknown", mode, None, None)
+
+
+def _emulated_bytes(ranges: str) -> int | None:
+    """Bytes of ``SIZE@START,…``; None where firmware made the table."""
+    found = re.findall(r"(\d+)([KMG]?)@", ranges)
+    return sum(int(number) * _SCALE[unit] for number, unit in found) if found else None
+
+
+def unaccepted(snapshot: Snapshot | None, page_size: int) -> Unaccepted | None:
+    """The counters of a snapshot in bytes; None without a snapshot."""
+    if snapshot is None:
+        return None
+    pages = snapshot.vmstat.get("nr_unaccepted")
+    nodes = {int(n): kb["Unaccepted"] * KIB for n, kb in snapshot.nodes.items() if "Unaccepted" in kb}
+    total = pages * page_size if pages is not None else (sum(nodes.values()) if nodes else None)
+    return Unaccepted(snapshot.boottime_ns, total, nodes)
+
+
+def at(run: Run, label: str) -> Unaccepted | None:
+    """Unaccepted memory in the last snapshot of that label."""
+    taken = [s for s in (*run.header.snapshots, *run.status.snapshots) if s.label == label]
+    return unaccepted(taken[-1] if taken else None, run.header.page_size)
+
+
+def before_recording(run: Run) -> int | None:
+    """Bytes accepted (or never unaccepted) before the start; None: unknown."""
+    start = at(run, "start")
+    present = [node.present_bytes for node in run.header.nodes]
+    if start is None or start.total is None or not present or None in present:
+        return None
+    return max(sum(size or 0 for size in present) - start.total, 0)
+
+
+def unapplicable(run: Run, accepts: Accepts) -> str | None:
+    """Why there is nothing to report, in a sentence; None where there is."""
+    if accepts.any:
+        return None
+    start, end = at(run, "start"), at(run, "end")
+    there = [s.total for s in (start, end) if s is not None and s.total is not None]
+    if any(there):
+        return None
+    what = platform(run.header)
+    if not recorded(run):
+        return (
+            "cannot be told: acceptance was not recorded in this run, and its snapshots know of no"
+            " unaccepted memory; record with -e accept"
+            if not there
+            else "not applicable, because nothing was unaccepted at the start; acceptance was not recorded"
+        )
+    return _reason(what, run, known=bool(there))
+
+
+def _reason(what: Platform, run: Run, *, known: bool) -> str:
+    """Why nothing could be accepted, from the most to the least certain evidence."""
+    if what.mode == "not built in":
+        return "not applicable, because this kernel is built without support for unaccepted memory"
+    if what.name == "paravisor":
+        return "not applicable, because a paravisor accepts memory for this guest, where no kernel probe sees"
+    if what.mode == "eager" and what.name != "plain":
+        return (
+            "not applicable, because all memory was accepted eagerly (accept_memory=eager), before"
+            " recording began; `memtrace boot` shows what that took"
+        )
+    if what.name == "plain":
+        return "not applicable, because this is no confidential guest: its memory needs no acceptance"
+    if not known:
+        return (
+            "cannot be told: no acceptance was seen and no snapshot says whether memory was unaccepted;"
+            " record again with this memtrace"
+        )
+    lazily = fact(run.header, "lazy_accept")
+    if lazily == "yes":
+        return (
+            "not applicable, because all memory had been accepted before recording began; start earlier"
+            " in the boot"
+        )
+    return (
+        "not applicable, because nothing was unaccepted when recording began: firmware or an eager boot"
+        f" had accepted it all (lazy_accept: {lazily})"
+    )
+
+
+def recorded(run: Run) -> bool:
+    """Whether acceptance was asked for, or some site of it is there."""
+    return bool(set(run.header.events) & set(EVENTS)) or bool(served(run))
+
+
+def served(run: Run) -> tuple[str, ...]:
+    """The events of acceptance that a site served."""
+    return tuple(s.event for s in run.header.manifest if s.event in EVENTS and s.site)

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table ``redundant``: memory that was accepted, and then zeroed by the allocator before its first use.
+
+The kernel zeroes such pages whether or not acceptance has just cleared them
+(post_alloc_hook() in mm/page_alloc.c never asks).  Skipping it would be right only
+on a platform whose accept clears memory: TDX.  On SEV-SNP PVALIDATE leaves the
+contents; nothing there is redundant, and the table says so instead of a saving.
+
+zeroed_bytes
+    Memory accepted in this run whose first allocation afterwards was zeroed by the
+    allocator (``alloc`` rows with ZEROED).  Page by page: a page counts once, at
+    its first allocation after its accept; if that was not zeroed, never.  Exact if
+    every allocation is a row of its own (``--stream all``).  Where the kernel summed
+    some (``bound`` "at most"), it is the lesser of the memory accepted and the memory that
+    allocations zeroed after the first accept, which may count a page twice.  Allocations in bulk
+    (alloc_pages_bulk) and alloc_contig_range() pass the probe unseen.
+used_bytes
+    Memory accepted in this run and allocated at least once since; null with sums.
+zero_ns
+    Time of zeroing that much at the run's own rate of ``zero.alloc`` (total_ns /
+    bytes where both are known): an estimate.  Null where that rate is unknown.
+accept_block_ns, zero_block_ns
+    What 4 MiB cost to accept (at the rate of one CPU, cost.py) and to zero (at
+    zero.alloc's rate): whether "clearing the cache-hot page for the second time" is
+    small beside accepting it.
+saving_ns
+    zero_ns where the accept cleared the memory; 0 where it does not; null where
+    that is unknown.
+
+Window: the recording from the first accept seen.  Zeroing in user-page paths
+(``zero.user``) is not in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer.accept.cost import ns_per_byte
+from memtrace.analyzer.accept.eager import BLOCK_BYTES
+from memtrace.analyzer.accept.platform import Platform
+from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
+from memtrace.analyzer.callers import query
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Column, Table
+from memtrace.traces.schema import Flag
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.analyzer.accept.rows import Ints
+    from memtrace.traces.reader import Run
+
+ROWS = 1 << 18
+"""Allocations looked at together."""
+PAGES = 1 << 20
+"""Pages that are written down one by one at a time."""
+SPAN = 1 << 23
+"""Page frames looked at together, at 9 bytes each; more are looked at in parts."""
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Pages that were accepted, by what first became of them."""
+
+    accepted_bytes: int
+    zeroed_bytes: int | None
+    used_bytes: int | None
+    bound: str
+    """exact, at most or unknown."""
+
+
+def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row."""
+    found = reuse(run, accepts, connection)
+    rate = _zeroing_rate(run, connection)
+    zero_ns = None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
+    if found.zeroed_bytes == 0:
+        zero_ns = 0
+    each = ns_per_byte(accepts)
+    saving = zero_ns if what.cleared else (None if what.cleared is None else 0)
+    row = {
+        "platform": what.name,
+        "accept_clears": {True: "yes", False: "no", None: "unknown"}[what.cleared],
+        "accepted_bytes": found.accepted_bytes,
+        "used_bytes": found.used_bytes,
+        "zeroed_bytes": found.zeroed_bytes,
+        "bound": found.bound,
+        "zero_ns": zero_ns,
+        "accept_block_ns": None if each is None else round(each * BLOCK_BYTES),
+        "zero_block_ns": None if rate is None else round(rate * BLOCK_BYTES),
+        "saving_ns": saving,
+    }
+    return Table("redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(row, what))
+
+
+def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
+    """What became of the memory accepted in this run."""
+    spans = accepts.levels[accepts.work]
+    spans = spans.where((spans.pfn != UNKNOWN) & (spans.size > 0))
+    accepted = int(spans.size.sum())
+    if not len(spans) or "alloc" not in run.header.events:
+        return Reuse(accepted, None, None, "unknown")
+    rows = run.relation(connection, ["event", "flags", "ts_ns", "bytes", "count"])
+    since = int(spans.end.min())
+    summed, zeroed = query(
+        rows,
+        f'SELECT coalesce(sum("count") FILTER (flags & {int(Flag.AGGREGATED)} <> 0), 0)::BIGINT,'
+        f" coalesce(sum(bytes) FILTER (flags & {int(Flag.ZEROED)} <> 0), 0)::BIGINT"
+        f" FROM rows_ WHERE event = 'alloc' AND ts_ns >= {since} AND flags & {int(Flag.FAILED)} = 0",
+    ).fetchall()[0]
+    if summed:
+        return Reuse(accepted, min(accepted, int(zeroed)), None, "at most")
+    zeroed_pages, used_pages = _first_uses(run, spans, since, connection)
+    page = run.header.page_size
+    return Reuse(accepted, zeroed_pages * page, used_pages * page, "exact")
+
+
+def _first_uses(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Pages accepted whose first allocation since was zeroed, and those that had any."""
+    import numpy as np
+
+    low, high = int(spans.pfn.min()), int((spans.pfn + spans.size // run.header.page_size).max())
+    if high - low > SPAN and len(np.unique(spans.pfn)) > 1:
+        return _by_parts(run, spans, since, connection)
+    ready = _ready(spans, low, high, run.header.page_size)
+    state = np.zeros(high - low, dtype=np.int8)
+    for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
+        _note(state, ready, pfn - low, order, zeroed, ts)
+    return int((state == 1).sum()), int((state != 0).sum())
+
+
+def _ready(spans: Spans, low: int, high: int, page_size: int) -> Ints:
+    """When each page of [low, high) was accepted, the largest integer where it was not."""
+    import numpy as np
+
+    ready = np.full(high - low, np.iinfo(np.int64).max, dtype=np.int64)
+    # Latest first, so that of several accepts of a page the earliest is written last.
+    latest = np.argsort(-spans.end, kind="stable")
+    pages = spans.size // page_size
+    for part in _parts(pages[latest]):
+        chosen = latest[part]
+        ready[_expanded(spans.pfn[chosen] - low, pages[chosen])] = np.repeat(spans.end[chosen], pages[chosen])
+    return ready
+
+
+def _parts(sizes: Ints) -> list[Ints]:
+    """The positions 0 … n - 1, split so that the sizes of a part sum to about PAGES."""
+    import numpy as np
+
+    edges = np.flatnonzero(np.diff(np.cumsum(sizes) // PAGES)) + 1
+    return np.split(np.arange(len(sizes)), edges)
+
+
+def _expanded(first: Ints, sizes: Ints) -> Ints:
+    """The numbers from each ``first`` on, as many as its size, one after the other."""
+    import numpy as np
+
+    pages: Ints = np.repeat(first - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+    return pages
+
+
+def _by_parts(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """The same in two halves of the memory, so that the arrays stay small."""
+    import numpy as np
+
+    middle = int(np.median(spans.pfn))
+    halves = (spans.where(spans.pfn < middle), spans.where(spans.pfn >= middle))
+    found = [_first_uses(run, half, since, connection) for half in halves if len(half)]
+    return sum(zeroed for zeroed, _ in found), sum(used for _, used in found)
+
+
+def _allocations(run: Run, since: int, low: int, high: int, connection: duckdb.DuckDBPyConnection) -> Any:
+    """Allocations of pages in [low, high) in the order of time: pfn, order, zeroed, ts_ns, in batches."""
+    rows = run.relation(connection, ["event", "flags", "ts_ns", "pfn", "order"])
+    ordered = query(
+        rows,
+        f'SELECT pfn, "order"::BIGINT, (flags & {int(Flag.ZEROED)} <> 0)::TINYINT, ts_ns FROM rows_'
+        f" WHERE event = 'alloc' AND ts_ns >= {since} AND pfn < {high} AND \"order\" IS NOT NULL"
+        f' AND pfn + (1::BIGINT << "order"::BIGINT) > {low} AND flags & {int(Flag.FAILED)} = 0'
+        " ORDER BY ts_ns",
+    )
+    for batch in ordered.to_arrow_reader(ROWS):
+        yield tuple(column.to_numpy(zero_copy_only=False) for column in batch.columns)
+
+
+def _note(state: Any, ready: Ints, first: Ints, order: Ints, zeroed: Any, ts: Ints) -> None:
+    """Marks pages by their first allocation since they were accepted: 1 zeroed, 2 not."""
+    import numpy as np
+
+    sizes = np.int64(1) << order
+    for part in _parts(sizes):
+        page = _expanded(first[part], sizes[part])
+        when, is_zeroed = np.repeat(ts[part], sizes[part]), np.repeat(zeroed[part], sizes[part])
+        inside = (page >= 0) & (page < len(state))
+        page, when, is_zeroed = page[inside], when[inside], is_zeroed[inside]
+        fresh = (state[page] == 0) & (when >= ready[page])
+        page, is_zeroed = page[fresh], is_zeroed[fresh]
+        # Backwards, so that of several allocations of a page the earliest is written last.
+        state[page[::-1]] = np.where(is_zeroed, 1, 2)[::-1]
+
+
+def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | None:
+    """ns per byte of zero.alloc, over rows that have both; None without any."""
+    rows = run.relation(connection, ["event", "flags", "total_ns", "bytes"])
+    apart = int(Flag.FAILED | Flag.TRACER)
+    total, size = query(
+        rows,
+        "SELECT sum(total_ns)::DOUBLE, sum(bytes)::DOUBLE FROM rows_ WHERE event = 'zero.alloc'"
+        f" AND total_ns IS NOT NULL AND bytes > 0 AND flags & {apart} = 0",
+    ).fetchall()[0]
+    return total / size if size and total else None
+
+
+def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
+    zeroed = row["zeroed_bytes"]
+    if zeroed is None:
+        return ("unknown: allocations were not recorded (-e alloc), or the accepts have no addresses",)
+    said = []
+    amount = f"{'at most ' if row['bound'] == 'at most' else ''}{written(zeroed, 'bytes')}"
+    if not zeroed:
+        said.append("nothing of what was accepted had been zeroed at its first use by the end")
+    elif what.cleared:
+        time = (
+            f"about {written(row['zero_ns'], 'ns')} of zeroing"
+            if row["zero_ns"] is not None
+            else "a time that is unknown here (zero.alloc has no durations)"
+        )
+        said.append(
+            f"{what.name} clears memory as it accepts it: zeroing {amount} again was redundant; {time}"
+        )
+    elif what.cleared is False:
+        why = (
+            "this emulation was not told to clear" if what.name == "emulated" else "PVALIDATE does not clear"
+        )
+        said.append(
+            f"nothing of it is redundant on this platform ({what.name}: {why}); on TDX, whose accept clears"
+            f" memory, {amount} would be"
+        )
+    else:
+        said.append(f"whether this platform's accept clears memory is unknown, so {amount} may be redundant")
+    accepting, zeroing = row["accept_block_ns"], row["zero_block_ns"]
+    if accepting and zeroing:
+        said.append(
+            f"4 MiB take {written(accepting, 'ns')} to accept and about {written(zeroing, 'ns')} to zero,"
+            f" {written(zeroing / accepting, 'share')} of that"
+        )
+    if row["bound"] == "at most":
+        said.append("an upper bound: allocations were summed in the kernel (exact with record --stream all)")
+    return tuple(said)
+
+
+_NAMES = (
+    "platform",
+    "accept_clears",
+    "accepted_bytes",
+    "used_bytes",
+    "zeroed_bytes",
+    "bound",
+    "zero_ns",
+    "accept_block_ns",
+    "zero_block_ns",
+    "saving_ns",
+)
+_COLUMNS = (
+    Column("platform", "platform"),
+    Column("accept_clears", "clears"),
+    Column("accepted_bytes", "accepted", "bytes"),
+    Column("used_bytes", "used since", "bytes"),
+    Column("zeroed_bytes", "zeroed", "bytes"),
+    Column("bound", "which is"),
+    Column("zero_ns", "zeroing", "ns", lambda row: "~" if row["zero_ns"] else ""),
+    Column("saving_ns", "saving", "ns", lambda row: "~" if row["saving_ns"] else ""),
+)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accept view: who waited for acceptance, how long, what it disturbed, and what would be otherwise.
+
+Each table is defined at the top of its module: window (contamination.py), calls,
+steps, progress, victims, worst, bursts (victims.py), parallel (concurrency.py),
+redundant; and the what-ifs eager, lazy, background and granule.
+
+``--window`` narrows window, calls, victims, worst, bursts and parallel to what
+touches it; steps, progress, redundant and the what-ifs are of the whole recording.
+Without any accept, only window and progress are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer import cells as cell
+from memtrace.analyzer.accept.background import background
+from memtrace.analyzer.accept.calls import calls
+from memtrace.analyzer.accept.caveats import accept_caveats
+from memtrace.analyzer.accept.concurrency import curves, parallel
+from memtrace.analyzer.accept.contamination import contamination
+from memtrace.analyzer.accept.eager import eager, lazy
+from memtrace.analyzer.accept.granule import granule
+from memtrace.analyzer.accept.platform import Platform, at, before_recording, platform, unapplicable
+from memtrace.analyzer.accept.progress import progress
+from memtrace.analyzer.accept.redundant import redundant
+from memtrace.analyzer.accept.rows import Accepts, load
+from memtrace.analyzer.accept.stalls import Stalls, stalls
+from memtrace.analyzer.accept.steps import steps
+from memtrace.analyzer.accept.victims import bursts, victims, worst
+from memtrace.analyzer.caveats import caveats
+from memtrace.analyzer.facts import facts, heading, period_ns
+from memtrace.analyzer.integrity import integrity, needs_pfn
+from memtrace.analyzer.keys import DEFAULT
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.scan import connect, partials
+from memtrace.analyzer.tables import Caveat, Report, Table
+from memtrace.analyzer.views import PLAIN, Choice, Result
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.analyzer.partials import Partials
+    from memtrace.traces.reader import Run
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tables are made of."""
+
+    accepts: Accepts
+    stalls: Stalls
+    platform: Platform
+
+
+def view(run: Run, choice: Choice = PLAIN) -> Result:
+    """The acceptance in a run, or one sentence why there is none."""
+    what = platform(run.header)
+    with connect(run) as connection:
+        parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
+        accepts = load(run, connection)
+        found = Found(accepts, stalls(run, accepts, connection), what)
+        reason = unapplicable(run, accepts)
+        tables = (_unapplicable(reason),) if reason else _tables(run, found, choice, connection)
+    machine = next((t.rows[0] for t in tables if t.name == "progress"), None)
+    own = () if machine is None else accept_caveats(run, accepts, what, machine)
+    report = Report(
+        view="accept",
+        title=f"memtrace report --view accept: {run.path}",
+        run=facts(run) | {"accept": _facts(run, what)},
+        heading=(*heading(run, int(parts.count.sum())), ("accepting", _platform(run, what))),
+        tables=tables,
+        caveats=(*_general(run, parts), *own),
+        main="calls" if accepts.any else tables[0].name,
+    )
+
+    def draw(path: Path) -> None:
+        from memtrace.analyzer.accept.plot import draw_accept
+
+        draw_accept(run, report, found.accepts, found.stalls, path)
+
+    return Result(report, draw)
+
+
+def _tables(
+    run: Run, found: Found, choice: Choice, connection: duckdb.DuckDBPyConnection
+) -> tuple[Table, ...]:
+    whole = found.accepts
+    if not whole.any:
+        window = contamination(run, whole, found.stalls, choice.window, connection, silent=True)
+        return window, progress(run, whole)
+    part, waits, at_once = whole, found.stalls, curves(whole)
+    inside = at_once
+    if choice.window is not None:
+        part = whole.touching(choice.window)
+        waits, inside = stalls(run, part, connection), curves(part)
+    made = [
+        contamination(run, part, waits, choice.window, connection, silent=False),
+        calls(part),
+        steps(run, connection),
+        progress(run, whole),
+        victims(waits, run.header),
+        worst(run, waits, connection),
+        bursts(waits),
+        parallel(part, inside),
+        redundant(run, whole, found.platform, connection),
+        lazy(run, whole) or eager(run, whole, at_once, found.stalls, found.platform),
+        background(run, whole, found.stalls),
+        granule(whole, found.stalls),
+    ]
+    return tuple(table for table in made if table is not None)
+
+
+def _unapplicable(reason: str) -> Table:
+    row = {"applicable": "no" if reason.startswith("not applicable") else "unknown", "why": reason}
+    return Table("applicable", "Acceptance", ("applicable", "why"), (row,), (), 0, shown=(), notes=(reason,))
+
+
+def _general(run: Run, parts: Partials) -> tuple[Caveat, ...]:
+    """The caveats of every view, as far as they touch acceptance."""
+    events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
+    return tuple(
+        c
+        for c in caveats(run, events, (), DEFAULT, parts, integrity(parts, run.status))
+        if c.id not in ("init-on-alloc", "config-unknown", "inferred", "tasks-full", "empty")
+    )
+
+
+def _facts(run: Run, what: Platform) -> dict[str, object]:
+    start = at(run, "start")
+    return {
+        "platform": what.name,
+        "mode": what.mode,
+        "clears": what.cleared,
+        "to_accept_bytes": what.to_accept,
+        "unaccepted_at_start_bytes": None if start is None else start.total,
+        "unseen_bytes": before_recording(run),
+    }
+
+
+def _platform(run: Run, what: Platform) -> str:
+    start, end = at(run, "start"), at(run, "end")
+    sizes = [None if s is None else s.total for s in (start, end)]
+    left, rest = (f"{written(n, 'bytes')}" if n is not None else "unknown" for n in sizes)
+    return (
+        f"platform {what.name}, accept_memory {what.mode}; Unaccepted {left} at the start, {rest} at the end"
+    )

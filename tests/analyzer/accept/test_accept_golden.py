@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole reports of acceptance, compared letter by letter; renewed as those of test_golden.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.report import Request, make
+from memtrace.tests.analyzer.accept.cases import CASES
+
+GOLDEN = Path(__file__).parent / "golden"
+RENEW = "MEMTRACE_RENEW_GOLDEN"
+
+WANTED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"{name}.txt": (name, {}) for name in CASES},
+    "lazy.json": ("lazy", {"format": "json"}),
+    "lazy.md": ("lazy", {"format": "md"}),
+    "lazy.csv": ("lazy", {"format": "csv"}),
+    "lazy-window.csv": ("lazy", {"format": "csv", "table": "window", "window": "+0..+0.5"}),
+    "lazy-window.txt": ("lazy", {"window": "1004..1005.5"}),
+    "plain.json": ("plain", {"format": "json"}),
+    "plain.csv": ("plain", {"format": "csv"}),
+}
+"""The golden files: which case, and what is asked of it."""
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_the_report_is_as_it_was(name: str, accept_run: Callable[..., Any]) -> None:
+    case, asked = WANTED[name]
+    text = make(Request((str(accept_run(case).path),), view="accept", **asked))
+    golden = GOLDEN / name
+    if os.environ.get(RENEW):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert golden.exists() and text == golden.read_text(), (
+        f"{name} differs; if it should: {RENEW}=1 pytest {Path(__file__).name}, and read the difference"
+    )
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == set(WANTED)
+
+
+@pytest.mark.parametrize("name", [name for name in WANTED if name.endswith(".txt")])
+def test_a_page_can_be_pasted_into_mail(name: str) -> None:
+    text = (GOLDEN / name).read_text()
+    assert text.isascii()
+    assert max(len(line) for line in text.splitlines()) < 80
+    assert not any(line != line.rstrip() for line in text.splitlines())

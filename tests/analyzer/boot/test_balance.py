@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The byte balance: what was accepted when, what closes, and what is said where it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.tables import Report, Row
+from memtrace.analyzer.views import view
+from memtrace.tests.analyzer.cases import START, Case, header, status, streamed
+from memtrace.tests.analyzer.cases import Row as CaseRow
+from memtrace.traces.reader import Run
+from memtrace.traces.run import Snapshot
+
+RunOf = Callable[[Case | str], Run]
+MIB = 1 << 20
+BLOCK = 4 * MIB
+GIB2 = 2 << 30
+
+
+def moment(label: str, at: int, *mib: int, total_kb: Sequence[int] = (2 << 20, 2 << 20)) -> Snapshot:
+    """MiB unaccepted on each node."""
+    nodes = {
+        str(nid): {"Unaccepted": size * 1024, "MemTotal": total}
+        for nid, (size, total) in enumerate(zip(mib, total_kb, strict=True))
+    }
+    return Snapshot(label, START + at, {"nr_unaccepted": sum(mib) * 256}, nodes)
+
+
+def block(at: int, nid: int | None, **columns: Any) -> CaseRow:
+    base: CaseRow = {"ts_ns": START + at + 10, "nid": nid, "bytes": BLOCK, "pfn": None}
+    event = columns.pop("event", "accept.block")
+    return streamed(event, 10, 10, **(base | columns))
+
+
+def case(snapshots: Sequence[Snapshot], rows: Sequence[CaseRow], **fields: Any) -> Case:
+    made = dataclasses.replace(header("accept.block", "accept.call"), snapshots=tuple(snapshots), **fields)
+    return Case(rows, made, status())
+
+
+def balance(run: Run) -> tuple[Report, dict[str, Row]]:
+    report = view(run, "boot").report
+    table = report.table("balance")
+    assert table is not None
+    return report, {row["node"]: row for row in table.rows}
+
+
+def test_each_byte_of_a_node_is_accounted_for(run_of: RunOf) -> None:
+    taken = [
+        moment("entry", 0, 800, 2048),
+        moment("start", 100, 700, 1800),
+        moment("end", 300, 692, 1800),
+        moment("boot", 400, 688, 1800),
+    ]
+    report, rows = balance(run_of(case(taken, [block(150, 0), block(200, 0)], origin="collected")))
+    wanted = {
+        "present_bytes": GIB2,
+        "firmware_bytes": GIB2 - 800 * MIB,
+        "kernel_bytes": 112 * MIB,
+        "early_bytes": 100 * MIB,
+        "unseen_bytes": GIB2 - 700 * MIB,
+        "seen_bytes": 8 * MIB,
+        "late_bytes": 4 * MIB,
+        "left_bytes": 688 * MIB,
+        "rest_bytes": 0,
+    }
+    assert {name: rows["0"][name] for name in wanted} == wanted
+    assert rows["1"]["seen_bytes"] == 0 and rows["1"]["rest_bytes"] == 0
+    assert rows["all"]["present_bytes"] == 2 * GIB2
+    assert rows["all"]["unseen_share"] == (2 * GIB2 - 2500 * MIB) / (2 * GIB2)
+    assert dict(report.heading)["balance"] == (
+        "1.56 GiB of 4.00 GiB were accepted before memtrace could see it: 39%"
+        " (1.22 GiB before the kernel, 0.34 GiB by it)"
+    )
+    assert "unexplained" not in {caveat.id for caveat in report.caveats}
+
+
+def test_without_the_firmwares_map_the_part_before_the_kernel_is_unknown_not_zero(run_of: RunOf) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 700, 1800)]
+    report, rows = balance(run_of(case(taken, [])))
+    assert rows["0"]["firmware_bytes"] is None and rows["0"]["early_bytes"] is None
+    assert rows["0"]["unseen_bytes"] == GIB2 - 700 * MIB
+    assert "before-kernel-unknown" in {caveat.id for caveat in report.caveats}
+
+
+@pytest.mark.parametrize(("seen", "words"), [(1, "less was seen"), (30, "more was seen")])
+def test_what_does_not_close_is_printed_as_unexplained(run_of: RunOf, seen: int, words: str) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 640, 1800)]
+    report, rows = balance(run_of(case(taken, [block(150 + i, 0) for i in range(seen)])))
+    assert rows["0"]["rest_bytes"] == 60 * MIB - seen * BLOCK
+    (text,) = [c.text for c in report.caveats if c.id == "unexplained"]
+    assert text.startswith(f"node 0: {abs(60 - 4 * seen):.1f}Mi unexplained: {words}")
+
+
+def test_a_block_being_accepted_as_the_counter_was_read_is_no_contradiction(run_of: RunOf) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 692, 1800)]
+    report, rows = balance(run_of(case(taken, [block(150, 0)])))
+    assert rows["0"]["rest_bytes"] == BLOCK
+    assert "unexplained" not in {caveat.id for caveat in report.caveats}
+
+
+@pytest.mark.parametrize(
+    ("total_kb", "why"),
+    [(3 << 20, "hot-added there meanwhile (MemTotal grew by 1.00Gi)"), (2 << 20, "counters do not tell")],
+)
+def test_a_counter_that_grows_is_a_contradiction_with_its_reason(
+    run_of: RunOf, total_kb: int, why: str
+) -> None:
+    taken = [
+        moment("start", 100, 700, 1800),
+        moment("end", 300, 700, 2824, total_kb=(2 << 20, total_kb)),
+    ]
+    report, _ = balance(run_of(case(taken, [])))
+    (text,) = [c.text for c in report.caveats if c.id == "unaccepted-grew"]
+    assert text.startswith("node 1: Unaccepted grew by 1.00Gi from start to end") and why in text
+
+
+def test_nested_events_of_one_accept_are_counted_once(run_of: RunOf) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 696, 1800)]
+    call = {"bytes": 6 * MIB, "bytes_requested": BLOCK, "parent": "accept.block"}
+    arch = {"bytes": 6 * MIB, "parent": "accept.call"}
+    rows = [
+        block(150, 0),
+        block(150, 0, event="accept.call", **call),
+        block(150, 0, event="accept.arch", **arch),
+    ]
+    report, found = balance(run_of(case(taken, rows)))
+    assert found["0"]["seen_bytes"] == BLOCK and found["0"]["rest_bytes"] == 0
+    seen = report.table("seen")
+    assert seen is not None and [(r["calls"], r["bytes"]) for r in seen.rows] == [(1, BLOCK)]
+
+
+def test_a_kernel_without_a_block_site_is_balanced_by_what_was_asked_for(run_of: RunOf) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 696, 1800)]
+    call = block(150, 0, event="accept.call", bytes=6 * MIB, bytes_requested=BLOCK)
+    _, found = balance(run_of(case(taken, [call])))
+    assert found["0"]["seen_bytes"] == BLOCK and found["0"]["rest_bytes"] == 0
+
+
+def test_accepts_of_unknown_node_stand_in_the_sum_alone(run_of: RunOf) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 696, 1800)]
+    report, found = balance(run_of(case(taken, [block(150, None)])))
+    assert found["0"]["rest_bytes"] == BLOCK
+    assert found["all"]["seen_bytes"] == BLOCK and found["all"]["rest_bytes"] == 0
+    assert "node-unknown" in {caveat.id for caveat in report.caveats}
+
+
+def test_only_collected_a_boot_has_nothing_to_check_the_trace_by(run_of: RunOf) -> None:
+    taken = [moment("entry", 0, 800, 2048), moment("boot", 400, 700, 2000)]
+    report, found = balance(run_of(case(taken, [block(10, None), block(20, None)], origin="collected")))
+    assert found["0"]["kernel_bytes"] == 100 * MIB and found["0"]["seen_bytes"] is None
+    assert found["all"]["seen_bytes"] == 8 * MIB and found["all"]["early_bytes"] == 140 * MIB
+    assert found["all"]["rest_bytes"] is None
+    assert "out of memtrace's sight" in dict(report.heading)["balance"]
+
+
+def test_without_snapshots_there_is_no_balance_and_that_is_said(run_of: RunOf) -> None:
+    report = view(run_of(case([], [block(10, 0)])), "boot").report
+    assert report.table("balance") is None
+    assert "no-counters" in {caveat.id for caveat in report.caveats}

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The phases of a boot, and which accepts belong to which."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from memtrace.analyzer.tables import Row
+from memtrace.analyzer.views import view
+from memtrace.tests.analyzer.cases import START, Case, header, status, streamed
+from memtrace.tests.analyzer.cases import Row as CaseRow
+from memtrace.traces.reader import Run
+from memtrace.traces.run import Phase, TraceSource
+
+RunOf = Callable[[Case | str], Run]
+MS = 1_000_000
+
+
+def call(begin_ms: int, end_ms: int | None, **columns: object) -> CaseRow:
+    dur = None if end_ms is None else (end_ms - begin_ms) * MS
+    at = begin_ms if end_ms is None else end_ms
+    base: CaseRow = {"ts_ns": at * MS, "bytes": None, "nid": None}
+    return streamed("accept.call", None, dur, **(base | columns))
+
+
+def phases_of(
+    run_of: RunOf, phases: Sequence[Phase], rows: Sequence[CaseRow], traced: bool = True
+) -> list[Row]:
+    sources = (TraceSource("trace", "tracefs", 9),) if traced else ()
+    made = dataclasses.replace(
+        header("accept.call"), phases=tuple(phases), origin="collected", sources=sources
+    )
+    table = view(run_of(Case(rows, made, status())), "boot").report.table("phases")
+    assert table is not None
+    return list(table.rows)
+
+
+def test_an_accept_is_of_the_phase_in_which_it_began(run_of: RunOf) -> None:
+    phases = [Phase("core", 100 * MS, 200 * MS, "dmesg"), Phase("initcalls", 200 * MS, 300 * MS, "dmesg")]
+    found = phases_of(run_of, phases, [call(199, 205), call(250, 251), call(400, 401)])
+    assert [(r["phase"], r["calls"], r["time_ns"]) for r in found] == [
+        ("core", 1, 6 * MS),
+        ("initcalls", 1, MS),
+        ("(no phase)", 1, MS),
+    ]
+    assert [r["share"] for r in found] == [0.5, 0.5, None]
+
+
+def test_phases_stand_in_the_order_of_the_boot_and_by_node(run_of: RunOf) -> None:
+    names = [("userspace", None), ("deferred", 1), ("firmware", None), ("deferred", 0)]
+    phases = [Phase(name, 0, MS, "x", nid=nid) for name, nid in names]
+    found = phases_of(run_of, phases, [])
+    assert [(r["phase"], r["nid"]) for r in found] == [
+        ("firmware", None),
+        ("deferred", 0),
+        ("deferred", 1),
+        ("userspace", None),
+    ]
+
+
+def test_deferred_init_has_its_own_nodes_accepts_by_the_threads_name(run_of: RunOf) -> None:
+    phases = [Phase("deferred", 0, 100 * MS, "ftrace", nid=nid) for nid in (0, 1)]
+    rows = [call(10, 12, comm="pgdatinit0"), call(10, 12, comm="pgdatinit1"), call(20, 22, nid=1, comm="x")]
+    assert [r["calls"] for r in phases_of(run_of, phases, rows)] == [1, 2]
+
+
+def test_what_a_source_does_not_tell_is_unknown_not_zero(run_of: RunOf) -> None:
+    (found,) = phases_of(run_of, [Phase("early", None, 50 * MS, "dmesg")], [])
+    assert (found["length_ns"], found["share"], found["calls"], found["time_ns"]) == (None,) * 4
+
+
+def test_what_no_tracer_can_see_is_unknown_not_zero(run_of: RunOf) -> None:
+    phases = [Phase(name, i * MS, (i + 1) * MS, "x") for i, name in enumerate(("memory", "core"))]
+    assert [r["calls"] for r in phases_of(run_of, phases, [call(5, 6)])] == [None, 0, 1]
+
+
+def test_without_a_boot_trace_phases_before_the_recording_are_unknown(run_of: RunOf) -> None:
+    started = START // MS
+    phases = [
+        Phase("core", 0, 5 * MS, "x"),
+        Phase("initcalls", START - MS, START + 9 * MS, "x"),
+        Phase("userspace", START + 9 * MS, START + 20 * MS, "x"),
+    ]
+    rows = [call(started + 2, started + 3), call(started + 10, started + 11)]
+    found = phases_of(run_of, phases, rows, traced=False)
+    assert [(r["calls"], r["time_partial"]) for r in found] == [(None, False), (1, True), (1, False)]
+
+
+def test_a_time_that_covers_only_some_calls_says_so(run_of: RunOf) -> None:
+    (found,) = phases_of(run_of, [Phase("core", 0, 100 * MS, "x")], [call(10, 12), call(20, None)])
+    assert (found["calls"], found["time_ns"], found["time_partial"]) == (2, 2 * MS, True)
+
+
+def test_a_run_without_phases_says_who_could_add_them(run_of: RunOf) -> None:
+    report = view(run_of("streamed"), "boot").report
+    assert "no-phases" in {caveat.id for caveat in report.caveats}
