@@ -336,6 +336,19 @@ def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) ->
     assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
 
 
+def test_report_explains_every_table_and_column_of_the_boot() -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.traces.reader import open_run
+
+    recorded = Path(__file__).parent / "analyzer" / "boot" / "data" / "lazy-6.12.parquet"
+    with open_run(recorded) as run:
+        tables = view(run, "boot").report.tables
+    explained = {item.head: item.bold for item in items(section("report", "VIEW BOOT"))}
+    shown = {t.name: {word for c in t.columns for word in c.heading.split()} for t in tables}
+    assert shown.keys() == explained.keys()
+    assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
+
+
 def small_run(path: Path) -> Path:
     """A run of one allocation with its stack, the least that has every table."""
     import pyarrow as pa
