@@ -167,7 +167,12 @@ def _tables(files: list[_File], boot: BootFacts, merged: Run | None) -> list[pa.
         frozenset(name for o in every for name in (o.topic.event, o.site))
         | {stamp.what for file in files for stamp in file.parsed.stamps},
     )
-    tables = [rows.table(file.paired.occurrences, file.alignment.shift_ns, around) for file in files]
+    tables = []
+    for file in files:
+        table, garbled = rows.table(file.paired.occurrences, file.alignment.shift_ns, around)
+        tables.append(table)
+        for occurrence in garbled:
+            file.parsed.not_understood(f"{occurrence.site}: {occurrence.entry} {occurrence.back}")
     if merged is not None:
         both = {site.event for site in merged.header.manifest if site.site}
         started = merged.status.started_ns
