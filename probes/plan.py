@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes import accept, alloc, hotplug, sampler, zero
+from memtrace.probes import accept, alloc, gmem, hotplug, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES
 from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
@@ -16,7 +16,7 @@ from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import ProbeSite, Refusal
 
-TOPICS = (alloc, zero, accept, hotplug)
+TOPICS = (alloc, zero, accept, hotplug, gmem)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
 SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
@@ -70,7 +70,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     """
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
-    macros = system.macros() | _numbers(filters, shape) | (sampling or {})
+    macros = system.macros() | _numbers(events, filters, shape) | (sampling or {})
     for ladder in ladders:
         macros |= ladder.macros
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
@@ -101,7 +101,10 @@ def _seen(attached: Attached) -> Attached:
     if any(site.site for site in attached.manifest):
         return attached
     attached.module.close()
-    reasons = "; ".join(f"{r.candidate}: {r.reason}" for s in attached.manifest for r in s.refused)
+    refused = [r for s in attached.manifest for r in s.refused]
+    if len({r.detail for r in refused}) == 1 and refused[0].detail:
+        raise MemtraceError(f"none of these events can be seen: {refused[0].detail}")
+    reasons = "; ".join(dict.fromkeys(f"{r.candidate}: {r.reason}" for r in refused))
     raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
 
 
@@ -176,12 +179,16 @@ def _sources(ladders: tuple[Ladder, ...], events: tuple[str, ...], sampling: boo
     return (*(("sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
 
 
+_FRAMES = {"alloc": "zero.alloc", "gmem.get": "gmem.zero"}
+"""Events that are the frame in which another one is counted."""
+
+
 def _wanted(event: str, events: tuple[str, ...]) -> bool:
-    """Whether an event must be attached: alloc is the frame in which its zeroing is counted."""
-    return event in events or (event == "alloc" and "zero.alloc" in events)
+    """Whether an event must be attached: for itself, or for one that is counted inside it."""
+    return event in events or _FRAMES.get(event) in events
 
 
-def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
+def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
     numbers = {
         "MT_NEVENTS": str(len(NAMES)),
         "MT_RECORDER": str(os.getpid()),
@@ -189,6 +196,8 @@ def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
         "MT_AGG_BUCKETS": str(shape.buckets),
     }
     numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
+    wanted = (event.macro for event in EVENTS if _wanted(event.name, events))
+    numbers |= {macro.replace("MT_EV", "MT_WANT"): "1" for macro in wanted}
     numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
     if shape.stream_all or shape.stacks:
         numbers["MT_STREAM_ALL"] = "1"

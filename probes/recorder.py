@@ -23,6 +23,7 @@ from memtrace.errors import MemtraceError
 from memtrace.probes import cost, maps, pfn, plan, proof
 from memtrace.probes.events import NAMES
 from memtrace.probes.folding import Folder
+from memtrace.probes.guests import Guests, Modules
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
 from memtrace.probes.memory import settle
@@ -135,6 +136,8 @@ class Recorder:
         self._prepare_rows(description.page_size)
         self._prepare_filters()
         self._manifest = self._prove()
+        self._guests = Guests(self._module, self._manifest)
+        self._modules = Modules(self._manifest, system.symbols.modules_of(s.function for s in self._manifest))
         self._start_anchor = clock_anchor()
         header = self._header(description, before)
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
@@ -190,6 +193,7 @@ class Recorder:
             sites=self._attached.site_names,
             page_size=page_size,
             gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
+            guest_events=frozenset(i for i, name in enumerate(NAMES) if name.startswith("gmem.")),
             stack_text=stacks.text,
         )
 
@@ -348,6 +352,8 @@ class Recorder:
             anchors=(clock_anchor(),),
             cost=self._cost(complete),
             exit_status=self._workload.status if self._workload is not None else None,
+            vms=self._guests.read(),
+            gone=self._modules.gone(),
             stopped_by=reason,
         )
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 _BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
+UNKNOWN_U32 = np.uint32(2**32 - 1)
 NO_PARENT = 255
 
 # struct mt_record, probes/bpf/common.h, behind its ring header.
@@ -46,6 +47,10 @@ RECORD = np.dtype(
         ("nid", "<i2"),
         ("nid_requested", "<i2"),
         ("comm", "V16"),
+        ("gfn", "<u8"),
+        ("requested", "<u4"),
+        ("vm", "<u2"),
+        ("vcpu", "<i2"),
     ]
 )
 _PAYLOAD = RECORD.itemsize - 8

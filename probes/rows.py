@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from memtrace.probes.ring import NO_PARENT, UNKNOWN_U64
+from memtrace.probes.ring import NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
@@ -28,6 +28,8 @@ class Naming:
     """Events whose records carry gfp flags."""
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
+    guest_events: frozenset[int] = frozenset()
+    """Events of virtual machines: with vm, vcpu, gfn and pages requested; 0 pages are known to be none."""
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
@@ -36,6 +38,9 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
     pages = records["pages"].astype(np.int64)
     has_gfp = np.isin(records["event"], list(naming.gfp_events))
+    guest = np.isin(records["event"], list(naming.guest_events))
+    unknown_pages = np.where(guest, records["pages"] == UNKNOWN_U32, pages == 0)
+    requested = records["requested"].astype(np.int64)
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
         "dur_ns": dur,
@@ -49,8 +54,8 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "tid": pa.array(np.ascontiguousarray(records["tid"])),
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
-        "bytes": _masked(pages * naming.page_size, pages == 0, pa.int64()),
-        "bytes_requested": pa.nulls(count, pa.int64()),
+        "bytes": _masked(pages * naming.page_size, unknown_pages, pa.int64()),
+        "bytes_requested": _masked(requested * naming.page_size, requested == 0, pa.int64()),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
@@ -59,6 +64,9 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "parent": _parents(records["parent"], naming.events),
         "cgroup": pa.nulls(count, pa.dictionary(pa.int32(), pa.string())),
         "stack": _stacks(records["stack"], naming.stack_text),
+        "vm": _masked(records["vm"], ~guest | (records["vm"] == 0), pa.int32()),
+        "vcpu": _masked(records["vcpu"], ~guest | (records["vcpu"] < 0), pa.int16()),
+        "gfn": _masked(records["gfn"], ~guest | (records["gfn"] == UNKNOWN_U64), pa.int64()),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
 

@@ -47,6 +47,12 @@ class Flag(IntFlag):
     """Not observed: follows from another event (zeroing from the gfp flags of its allocation)."""
     FAILED = 1 << 8
     """The attempt failed; no pages came of it."""
+    PRIVATE = 1 << 12
+    """A guest's private memory; of gmem.convert: to private (else to shared)."""
+    RETRIED = 1 << 13
+    """A guest's fault that was neither resolved nor failed: the guest takes it again."""
+    NOOP = 1 << 14
+    """There was nothing to do: a conversion to what the range already was."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
     Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates or if unknown"),
     Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks"),
+    Column("vm", "int32", "", "number of the virtual machine in this run, from 1 (gmem.*); null if unknown"),
+    Column("vcpu", "int16", "", "number of the virtual CPU whose thread it was (gmem.*); null if none or unknown"),
+    Column("gfn", "int64", "", "first guest page frame number (gmem.*); null if not known"),
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)

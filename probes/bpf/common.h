@@ -22,6 +22,13 @@
 #define MT_FLAG_ZEROED 1
 #define MT_FLAG_TRACER 64
 #define MT_FLAG_INFERRED 128
+#define MT_FLAG_FAILED 256
+#define MT_FLAG_PRIVATE (1 << 12)
+#define MT_FLAG_RETRIED (1 << 13)
+#define MT_FLAG_NOOP (1 << 14)
+
+#define MT_PAGES_UNKNOWN (~0U)
+#define MT_NO_GFN (~0ULL)
 
 /* One occurrence, as it travels in a ring.  probes/ring.py has the same layout. */
 struct mt_record {
@@ -42,6 +49,10 @@ struct mt_record {
 	s16 nid;
 	s16 nid_requested;
 	char comm[16];
+	u64 gfn;	/* this and what follows: gmem.* only */
+	u32 requested;	/* pages asked for */
+	u16 vm;		/* 0: unknown */
+	s16 vcpu;
 };
 
 /* One occurrence, as a program describes it to mt_emit(). */
@@ -61,6 +72,10 @@ struct mt_occurrence {
 	u8 parent;
 	s16 nid;
 	s16 nid_requested;
+	u64 gfn;
+	u32 requested;
+	u16 vm;
+	s16 vcpu;
 };
 
 struct mt_conf_t {
@@ -227,6 +242,10 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->nid = o->nid;
 	r->nid_requested = o->nid_requested;
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
+	r->gfn = o->gfn;
+	r->requested = o->requested;
+	r->vm = o->vm;
+	r->vcpu = o->vcpu;
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 	counter->streamed++;
 }

@@ -24,6 +24,15 @@ struct mt_frame_t {
 	s16 nid_requested;
 	s16 order;
 	s16 nid;
+#ifdef MT_GMEM
+	u64 gfn;
+	u64 pfn;
+	u64 scratch;
+	u32 requested;
+	u32 flags;
+	u16 vm;
+	s16 vcpu;
+#endif
 };
 struct mt_frames_t {
 	u64 depth;
@@ -101,6 +110,15 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->order = -1;
 	f->nid_requested = -1;
 	f->nid = -1;
+#ifdef MT_GMEM
+	f->gfn = MT_NO_GFN;
+	f->pfn = 0;
+	f->scratch = 0;
+	f->requested = 0;
+	f->flags = 0;
+	f->vm = 0;
+	f->vcpu = -1;
+#endif
 	return f;
 }
 

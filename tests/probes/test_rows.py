@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from memtrace.probes.ring import NO_PARENT, RECORD, UNKNOWN_U64
+from memtrace.probes.ring import NO_PARENT, RECORD, UNKNOWN_U32, UNKNOWN_U64
 from memtrace.probes.rows import Naming, from_records
 from memtrace.traces.schema import Flag, arrow_schema
 
@@ -44,7 +44,8 @@ def test_a_record_known_in_every_field() -> None:
             "ts_ns": 1000, "dur_ns": 50, "count": 1, "total_ns": 50, "self_ns": 30, "event": "zero.alloc",
             "site": "callsite:b", "cpu": 3, "pid": 11, "tid": 12, "comm": "touch", "order": 9,
             "bytes": 2 << 20, "bytes_requested": None, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
-            "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf",
+            "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf", "vm": None,
+            "vcpu": None, "gfn": None,
         }
     ]  # fmt: skip
 
@@ -69,6 +70,23 @@ def test_unknown_is_null_never_zero() -> None:
             "gfp",
         )
         assert {name: mixed[0][name] for name in names} == dict.fromkeys(names)
+
+
+def test_a_guest_s_record_has_its_machine_and_range() -> None:
+    guest = Naming(**{**vars(NAMING), "guest_events": frozenset({1})})
+    records = np.concatenate(
+        [
+            record(vm=3, vcpu=1, gfn=65536, requested=16, pages=0),
+            record(vm=0, vcpu=-1, gfn=UNKNOWN_U64, pages=UNKNOWN_U32),
+            record(event=2, vm=3, vcpu=1, gfn=5, pages=0),
+        ]
+    )
+    found = from_records(records, guest).select(["vm", "vcpu", "gfn", "bytes", "bytes_requested"])
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        (3, 1, 65536, 0, 16 * 4096),
+        (None, None, None, None, None),
+        (None, None, None, None, None),
+    ]
 
 
 def test_a_stack_the_kernel_dropped_is_null() -> None:
