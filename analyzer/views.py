@@ -41,6 +41,7 @@ PLAIN = Choice()
 
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
+    "gmem": "memtrace.analyzer.gmem.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
 

@@ -32,6 +32,7 @@ struct mt_vm_t {
 	u8 kind;		/* KVM_X86_*_VM */
 	u8 has_private;
 	u16 pad;
+	char comm[16];		/* of the thread that was met first */
 };
 struct mt_binding_t {
 	u64 pgoff;
@@ -75,6 +76,7 @@ static __always_inline void mt_vm_describe(u64 kvm, struct mt_vm_t *vm)
 {
 	vm->first_ns = bpf_ktime_get_boot_ns();
 	vm->has_private = 1;
+	bpf_get_current_comm(vm->comm, sizeof(vm->comm));
 #ifdef MT_KVM_PID
 	MT_READ(vm->pid, kvm + MT_KVM_PID);
 #endif

@@ -341,7 +341,10 @@ def _fallocate(system: System) -> dict[str, Ladder]:
             ("alloc",) if part == "ALLOCATE" else ("gmem.free",),
         )
         candidates = tuple(
-            dataclasses.replace(c, attach=partial(_attach_once, first=c)) for c in ladder.candidates
+            dataclasses.replace(c, attach=partial(_attach_with_bind, first=partial(_attach_once, first=c)))
+            if c.kind == "fentry"
+            else dataclasses.replace(c, attach=partial(_attach_once, first=c))
+            for c in ladder.candidates
         )
         made[event] = dataclasses.replace(ladder, candidates=candidates)
     return made

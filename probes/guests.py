@@ -40,7 +40,7 @@ class Guests:
         return VirtualMachine(
             number=int(number),
             pid=pid,
-            comm=self._names.get(pid or 0, ""),
+            comm=self._names.get(pid or 0) or bytes(value.comm).split(b"\0")[0].decode(errors="replace"),
             kind=_KINDS.get(kind, str(kind)),
             private=bool(value.has_private),
             first_ns=int(value.first_ns),

@@ -52,9 +52,8 @@ class Traced:
 
     def _one(self, value: str, event: str, condition: str) -> int:
         source = f"FROM '{self._file}' WHERE event = '{event}' AND {self._where} AND {condition}"
-        row = duckdb.sql(f"SELECT {value} {source}").fetchone()
-        assert row is not None
-        return int(row[0] or 0)
+        ((found,),) = duckdb.sql(f"SELECT {value} {source}").fetchall()
+        return int(found or 0)
 
     def count(self, event: str, condition: str = "true") -> int:
         return self._one("sum(count)", event, condition)
