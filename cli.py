@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "record": "Record what memory costs on the running kernel.",
     "report": "The answer, from a run file.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
+    "workload": "Memory work of known size, to record.",
     "selftest": "Known work, known answer: check the trace against it.",
 }
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_PANELS = 4
 MAX_ORDER = 10
 """The last color stands for it and all above."""
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -58,8 +58,8 @@ def draw_summary(run: Run, report: Report, partials: Partials, path: Path) -> No
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
-        _save(summary_figure(run, report, partials), path)
+    with mpl.rc_context(STYLE):
+        save(summary_figure(run, report, partials), path)
 
 
 def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
@@ -71,7 +71,7 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
     panels = max(len(events), 1)
     width = max(7.5, 4.8 * panels)
     figure = Figure(figsize=(width, 6.6), layout="constrained", facecolor="white")
-    figure.suptitle(_title(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
+    figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     grid = figure.add_gridspec(2, panels, height_ratios=(2.1, 1))
     if not events:
         axes = figure.add_subplot(grid[0, 0])
@@ -86,7 +86,8 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure; raises MemtraceError if that can't be done."""
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
     try:
         figure.savefig(path, dpi=150, metadata=metadata)
@@ -94,7 +95,8 @@ def _save(figure: Figure, path: Path) -> None:
         raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another --plot") from error
 
 
-def _title(run: Run) -> str:
+def headline(run: Run) -> str:
+    """Kernel, workload, length and machine, over a figure."""
     where = f" on {run.header.hostname}" if run.header.hostname else ""
     return (
         f"Linux {textwrap.shorten(title(run), 70, placeholder=' ...')}, {duration_ns(run) / 1e9:.3g} s{where}"

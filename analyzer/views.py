@@ -41,6 +41,8 @@ PLAIN = Choice()
 
 VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
+    "hotplug": "memtrace.analyzer.hotplug",
+    "zero": "memtrace.analyzer.zero.view",
     "gmem": "memtrace.analyzer.gmem.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""

@@ -1,29 +1,473 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * accept.call: accept_memory(start, end) until 6.11, accept_memory(start, size)
- * from 6.12 on (drivers/firmware/efi/unaccepted_memory.c): which of the two, BTF
- * says by the parameter's name.
+ * Acceptance, from the outside in; each lies inside the one before where both exist:
+ *
+ *   accept.burst  blocks accepted for one look at a zone: cond_accept_memory(), mm/page_alloc.c
+ *   accept.block  one block of the largest order, queued unaccepted: __accept_page()
+ *   accept.call   accept_memory(), drivers/firmware/efi/unaccepted_memory.c: the lock,
+ *                 ranges that overlap, the bitmap, and
+ *   accept.arch   the platform's accept, interrupts off: tdx_accept_memory(),
+ *                 snp_accept_memory(), both (start, end)
+ *   accept.step   one attempt inside: try_accept_one(start, len, level) of TDX, which
+ *                 returns what it accepted, 0 if refused; __set_pages_state(desc, vaddr,
+ *                 vaddr_end, op) of SEV-SNP, which returns the address it came to
+ *
+ *   MT_ACCEPT_HAS_SIZE   accept_memory(start, size), from 6.12 on; else (start, end)
+ *   MT_BLOCK_PAGES       pages of a block: 1 << MAX_PAGE_ORDER (BTF)
+ *   MT_BLOCK_HAS_PAGE    the block's function has (zone, flags, page); else (zone)
+ *   MT_BURST_ARGS        parameters of the burst's function: (zone, order, ...)
+ *   MT_STEP_SNP          steps are those of SEV-SNP, which have no one size
  */
 #ifdef MT_ACCEPT_HAS_SIZE
 #define MT_ACCEPT_PAGES(start, second) ((second) >> 12)
 #else
 #define MT_ACCEPT_PAGES(start, second) (((second) - (start)) >> 12)
 #endif
+#ifndef MT_BLOCK_PAGES
+#define MT_BLOCK_PAGES 0
+#endif
+#define MT_SNP_PRIVATE 1 /* SNP_PAGE_STATE_PRIVATE, arch/x86/include/asm/sev-common.h */
+#define MT_LEVELS 3      /* PG_LEVEL_4K, _2M, _1G: orders 0, 9, 18 */
+#ifdef MT_STEP_SNP
+#define MT_STEP_ORDER(level) -1
+#else
+#define MT_STEP_ORDER(level) (((level) - 1) * 9)
+#endif
 
-#ifdef MT_FN_ACCEPT
-MT_FENTRY(MT_FN_ACCEPT, unsigned long start, unsigned long second)
+/*
+ * Steps inside an accept.arch that runs with interrupts off, summed: on a host that maps
+ * 4 KiB at a time there are 513 to 2 MiB.  By level - 1, twice: accepted, refused.
+ */
+struct mt_step_t {
+	u64 count;
+	u64 pages;
+	u64 ns;
+	u64 site;
+};
+BPF_PERCPU_ARRAY(mt_steps, struct mt_step_t, 2 * MT_LEVELS);
+
+/* A stack address that entry and exit of one call have in common, as a number. */
+static __always_inline u64 mt_fentry_key(unsigned long long *ctx)
 {
-	return mt_span_enter(MT_EV_ACCEPT_CALL, start, start >> 12, MT_ACCEPT_PAGES(start, second), -1, -1);
+	u64 address = (u64)ctx, key = 0;
+
+	bpf_probe_read_kernel(&key, sizeof(key), &address);
+	return key;
 }
 
-MT_FEXIT(MT_FN_ACCEPT, unsigned long start, unsigned long second)
+static __always_inline int mt_is_accept(u8 event)
 {
-	return mt_span_exit(ctx, MT_EV_ACCEPT_CALL, start, MT_SITE_ACCEPT_FENTRY, 0);
+	return event >= MT_EV_ACCEPT_BURST && event <= MT_EV_ACCEPT_STEP;
+}
+
+/* The innermost open frame of the current task that is (not) an accept.*, or 0. */
+static __always_inline struct mt_frame_t *mt_innermost(u64 task, int accepts)
+{
+	u64 context = mt_context(task);
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frame_t *found = 0;
+
+	if (!frames)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < MT_DEPTH; i++)
+		if (i < frames->depth && mt_is_accept(frames->frame[i].event) == accepts)
+			found = &frames->frame[i];
+	return found;
+}
+
+/*
+ * Ends an accept.*: what *f knows goes to *o and to the frame around it.  0 if none was open.
+ * given: pages that the frame around may count as accepted inside.
+ */
+static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 site,
+						       struct mt_occurrence *o,
+						       struct mt_frame_t *f,
+						       struct mt_frame_t **parent)
+{
+	struct mt_conf_t *conf = mt_end(event, key, site, o, f, parent);
+	struct mt_frame_t *alloc;
+
+	if (!conf)
+		return 0;
+	o->pfn = f->arg;
+	o->nid = f->nid;
+	if (o->nid < 0 && o->pfn)
+		o->nid = mt_pfn_nid(conf, o->pfn);
+	o->flags = 0;
+	o->rare = 1;
+	alloc = mt_innermost(o->task, 0);
+	if (alloc && alloc->event == MT_EV_ALLOC) {
+		o->order = alloc->order;
+		o->gfp = alloc->gfp;
+		o->nid_requested = alloc->nid_requested;
+	}
+	return conf;
+}
+
+/* What lies around learns of an acceptance, of its place and its pages. */
+static __always_inline void mt_accept_tell(struct mt_occurrence *o, struct mt_frame_t *parent,
+					   u32 given)
+{
+	if (!parent) {
+		o->flags |= MT_FLAG_VICTIM;
+		return;
+	}
+	parent->accepts = 1;
+	parent->accepted += given;
+	if (!mt_is_accept(parent->event))
+		return;
+	if (!parent->arg)
+		parent->arg = o->pfn;
+	if (parent->nid < 0)
+		parent->nid = o->nid;
+}
+
+/* accept.burst */
+static __always_inline int mt_burst_enter(u64 key, int order)
+{
+	struct mt_frame_t *f;
+
+	if (!mt_unaccepted())
+		return 0;
+	f = mt_begin(MT_EV_ACCEPT_BURST, 127, key);
+	if (!f)
+		return 0;
+	f->arg = 0;
+	f->order = order;
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_burst_exit(void *ctx, u64 key, u8 site, u64 accepted)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf;
+
+	if (!mt_unaccepted() && !mt_any_open())
+		return 0;
+	conf = mt_accept_end(MT_EV_ACCEPT_BURST, key, site, &o, &f, &parent);
+	if (!conf)
+		return 0;
+	if (!f.accepts && !(u8)accepted) {
+		/* A look at a zone that needed nothing is time of whoever looked. */
+		if (parent)
+			parent->child_ns -= o.self;
+		return 0;
+	}
+	o.pages = f.accepted;
+	mt_accept_tell(&o, parent, f.accepted);
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* accept.block */
+static __always_inline int mt_block_enter(struct mt_conf_t *conf, u64 key, u64 page)
+{
+	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_BLOCK, 127, key);
+	u64 pfn;
+
+	if (!f)
+		return 0;
+	f->arg = 0;
+	if (page && conf) {
+		f->nid = mt_page_nid(page);
+		pfn = mt_page_pfn(conf, page);
+		f->arg = pfn == MT_NO_PFN ? 0 : pfn;
+	}
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_block_exit(void *ctx, u64 key, u8 site, u64 accepted)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_BLOCK, key, site, &o, &f, &parent);
+
+	if (!conf)
+		return 0;
+	if (!f.accepts && !(u8)accepted) {
+		if (parent)
+			parent->child_ns -= o.self;
+		return 0;
+	}
+	o.pages = MT_BLOCK_PAGES;
+	mt_accept_tell(&o, parent, MT_BLOCK_PAGES);
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* accept.call */
+static __always_inline int mt_call_exit(void *ctx, u64 key, u8 site)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_CALL, key, site, &o, &f, &parent);
+
+	if (!conf)
+		return 0;
+	o.pages = f.accepted;
+	o.gfp = f.zero_pages;
+	mt_accept_tell(&o, parent, f.zero_pages);
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* accept.arch; f->site: interrupts are off, for accept_memory() holds them off */
+static __always_inline int mt_arch_enter(u64 key, u64 start, u64 end)
+{
+	struct mt_frame_t *f, *around;
+	int called;
+
+	if (!mt_gate())
+		return 0;
+	around = mt_innermost(bpf_get_current_pid_tgid(), 1);
+	called = around && around->event == MT_EV_ACCEPT_CALL;
+	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, key);
+	if (!f)
+		return 0;
+	f->arg = start >> 12;
+	f->zero_pages = (end - start) >> 12;
+	f->site = called;
+	return mt_stamp(f);
+}
+
+static __always_inline void mt_steps_emit(void *ctx, struct mt_conf_t *conf,
+					  struct mt_occurrence *arch)
+{
+	struct mt_occurrence o;
+
+	for (int i = 0; i < 2 * MT_LEVELS; i++) {
+		int at = i;
+		struct mt_step_t *step = mt_steps.lookup(&at);
+
+		if (!step || !step->count)
+			continue;
+		o = *arch;
+		o.event = MT_EV_ACCEPT_STEP;
+		o.site = step->site;
+		o.parent = MT_EV_ACCEPT_ARCH;
+		o.order = MT_STEP_ORDER(i % MT_LEVELS + 1);
+		o.pfn = 0;
+		o.dur = step->ns;
+		o.self = step->ns;
+		o.pages = step->pages;
+		o.count = step->count;
+		o.gfp = step->count;
+		o.flags = MT_FLAG_IRQ_OFF | MT_FLAG_AGGREGATED;
+		if (i >= MT_LEVELS)
+			o.flags |= MT_FLAG_FAILED;
+		mt_emit(ctx, conf, &o);
+		step->count = 0;
+		step->pages = 0;
+		step->ns = 0;
+	}
+}
+
+static __always_inline int mt_arch_exit(void *ctx, u64 key, u8 site)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_ARCH, key, site, &o, &f, &parent);
+
+	if (!conf)
+		return 0;
+	o.pages = f.zero_pages;
+	o.flags = f.site ? MT_FLAG_IRQ_OFF : 0;
+	/* Walking the stack here would count as waiting in the call. */
+	o.rare = !f.site;
+	mt_accept_tell(&o, parent, o.pages);
+	mt_emit(ctx, conf, &o);
+	if (f.site)
+		mt_steps_emit(ctx, conf, &o);
+	return 0;
+}
+
+/* accept.step; f->site: its level */
+static __always_inline int mt_step_enter(u64 key, u64 start, u32 level)
+{
+	struct mt_frame_t *f;
+
+	if (level < 1 || level > MT_LEVELS)
+		return 0;
+	f = mt_begin(MT_EV_ACCEPT_STEP, 127, key);
+	if (!f)
+		return 0;
+	f->arg = start;
+	f->site = level;
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_step_exit(void *ctx, u64 key, u8 site, u64 result)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, key, site, &o, &f, &parent);
+	struct mt_counter_t *counter = mt_counter(MT_EV_ACCEPT_STEP);
+	struct mt_step_t *step;
+	int at;
+
+	if (!conf || !counter)
+		return 0;
+	o.rare = 0;
+	o.order = MT_STEP_ORDER(f.site);
+#ifdef MT_STEP_SNP
+	o.pages = (result - f.arg) >> 12;
+#ifdef MT_PAGE_OFFSET
+	o.pfn = (f.arg - MT_PAGE_OFFSET) >> 12;
+#else
+	o.pfn = 0;
+#endif
+#else
+	o.pages = result >> 12;
+	o.pfn = f.arg >> 12;
+#endif
+	if (!o.pages) {
+		counter->failed++;
+		o.flags |= MT_FLAG_FAILED;
+	}
+	if (!parent || parent->event != MT_EV_ACCEPT_ARCH || !parent->site) {
+		o.gfp = 1;
+		mt_emit(ctx, conf, &o);
+		return 0;
+	}
+	at = f.site - 1 + (o.pages ? 0 : MT_LEVELS);
+	step = mt_steps.lookup(&at);
+	if (!step)
+		return 0;
+	step->count++;
+	step->pages += o.pages;
+	step->ns += o.dur;
+	step->site = site;
+	return 0;
+}
+
+#ifdef MT_FN_ACCEPT_BURST
+MT_FENTRY(MT_FN_ACCEPT_BURST, unsigned long zone, unsigned long order)
+{
+	return mt_burst_enter(mt_fentry_key(ctx), (u32)order);
+}
+
+MT_FEXIT(MT_FN_ACCEPT_BURST, unsigned long zone, unsigned long order)
+{
+	return mt_burst_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BURST_FENTRY,
+			     mt_argument(ctx, MT_BURST_ARGS));
 }
 #endif
 
+#ifdef MT_FN_ACCEPT_BLOCK
+#ifdef MT_BLOCK_HAS_PAGE
+MT_FENTRY(MT_FN_ACCEPT_BLOCK, unsigned long zone, unsigned long flags, unsigned long page)
+{
+	return mt_block_enter(mt_gate(), mt_fentry_key(ctx), mt_argument(ctx, 2));
+}
+
+MT_FEXIT(MT_FN_ACCEPT_BLOCK, unsigned long zone, unsigned long flags, unsigned long page)
+{
+	return mt_block_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BLOCK_FENTRY, 1);
+}
+#else
+MT_FENTRY(MT_FN_ACCEPT_BLOCK, unsigned long zone)
+{
+	return mt_block_enter(0, mt_fentry_key(ctx), 0);
+}
+
+MT_FEXIT(MT_FN_ACCEPT_BLOCK, unsigned long zone)
+{
+	return mt_block_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BLOCK_FENTRY,
+			     mt_argument(ctx, 1));
+}
+#endif
+#endif
+
+#ifdef MT_FN_ACCEPT_CALL
+MT_FENTRY(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
+{
+	return mt_span_enter(MT_EV_ACCEPT_CALL, mt_fentry_key(ctx), start >> 12,
+			     MT_ACCEPT_PAGES(start, second), -1, -1);
+}
+
+MT_FEXIT(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
+{
+	return mt_call_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_CALL_FENTRY);
+}
+#endif
+
+#ifdef MT_FN_ACCEPT_ARCH
+MT_FENTRY(MT_FN_ACCEPT_ARCH, unsigned long start, unsigned long end)
+{
+	return mt_arch_enter(mt_fentry_key(ctx), start, end);
+}
+
+MT_FEXIT(MT_FN_ACCEPT_ARCH, unsigned long start, unsigned long end)
+{
+	return mt_arch_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_ARCH_FENTRY);
+}
+#endif
+
+#ifdef MT_FN_ACCEPT_STEP
+#ifdef MT_STEP_SNP
+MT_FENTRY(MT_FN_ACCEPT_STEP, unsigned long desc, unsigned long vaddr, unsigned long vaddr_end,
+	  unsigned long op)
+{
+	return (u32)op == MT_SNP_PRIVATE ? mt_step_enter(mt_fentry_key(ctx), vaddr, 1) : 0;
+}
+
+MT_FEXIT(MT_FN_ACCEPT_STEP, unsigned long desc, unsigned long vaddr, unsigned long vaddr_end,
+	 unsigned long op)
+{
+	return mt_step_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_STEP_FENTRY,
+			    mt_argument(ctx, 4));
+}
+#else
+MT_FENTRY(MT_FN_ACCEPT_STEP, unsigned long start, unsigned long len, unsigned long level)
+{
+	return mt_step_enter(mt_fentry_key(ctx), start, (u32)level);
+}
+
+MT_FEXIT(MT_FN_ACCEPT_STEP, unsigned long start, unsigned long len, unsigned long level)
+{
+	return mt_step_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_STEP_FENTRY,
+			    mt_argument(ctx, 3));
+}
+#endif
+#endif
+
 #ifdef MT_KPROBES
-int mt_accept_kprobe(struct pt_regs *ctx)
+/* The arguments of a function that the compiler has cut to size are anybody's guess. */
+int mt_accept_burst_kprobe(struct pt_regs *ctx)
+{
+#ifdef MT_BURST_ARGS
+	return mt_burst_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx));
+#else
+	return mt_burst_enter(PT_REGS_SP(ctx), -1);
+#endif
+}
+
+int mt_accept_burst_kretprobe(struct pt_regs *ctx)
+{
+	return mt_burst_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BURST_KPROBE, PT_REGS_RC(ctx));
+}
+
+int mt_accept_block_kprobe(struct pt_regs *ctx)
+{
+#ifdef MT_BLOCK_HAS_PAGE
+	return mt_block_enter(mt_gate(), PT_REGS_SP(ctx), PT_REGS_PARM3(ctx));
+#else
+	return mt_block_enter(0, PT_REGS_SP(ctx), 0);
+#endif
+}
+
+int mt_accept_block_kretprobe(struct pt_regs *ctx)
+{
+#ifdef MT_BLOCK_VOID
+	return mt_block_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BLOCK_KPROBE, 1);
+#else
+	return mt_block_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BLOCK_KPROBE, PT_REGS_RC(ctx));
+#endif
+}
+
+int mt_accept_call_kprobe(struct pt_regs *ctx)
 {
 	u64 start = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
 
@@ -31,8 +475,34 @@ int mt_accept_kprobe(struct pt_regs *ctx)
 			     MT_ACCEPT_PAGES(start, second), -1, -1);
 }
 
-int mt_accept_kretprobe(struct pt_regs *ctx)
+int mt_accept_call_kretprobe(struct pt_regs *ctx)
 {
-	return mt_span_exit(ctx, MT_EV_ACCEPT_CALL, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_KPROBE, 0);
+	return mt_call_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_CALL_KPROBE);
+}
+
+int mt_accept_arch_kprobe(struct pt_regs *ctx)
+{
+	return mt_arch_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx));
+}
+
+int mt_accept_arch_kretprobe(struct pt_regs *ctx)
+{
+	return mt_arch_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_ARCH_KPROBE);
+}
+
+int mt_accept_step_kprobe(struct pt_regs *ctx)
+{
+#ifdef MT_STEP_SNP
+	if ((u32)PT_REGS_PARM4(ctx) != MT_SNP_PRIVATE)
+		return 0;
+	return mt_step_enter(PT_REGS_SP(ctx), PT_REGS_PARM2(ctx), 1);
+#else
+	return mt_step_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), (u32)PT_REGS_PARM3(ctx));
+#endif
+}
+
+int mt_accept_step_kretprobe(struct pt_regs *ctx)
+{
+	return mt_step_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_STEP_KPROBE, PT_REGS_RC(ctx));
 }
 #endif

@@ -29,8 +29,13 @@ static __always_inline s16 mt_requested_nid(u64 ac)
 
 static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 {
-	struct mt_frame_t *f = mt_begin(MT_EV_ALLOC, order, key);
+	struct mt_frame_t *f;
 
+#ifdef MT_VICTIMS_ONLY
+	if (!mt_unaccepted())
+		return 0;
+#endif
+	f = mt_begin(MT_EV_ALLOC, order, key);
 	if (!f)
 		return 0;
 	f->gfp = gfp;
@@ -52,24 +57,43 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 {
 	struct mt_occurrence o = {}, zero;
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf;
 
+#ifdef MT_VICTIMS_ONLY
+	/* The one that accepted the last block is still open. */
+	if (!mt_unaccepted() && !mt_any_open())
+		return 0;
+#endif
+	conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);
 	if (!conf)
 		return 0;
-	if (!page)
-		return mt_alloc_failed();
-	o.page = page;
 	o.gfp = f.gfp;
+	if (!page) {
+		mt_alloc_failed();
+		if (!f.accepts)
+			return 0;
+		o.flags |= MT_FLAG_FAILED;
+		mt_emit(ctx, conf, &o);
+		return 0;
+	}
+#ifdef MT_VICTIMS_ONLY
+	if (!f.accepts)
+		return 0;
+#endif
+	o.page = page;
 	o.pages = 1 << f.order;
-	o.flags = mt_zeroed(f.gfp);
+	o.flags |= mt_zeroed(f.gfp);
 	o.nid = mt_page_nid(page);
 #ifdef MT_SAMPLE
 	mt_sample_settle(&o);
 #endif
 	if (f.zero_pages) {
 		zero = o;
+		zero.flags &= ~MT_FLAG_VICTIM;
+		zero.rare = 0;
+		zero.ts = f.zero_end;
 		zero.dur = f.zero_ns;
-		zero.self = f.zero_ns;
+		zero.self = f.zero_ns - f.zero_inside;
 		zero.pages = f.zero_pages;
 		zero.event = MT_EV_ZERO_ALLOC;
 		zero.site = f.zero_site;

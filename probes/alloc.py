@@ -33,7 +33,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
         "MT_SITE_ALLOC",
         "mt_alloc",
         "order, gfp: arguments; page: return value; nid: page flags; requested node: alloc_context",
-        ("accept.call", "zero.alloc"),
+        ("accept.burst", "accept.block", "accept.call", "accept.arch", "accept.step", "zero.alloc"),
     )
     tracepoint = Candidate(
         event="alloc",

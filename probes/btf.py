@@ -11,7 +11,7 @@ import ctypes
 from dataclasses import dataclass
 from functools import cached_property
 
-_KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_TYPEDEF = 4, 5, 6, 8
+_KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_TYPEDEF = 3, 4, 5, 6, 8
 _KIND_VOLATILE, _KIND_CONST, _KIND_FUNC = 9, 10, 12
 
 
@@ -33,6 +33,10 @@ class _Type(ctypes.Structure):
 
 class _Member(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32))
+
+
+class _Array(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_uint32), ("index", ctypes.c_uint32), ("elements", ctypes.c_uint32))
 
 
 class _Pair(ctypes.Structure):
@@ -101,6 +105,19 @@ class Btf:
             total += inner[0]
             found = self._resolve(inner[1])
         return total // 8
+
+    def elements_of(self, struct: str, member: str) -> int | None:
+        """Elements of the array that is a named member of a struct."""
+        found = self._find(struct, _KIND_STRUCT)
+        if found is None:
+            return None
+        kind, address = self._at(found)
+        for m in (_Member * kind.count).from_address(address + ctypes.sizeof(_Type)):
+            if self._name(m.name) == member:
+                array, at = self._at(self._resolve(int(m.type)))
+                if array.kind == _KIND_ARRAY:
+                    return int(_Array.from_address(at + ctypes.sizeof(_Type)).elements)
+        return None
 
     def parameters(self, function: str) -> tuple[str, ...] | None:
         """Parameter names of a function."""

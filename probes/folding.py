@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memtrace.probes.events import NAMES
 from memtrace.traces.histogram import lower_edge
 from memtrace.traces.schema import Flag
 
 Row = dict[str, object]
 _AGGREGATED = int(Flag.AGGREGATED)
-_EVENTS = ("alloc", "zero.alloc")
+_EVENTS = ("alloc", "zero.alloc", "zero.page", "zero.free")
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Folder:
     _cells: npt.NDArray[np.uint64] | None = None
     _samples: npt.NDArray[np.uint64] | None = None
     _user_samples: int = 0
+    _flat: npt.NDArray[Any] | None = None
     _streamed: Counter[tuple[int, int, int]] = field(default_factory=Counter)
 
     def note_streamed(self, records: npt.NDArray[Any]) -> None:
@@ -62,6 +64,7 @@ class Folder:
         cells: npt.NDArray[np.uint64],
         samples: npt.NDArray[np.uint64] | None,
         user_samples: int,
+        flat: npt.NDArray[Any] | None = None,
     ) -> list[Row]:
         """Rows for the window that ends at ``now`` (CLOCK_BOOTTIME ns)."""
         since = cells if self._cells is None else cells - self._cells
@@ -71,6 +74,22 @@ class Folder:
         rows += self._inferred_rows(now, since, sampled)
         rows += self._alloc_time_rows(now, sampled)
         rows += self._user_rows(now, user_samples)
+        if flat is not None:
+            rows += self._flat_rows(now, flat)
+        return rows
+
+    def _flat_rows(self, now: int, flat: npt.NDArray[Any]) -> list[Row]:
+        """Roots below the tail threshold: their number and time, of no single duration."""
+        rows = []
+        for event, name in enumerate(NAMES):
+            before = None if self._flat is None else self._flat[event]
+            count, total, own = (
+                int(flat[event][field]) - (0 if before is None else int(before[field]))
+                for field in ("count", "total_ns", "self_ns")
+            )
+            if count:
+                rows.append(self._row(now, name, _AGGREGATED, count=count, total_ns=total, self_ns=own))
+        self._flat = flat
         return rows
 
     def _row(self, now: int, event: str, flags: int, **columns: object) -> Row:

@@ -54,6 +54,13 @@ SITES = (
     "MT_SITE_GMEM_SPLIT_RAWTP",
 )
 
+_FUNCTIONS = frozenset(
+    f"MT_FN_GMEM_{part}"
+    for part in (*_PAIRED, "PREFAULT", "FALLOCATE", "LOOKUP", "CHANGE", "DETAIL", "DESTROY")
+)
+"""Macros that make the programs of one event; the others are for all."""
+NEEDS = {"gmem.zero": ("gmem.get",)}
+
 LOOKUP = "__kvm_gmem_get_pfn"
 HOOKS = ("kvm_arch_gmem_prepare", "kvm_arch_gmem_make_private")
 CHANGE = "kvm_arch_pre_set_memory_attributes"
@@ -115,8 +122,12 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
             "KVM_PRE_FAULT_MEMORY; range: user's struct",
         ),
     }
-    first = made["gmem.fault"]
-    made["gmem.fault"] = dataclasses.replace(first, macros=first.macros | macros | {"MT_GMEM": "1"})
+    # Each event must compile with the others left out.
+    shared = {k: v for ladder in made.values() for k, v in ladder.macros.items() if k not in _FUNCTIONS}
+    shared |= macros | {"MT_GMEM": "1"}
+    made = {
+        event: dataclasses.replace(ladder, macros=ladder.macros | shared) for event, ladder in made.items()
+    }
     return tuple(made[event] for event in EVENTS)
 
 

@@ -1,89 +1,331 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * hot.add     arch_add_memory(nid, start, size, params), arch/x86/mm/init_64.c: its nid
- *             is a node; that of add_memory*() may be a memory group.
- * hot.memmap  vmemmap_alloc_block(size, node), mm/sparse-vmemmap.c: node is a wish, the
- *             address returned says where the struct pages really are.
- * hot.online  online_pages(pfn, nr_pages, zone, group), mm/memory_hotplug.c.
+ * hot.*: one function each, from entry to return (mm/memory_hotplug.c, mm/sparse.c,
+ * mm/sparse-vmemmap.c, mm/mm_init.c, drivers/base/memory.c).  Which argument is what,
+ * user space has found out by the parameters' names and gives as numbers (-1: none):
+ *
+ *   MT_HOT_x_PFN, _PAGES     first page and length, in units of 1 << _SHIFT bytes
+ *   MT_HOT_x_KEY             an argument that tells this call from its neighbours
+ *   MT_HOT_x_NID, _WISH      node of the memory, node asked for
+ *   MT_HOT_x_MGID            mhp_flags: with MHP_NID_IS_MGID the nid is a memory group
+ *   MT_HOT_x_RESOURCE        a struct resource that holds the range
+ *   MT_HOT_x_DEVICE          the struct device of a memory block
+ *   MT_HOT_x_ALTMAP          a struct vmem_altmap, or NULL
+ *   MT_HOT_x_RESULT          where fexit finds the returned value
+ *   MT_HOT_x_FAILS           what failure looks like: MT_HOT_NEVER, _ERRNO or _NULL
  */
-static __always_inline u64 mt_virtual_pfn(u64 address)
+#define MT_HOT_NEVER 0
+#define MT_HOT_ERRNO 1
+#define MT_HOT_NULL 2
+#define MT_MHP_NID_IS_MGID 4	/* include/linux/memory_hotplug.h */
+
+#define MT_HOT_ARGUMENT(n) ((n) < 0 ? 0 : mt_argument((unsigned long long *)ctx, (n)))
+#define MT_HOT_REGISTER(n) ((n) < 0 ? 0 : mt_register(ctx, (n)))
+
+static __always_inline u64 mt_register(struct pt_regs *ctx, int n)
 {
-#ifdef MT_PAGE_OFFSET
-	return address ? (address - MT_PAGE_OFFSET) >> 12 : 0;
-#else
-	return 0;
+	switch (n) {
+	case 0: return PT_REGS_PARM1(ctx);
+	case 1: return PT_REGS_PARM2(ctx);
+	case 2: return PT_REGS_PARM3(ctx);
+	case 3: return PT_REGS_PARM4(ctx);
+	case 4: return PT_REGS_PARM5(ctx);
+	default: return PT_REGS_PARM6(ctx);
+	}
+}
+
+/* Keys of different events must be far apart (see mt_stale()): no stack address has these top bits. */
+static __always_inline u64 mt_hot_key(int event, u64 value)
+{
+	return (u64)event << 48 | (value & 0xffffffffffffULL);
+}
+
+/* Of a range whose struct pages may be poisoned or gone: -1 then. */
+static __always_inline s16 mt_hot_nid(struct mt_conf_t *conf, u64 pfn)
+{
+	s16 nid = pfn ? mt_pfn_nid(conf, pfn) : -1;
+
+	return nid < MT_NIDS ? nid : -1;
+}
+
+struct mt_hot_t {
+	u64 pfn;
+	u64 pages;
+	s16 nid;
+	s16 wish;
+	u8 altmap;
+};
+
+static __always_inline void mt_hot_resource(struct mt_hot_t *h, u64 resource)
+{
+	u64 ends[2] = {};	/* struct resource: start, end; the end is inside */
+
+	if (!resource || bpf_probe_read_kernel(&ends, sizeof(ends), (void *)resource))
+		return;
+	h->pfn = ends[0] >> 12;
+	h->pages = (ends[1] + 1 - ends[0]) >> 12;
+}
+
+static __always_inline void mt_hot_device(struct mt_hot_t *h, u64 device)
+{
+#ifdef MT_BLOCK_PAGES
+	u64 block = device - MT_BLOCK_DEVICE, section = 0;
+	int nid = -1;
+
+	if (bpf_probe_read_kernel(&section, sizeof(section), (void *)(block + MT_BLOCK_SECTION)))
+		return;
+	bpf_probe_read_kernel(&nid, sizeof(nid), (void *)(block + MT_BLOCK_NID));
+	h->pfn = section * MT_SECTION_PAGES;
+	h->pages = MT_BLOCK_PAGES;
+	h->nid = nid >= 0 && nid < MT_NIDS ? nid : -1;
 #endif
 }
 
-#ifdef MT_FN_HOT_ADD
-MT_FENTRY(MT_FN_HOT_ADD, unsigned long nid, unsigned long start, unsigned long size)
+static __always_inline int mt_hot_enter(void *ctx, int event, u64 key, struct mt_hot_t *h,
+					int early_nid)
 {
-	return mt_span_enter(MT_EV_HOT_ADD, start, start >> 12, size >> 12, (int)nid, -1);
+	struct mt_frame_t *f = mt_begin(event, 127, key);
+	struct mt_conf_t *conf;
+	int zero = 0;
+
+	if (!f)
+		return 0;
+	f->arg = h->pfn;
+	f->zero_pages = h->pages;
+	f->nid = h->nid;
+	f->nid_requested = h->wish;
+	f->zero_site = h->altmap;
+	if (early_nid) {
+		conf = mt_conf.lookup(&zero);
+		if (conf)
+			f->nid = mt_hot_nid(conf, h->pfn);
+	}
+#ifdef MT_HOT_STACKS
+	f->gfp = event == MT_EV_HOT_REQUEST ? mt_stacks.get_stackid(ctx, 0) : -1;
+#endif
+	return mt_stamp(f);
 }
 
-MT_FEXIT(MT_FN_HOT_ADD, unsigned long nid, unsigned long start, unsigned long size)
+/* Set by user space where generic_online_page() could be hooked. */
+BPF_ARRAY(mt_hot_counted, u64, 1);
+
+static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, int fails, u64 result)
 {
-	return mt_span_exit(ctx, MT_EV_HOT_ADD, start, MT_SITE_HOT_ADD_FENTRY, 0);
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_end(event, key, site, &o, &f, &parent);
+	int zero = 0;
+
+	if (!conf)
+		return 0;
+	o.pfn = f.arg;
+	o.pages = f.zero_pages;
+	o.nid = f.nid;
+	o.wake = 1;
+	if (f.zero_site)
+		o.flags |= MT_FLAG_ALTMAP;
+#ifdef MT_HOT_STACKS
+	if (event == MT_EV_HOT_REQUEST && (s32)f.gfp >= 0)
+		o.stack = f.gfp + 1;
+#endif
+	if (event == MT_EV_HOT_ONLINE) {
+		u64 *counted = mt_hot_counted.lookup(&zero);
+
+		if (counted && *counted) {
+			o.gfp = o.pages;
+			o.pages = f.zero_ns;
+		}
+	}
+	if (event == MT_EV_HOT_MEMMAP && result)
+		o.pfn = mt_virtual_pfn(result);
+	if ((fails == MT_HOT_ERRNO && (int)result) || (fails == MT_HOT_NULL && !result)) {
+		o.flags |= MT_FLAG_FAILED;
+		o.gfp = f.zero_pages;
+		o.pages = 0;
+		if (fails == MT_HOT_ERRNO && (int)result < 0)
+			o.error = -(int)result;
+	}
+	if (o.nid < 0)
+		o.nid = mt_hot_nid(conf, o.pfn);
+	mt_emit(ctx, conf, &o);
+	return 0;
 }
+
+#define MT_HOT_DESCRIBE(X, G)                                                                   \
+	struct mt_hot_t h = {                                                                   \
+		.pfn = G(MT_HOT_##X##_PFN) >> (12 - MT_HOT_##X##_SHIFT),                        \
+		.pages = G(MT_HOT_##X##_PAGES) >> (12 - MT_HOT_##X##_SHIFT),                    \
+		.nid = MT_HOT_##X##_NID < 0 ? -1 : (int)G(MT_HOT_##X##_NID),                    \
+		.wish = MT_HOT_##X##_WISH < 0 ? -1 : (int)G(MT_HOT_##X##_WISH),                 \
+		.altmap = G(MT_HOT_##X##_ALTMAP) != 0,                                          \
+	};                                                                                      \
+	if (MT_HOT_##X##_RESOURCE >= 0)                                                         \
+		mt_hot_resource(&h, G(MT_HOT_##X##_RESOURCE));                                  \
+	if (MT_HOT_##X##_DEVICE >= 0)                                                           \
+		mt_hot_device(&h, G(MT_HOT_##X##_DEVICE));                                      \
+	if (MT_HOT_##X##_MGID >= 0 && (G(MT_HOT_##X##_MGID) & MT_MHP_NID_IS_MGID))              \
+		h.nid = -1
+
+#define MT_HOT_ENTRY(X)                                                                         \
+	MT_FENTRY(MT_FN_HOT_##X, unsigned long first)                                                              \
+	{                                                                                       \
+		u64 key = mt_hot_key(MT_EV_HOT_##X, MT_HOT_ARGUMENT(MT_HOT_##X##_KEY));         \
+		MT_HOT_DESCRIBE(X, MT_HOT_ARGUMENT);                                            \
+		return mt_hot_enter(ctx, MT_EV_HOT_##X, key, &h, MT_HOT_##X##_EARLY);           \
+	}
+
+#define MT_HOT_RETURN(X)                                                                        \
+	MT_FEXIT(MT_FN_HOT_##X, unsigned long first)                                                               \
+	{                                                                                       \
+		u64 key = mt_hot_key(MT_EV_HOT_##X, MT_HOT_ARGUMENT(MT_HOT_##X##_KEY));         \
+		return mt_hot_exit(ctx, MT_EV_HOT_##X, key, MT_SITE_HOT_##X##_FENTRY,           \
+				   MT_HOT_##X##_FAILS, MT_HOT_ARGUMENT(MT_HOT_##X##_RESULT));   \
+	}
+
+#define MT_HOT_KPROBE(X, x)                                                                     \
+	int mt_hot_##x##_kprobe(struct pt_regs *ctx)                                            \
+	{                                                                                       \
+		MT_HOT_DESCRIBE(X, MT_HOT_REGISTER);                                            \
+		return mt_hot_enter(ctx, MT_EV_HOT_##X, PT_REGS_SP(ctx), &h,                    \
+				    MT_HOT_##X##_EARLY);                                        \
+	}
+
+#define MT_HOT_KRETPROBE(X, x)                                                                  \
+	int mt_hot_##x##_kretprobe(struct pt_regs *ctx)                                         \
+	{                                                                                       \
+		return mt_hot_exit(ctx, MT_EV_HOT_##X, PT_REGS_SP(ctx) - 8,                     \
+				   MT_SITE_HOT_##X##_KPROBE, MT_HOT_##X##_FAILS,                \
+				   PT_REGS_RC(ctx));                                            \
+	}
+
+#ifdef MT_FN_HOT_REQUEST
+MT_HOT_ENTRY(REQUEST)
+MT_HOT_RETURN(REQUEST)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_REQUEST_KEY)
+MT_HOT_KPROBE(REQUEST, request)
+MT_HOT_KRETPROBE(REQUEST, request)
+#endif
+
+#ifdef MT_FN_HOT_ADD
+MT_HOT_ENTRY(ADD)
+MT_HOT_RETURN(ADD)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_ADD_KEY)
+MT_HOT_KPROBE(ADD, add)
+MT_HOT_KRETPROBE(ADD, add)
+#endif
+
+#ifdef MT_FN_HOT_SECTION
+MT_HOT_ENTRY(SECTION)
+MT_HOT_RETURN(SECTION)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_SECTION_KEY)
+MT_HOT_KPROBE(SECTION, section)
+MT_HOT_KRETPROBE(SECTION, section)
 #endif
 
 #ifdef MT_FN_HOT_MEMMAP
-MT_FENTRY(MT_FN_HOT_MEMMAP, unsigned long size, unsigned long node)
-{
-	return mt_span_enter(MT_EV_HOT_MEMMAP, size, 0, size >> 12, -1, (int)node);
-}
+MT_HOT_ENTRY(MEMMAP)
+MT_HOT_RETURN(MEMMAP)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_MEMMAP_KEY)
+MT_HOT_KPROBE(MEMMAP, memmap)
+MT_HOT_KRETPROBE(MEMMAP, memmap)
+#endif
 
-MT_FEXIT(MT_FN_HOT_MEMMAP, unsigned long size, unsigned long node, unsigned long address)
-{
-	return mt_span_exit(ctx, MT_EV_HOT_MEMMAP, size, MT_SITE_HOT_MEMMAP_FENTRY,
-			    mt_virtual_pfn(mt_argument(ctx, 2)));
-}
+#ifdef MT_FN_HOT_ALTMAP
+MT_HOT_ENTRY(ALTMAP)
+MT_HOT_RETURN(ALTMAP)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_ALTMAP_KEY)
+MT_HOT_KPROBE(ALTMAP, altmap)
+MT_HOT_KRETPROBE(ALTMAP, altmap)
+#endif
+
+#ifdef MT_FN_HOT_INIT
+MT_HOT_ENTRY(INIT)
+MT_HOT_RETURN(INIT)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_INIT_KEY)
+MT_HOT_KPROBE(INIT, init)
+MT_HOT_KRETPROBE(INIT, init)
+#endif
+
+#ifdef MT_FN_HOT_ZONE
+MT_HOT_ENTRY(ZONE)
+MT_HOT_RETURN(ZONE)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_ZONE_KEY)
+MT_HOT_KPROBE(ZONE, zone)
+MT_HOT_KRETPROBE(ZONE, zone)
 #endif
 
 #ifdef MT_FN_HOT_ONLINE
-MT_FENTRY(MT_FN_HOT_ONLINE, unsigned long pfn, unsigned long pages)
+MT_HOT_ENTRY(ONLINE)
+MT_HOT_RETURN(ONLINE)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_ONLINE_KEY)
+MT_HOT_KPROBE(ONLINE, online)
+MT_HOT_KRETPROBE(ONLINE, online)
+#endif
+
+#ifdef MT_FN_HOT_BLOCK
+MT_HOT_ENTRY(BLOCK)
+MT_HOT_RETURN(BLOCK)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_BLOCK_KEY)
+MT_HOT_KPROBE(BLOCK, block)
+MT_HOT_KRETPROBE(BLOCK, block)
+#endif
+
+#ifdef MT_FN_HOT_OFFLINE
+MT_HOT_ENTRY(OFFLINE)
+MT_HOT_RETURN(OFFLINE)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_OFFLINE_KEY)
+MT_HOT_KPROBE(OFFLINE, offline)
+MT_HOT_KRETPROBE(OFFLINE, offline)
+#endif
+
+#ifdef MT_FN_HOT_REMOVE
+MT_HOT_ENTRY(REMOVE)
+MT_HOT_RETURN(REMOVE)
+#endif
+#if defined(MT_KPROBES) && defined(MT_HOT_REMOVE_KEY)
+MT_HOT_KPROBE(REMOVE, remove)
+MT_HOT_KRETPROBE(REMOVE, remove)
+#endif
+
+/*
+ * generic_online_page(page, order) gives pages to the allocator.  Balloon drivers call it
+ * for a part of a block only (set_online_page_callback()): their sum is what came online.
+ */
+static __always_inline int mt_hot_page(u64 order)
 {
-	return mt_span_enter(MT_EV_HOT_ONLINE, pfn, pfn, pages, -1, -1);
+	u64 context = mt_context(bpf_get_current_pid_tgid());
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+	u64 top;
+
+	if (!frames)
+		return 0;
+	top = frames->depth - 1;
+	if (top >= MT_DEPTH || frames->frame[top].event != MT_EV_HOT_ONLINE)
+		return 0;
+	frames->frame[top].zero_ns += 1ULL << (order & 31);
+	return 0;
 }
 
-MT_FEXIT(MT_FN_HOT_ONLINE, unsigned long pfn, unsigned long pages)
+#ifdef MT_FN_HOT_PAGE
+MT_FENTRY(MT_FN_HOT_PAGE, unsigned long page, unsigned long order)
 {
-	return mt_span_exit(ctx, MT_EV_HOT_ONLINE, pfn, MT_SITE_HOT_ONLINE_FENTRY, 0);
+	return mt_hot_page((u32)order);
 }
 #endif
 
 #ifdef MT_KPROBES
-int mt_hot_add_kprobe(struct pt_regs *ctx)
+int mt_hot_page_kprobe(struct pt_regs *ctx)
 {
-	return mt_span_enter(MT_EV_HOT_ADD, PT_REGS_SP(ctx), PT_REGS_PARM2(ctx) >> 12,
-			     PT_REGS_PARM3(ctx) >> 12, (int)PT_REGS_PARM1(ctx), -1);
-}
-
-int mt_hot_add_kretprobe(struct pt_regs *ctx)
-{
-	return mt_span_exit(ctx, MT_EV_HOT_ADD, PT_REGS_SP(ctx) - 8, MT_SITE_HOT_ADD_KPROBE, 0);
-}
-
-int mt_hot_memmap_kprobe(struct pt_regs *ctx)
-{
-	return mt_span_enter(MT_EV_HOT_MEMMAP, PT_REGS_SP(ctx), 0, PT_REGS_PARM1(ctx) >> 12, -1,
-			     (int)PT_REGS_PARM2(ctx));
-}
-
-int mt_hot_memmap_kretprobe(struct pt_regs *ctx)
-{
-	return mt_span_exit(ctx, MT_EV_HOT_MEMMAP, PT_REGS_SP(ctx) - 8, MT_SITE_HOT_MEMMAP_KPROBE,
-			    mt_virtual_pfn(PT_REGS_RC(ctx)));
-}
-
-int mt_hot_online_kprobe(struct pt_regs *ctx)
-{
-	return mt_span_enter(MT_EV_HOT_ONLINE, PT_REGS_SP(ctx), PT_REGS_PARM1(ctx),
-			     PT_REGS_PARM2(ctx), -1, -1);
-}
-
-int mt_hot_online_kretprobe(struct pt_regs *ctx)
-{
-	return mt_span_exit(ctx, MT_EV_HOT_ONLINE, PT_REGS_SP(ctx) - 8, MT_SITE_HOT_ONLINE_KPROBE, 0);
+	return mt_hot_page((u32)PT_REGS_PARM2(ctx));
 }
 #endif

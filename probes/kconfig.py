@@ -64,6 +64,7 @@ CONFIG_NAMES: tuple[str, ...] = (
     "CONFIG_PREEMPT_RT",
     "CONFIG_HZ",
     "CONFIG_PARAVIRT_TIME_ACCOUNTING",
+    "CONFIG_DYNAMIC_MEMORY_LAYOUT",
     "CONFIG_RANDOMIZE_BASE",
     # code generation, which decides what is inlined
     "CONFIG_LTO_CLANG_THIN",

@@ -35,6 +35,8 @@ class Candidate:
     inclusive_of: tuple[str, ...] = ()
     time: str = "exact"
     count: str = "exact"
+    standalone: bool = False
+    """A kprobe whose programs are compiled with its topic, not only where some fentry was refused."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,7 @@ class Ladder:
     macros: dict[str, str] = field(default_factory=dict)
 
 
-def climb(
-    ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()
-) -> tuple[ProbeSite, Candidate | None]:
+def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
     """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``."""
     refused = list(ladder.ruled_out)
     for candidate in ladder.candidates:

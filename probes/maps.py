@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memtrace.probes.details import Totals
 from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
-from memtrace.traces.run import EventCounters, TaskTotal
+from memtrace.traces.run import EventCounters
 
 COUNTER = np.dtype(
     [
@@ -30,6 +31,7 @@ COUNTER = np.dtype(
     ]
 )
 _SUM = np.dtype([("count", "<u8"), ("pages", "<u8"), ("total_ns", "<u8")])
+FLAT = np.dtype([("count", "<u8"), ("total_ns", "<u8"), ("self_ns", "<u8")])
 SAMPLE_TOTAL = np.dtype(
     [
         (name, "<u8")
@@ -92,6 +94,7 @@ def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
             ring_full=int(v["ring_full"]),
             sum_order=int(v["sum_order"]),
             sum_pfn=int(v["sum_pfn"]),
+            failed=int(v["failed"]),
         )
         for name, v in zip(NAMES, values, strict=True)
     )
@@ -100,12 +103,12 @@ def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
 class Cells:
     """The aggregate cells (probes/bpf/aggregate.h), mapped.
 
-    ``sum()`` has shape (2 events, nids, 4, buckets, 4): the third axis is
+    ``sum()`` has shape (events, nids, 4, buckets, 4): the third axis is
     zeroed + 2 * tracer, the last count, total_ns, self_ns, pages.
     """
 
-    def __init__(self, module: Module, cpus: int, nids: int, buckets: int) -> None:
-        self._shape = (cpus, 2, nids, 4, buckets, 4)
+    def __init__(self, module: Module, cpus: int, events: int, nids: int, buckets: int) -> None:
+        self._shape = (cpus, events, nids, 4, buckets, 4)
         size = int(np.prod(self._shape)) * 8
         rounded = (size + mmap.PAGESIZE - 1) & ~(mmap.PAGESIZE - 1)
         self._map = mmap.mmap(module.map_fd("mt_cells"), rounded, mmap.MAP_SHARED)
@@ -125,6 +128,7 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
     """Forget all sums: the state of a module that has seen nothing."""
     cells.clear()
     clear_percpu(module, "mt_counters", len(NAMES), COUNTER, cpus)
+    clear_percpu(module, "mt_flat", len(NAMES), FLAT, cpus)
     clear_percpu(module, "mt_task_slot", len(NAMES), slot_dtype(), cpus)
     clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
     module.table("mt_tasks").clear()
@@ -138,51 +142,33 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
 
 def slot_dtype() -> np.dtype[Any]:
     """struct mt_task_slot_t, probes/bpf/tasks.h."""
-    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("comm", "S16"), ("sum", _SUM)])
+    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("detail", "<u8"), ("comm", "S16"), ("sum", _SUM)])
 
 
-def tasks(module: Module, cpus: int, timed: frozenset[str], page_size: int) -> tuple[TaskTotal, ...]:
-    """Totals per process and event, what CPUs still hold included; largest first.
+def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
+    """Sums of what is summed without buckets, shape (events,), FLAT dtype."""
+    total = np.zeros(len(NAMES), dtype=FLAT)
+    for event in range(len(NAMES)):
+        values = percpu(module, "mt_flat", event, FLAT, cpus)
+        for field in FLAT.names or ():
+            total[event][field] = values[field].sum(dtype=np.uint64)
+    return total
 
-    ``timed``: the events whose time is seen; for the others it is unknown.
-    """
-    found: dict[tuple[int, int], list[Any]] = {}
 
-    def add(pid: int, event: int, comm: bytes, count: int, pages: int, total: int) -> None:
-        if count:
-            entry = found.setdefault((pid, event), [comm, 0, 0, 0])
-            entry[0] = comm
-            entry[1] += count
-            entry[2] += pages
-            entry[3] += total
-
+def totals(module: Module, cpus: int) -> Totals:
+    """What each process cost, by event and detail, what CPUs still hold included."""
+    found = Totals()
     for key, value in module.table("mt_tasks").items():
         s = value.sum
-        add(int(key.tgid), int(key.event), bytes(value.comm), s.count, s.pages, s.total_ns)
+        found.add(
+            int(key.tgid), int(key.event), int(key.detail), bytes(value.comm), (s.count, s.pages, s.total_ns)
+        )
     for event in range(len(NAMES)):
         for slot in percpu(module, "mt_task_slot", event, slot_dtype(), cpus):
             if slot["tgid"]:
-                s = slot["sum"]
-                add(
-                    int(slot["tgid"]) - 1,
-                    event,
-                    slot["comm"],
-                    int(s["count"]),
-                    int(s["pages"]),
-                    int(s["total_ns"]),
-                )
-    totals = [
-        TaskTotal(
-            event=NAMES[event],
-            pid=pid,
-            comm=comm.split(b"\0", 1)[0].decode(errors="replace"),
-            count=count,
-            bytes=pages * page_size,
-            total_ns=total if NAMES[event] in timed else None,
-        )
-        for (pid, event), (comm, count, pages, total) in found.items()
-    ]
-    return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
+                sums = tuple(int(slot["sum"][name]) for name in _SUM.names or ())
+                found.add(int(slot["tgid"]) - 1, event, int(slot["detail"]), bytes(slot["comm"]), sums)
+    return found
 
 
 def tasks_dropped(module: Module, cpus: int) -> int:

@@ -8,18 +8,22 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes import accept, alloc, gmem, hotplug, sampler, zero
-from memtrace.probes.events import EVENTS, NAMES
+from memtrace.probes import accept, alloc, gmem, hotplug, roots, sampler, zero
+from memtrace.probes.events import EVENTS, NAMES, ROOTS
 from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import ProbeSite, Refusal
 
-TOPICS = (alloc, zero, accept, hotplug, gmem)
+TOPICS = (alloc, zero, accept, hotplug, roots, gmem)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
 SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
+NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS, **gmem.NEEDS}
+"""Events that must be watched for another: as the interval it lies in, or for what it contains."""
+FEWEST_SUMMED = 2
+"""Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Attached:
     site_names: tuple[str, ...]
     """By site number."""
     sampling: bool
+    summed: int = FEWEST_SUMMED
+    """Events with cells of their own (MT_AGG_EVENTS)."""
 
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
@@ -70,35 +76,71 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     """
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
-    macros = system.macros() | _numbers(events, filters, shape) | (sampling or {})
+    watched = _watched(ladders, events)
+    macros = system.macros() | _numbers(watched, filters, shape) | (sampling or {})
+    if victims_only(events):
+        macros["MT_VICTIMS_ONLY"] = "1"
+        ladders = tuple(_for_victims(ladder) for ladder in ladders)
+    if set(accept.EVENTS) & set(watched):
+        macros["MT_ACCEPT"] = "1"
     for ladder in ladders:
-        macros |= ladder.macros
+        macros |= ladder.macros if ladder.event in watched else {}
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
-    text = source(_sources(ladders, events, sampling is not None))
+    summed = int(macros["MT_AGG_EVENTS"])
+    text = source(_sources(ladders, watched, sampling is not None))
     if "fentry" not in shape.avoid:
         fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
-        attached = _attach(Module(text, macros), fewer, events, shape, sampling is not None)
-        if not any(_could_be_better(ladder, attached, events) for ladder in ladders):
-            return _seen(attached)
+        attached = _attach(Module(text, macros), fewer, watched, shape, sampling is not None, summed)
+        if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
+            return _seen(attached, events)
         attached.module.close()
     macros["MT_KPROBES"] = "1"
-    return _seen(_attach(Module(text, macros), ladders, events, shape, sampling is not None))
+    return _seen(_attach(Module(text, macros), ladders, watched, shape, sampling is not None, summed), events)
+
+
+def _watched(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
+    """``events``, and what those of them that can be seen here need."""
+    seen = {ladder.event for ladder in ladders if ladder.candidates}
+    needed = {other for event in events if event in seen for other in NEEDS.get(event, ())}
+    return tuple(event for event in NAMES if event in events or event in needed)
+
+
+def victims_only(events: tuple[str, ...]) -> bool:
+    """Whether alloc is watched for acceptance alone: then the others are neither sent nor counted."""
+    return not {"alloc", "zero.alloc"} & set(events)
+
+
+def _for_victims(ladder: Ladder) -> Ladder:
+    """The ladder of alloc, if only intervals with acceptance inside are of use."""
+    if ladder.event != "alloc":
+        return ladder
+    kept = tuple(
+        dataclasses.replace(c, decode=f"only those in which memory was accepted; {c.decode}")
+        for c in ladder.candidates
+        if c.kind != "rawtp"
+    )
+    return dataclasses.replace(ladder, candidates=kept)
 
 
 def _attach(
-    module: Module, ladders: tuple[Ladder, ...], events: tuple[str, ...], shape: Shape, can_sample: bool
+    module: Module,
+    ladders: tuple[Ladder, ...],
+    watched: tuple[str, ...],
+    shape: Shape,
+    can_sample: bool,
+    summed: int,
 ) -> Attached:
     try:
-        return _climb(module, ladders, events, shape, can_sample)
+        return dataclasses.replace(_climb(module, ladders, watched, shape, can_sample), summed=summed)
     except BaseException:
         module.close()
         raise
 
 
-def _seen(attached: Attached) -> Attached:
-    """``attached``, unless it sees nothing: then it is closed and the reasons are raised."""
-    if any(site.site for site in attached.manifest):
+def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
+    """``attached``, unless it sees none of ``events``: then it is closed and the reasons are raised."""
+    if any(site.site for site in attached.manifest if site.event in events):
         return attached
     attached.module.close()
     refused = [r for s in attached.manifest for r in s.refused]
@@ -109,28 +151,29 @@ def _seen(attached: Attached) -> Attached:
 
 
 def _without_kprobes(ladder: Ladder) -> Ladder:
-    return dataclasses.replace(ladder, candidates=tuple(c for c in ladder.candidates if c.kind != "kprobe"))
+    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.standalone)
+    return dataclasses.replace(ladder, candidates=kept)
 
 
-def _could_be_better(ladder: Ladder, attached: Attached, events: tuple[str, ...]) -> bool:
+def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...]) -> bool:
     """Whether a kprobe that was left out stands above the site that was found."""
     chosen = next(site.site for site in attached.manifest if site.event == ladder.event)
     for candidate in ladder.candidates:
         if candidate.site == chosen:
             return False
-        if candidate.kind == "kprobe" and _wanted(ladder.event, events):
+        if candidate.kind == "kprobe" and not candidate.standalone and ladder.event in watched:
             return True
     return False
 
 
 def _climb(
-    module: Module, ladders: tuple[Ladder, ...], events: tuple[str, ...], shape: Shape, can_sample: bool
+    module: Module, ladders: tuple[Ladder, ...], watched: tuple[str, ...], shape: Shape, can_sample: bool
 ) -> Attached:
     sites = []
     # Unique even where unused: parquet writes a dictionary with duplicates at three times the cost.
     names = [f"unused:{macro}" for macro in SITE_MACROS]
     for ladder in ladders:
-        if not _wanted(ladder.event, events):
+        if ladder.event not in watched:
             sites.append(
                 ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
             )
@@ -172,20 +215,11 @@ def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
 
 
-def _sources(ladders: tuple[Ladder, ...], events: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
+def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
     """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
-    useful = {ladder.event for ladder in ladders if ladder.candidates and _wanted(ladder.event, events)}
+    useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
     chosen = [topic.SOURCE for topic in TOPICS if useful & set(topic.EVENTS)]
     return (*(("sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
-
-
-_FRAMES = {"alloc": "zero.alloc", "gmem.get": "gmem.zero"}
-"""Events that are the frame in which another one is counted."""
-
-
-def _wanted(event: str, events: tuple[str, ...]) -> bool:
-    """Whether an event must be attached: for itself, or for one that is counted inside it."""
-    return event in events or _FRAMES.get(event) in events
 
 
 def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
@@ -194,9 +228,12 @@ def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[st
         "MT_RECORDER": str(os.getpid()),
         "MT_TAIL_NS": f"{shape.tail_ns}ULL",
         "MT_AGG_BUCKETS": str(shape.buckets),
+        "MT_AGG_EVENTS": str(FEWEST_SUMMED),
+        "MT_EV_ROOT_FIRST": str(NAMES.index(ROOTS[0])),
+        "MT_EV_ROOT_LAST": str(NAMES.index(ROOTS[-1])),
     }
     numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
-    wanted = (event.macro for event in EVENTS if _wanted(event.name, events))
+    wanted = (event.macro for event in EVENTS if event.name in events)
     numbers |= {macro.replace("MT_EV", "MT_WANT"): "1" for macro in wanted}
     numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
     if shape.stream_all or shape.stacks:

@@ -19,7 +19,7 @@ from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages, touch
 from memtrace.traces.run import ProbeSite
 
 _SMALL_PAGES = 128
-_EXERCISED = ("alloc", "zero.alloc", "zero.user")
+_EXERCISED = ("alloc", "zero.alloc", "zero.user", "zero.page", "root.fault", "root.shmem")
 """Page faults reach these; acceptance and hotplug can't be provoked, and stay unproven."""
 
 
@@ -35,6 +35,11 @@ def prove(
         with fresh(HUGE_BYTES, huge=True) as address:
             touch(address, 1)
             huge = huge_pages(address, HUGE_BYTES)
+        with mmap.mmap(
+            -1, _SMALL_PAGES * mmap.PAGESIZE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+        ) as shared:
+            for page in range(_SMALL_PAGES):
+                shared[page * mmap.PAGESIZE] = 1
     finally:
         gate(False)
     seen = maps.counters(module, cpus)["seen"] - before

@@ -20,13 +20,16 @@ from pathlib import Path
 
 from memtrace import __version__
 from memtrace.errors import MemtraceError
-from memtrace.probes import cost, maps, pfn, plan, proof
-from memtrace.probes.events import NAMES
+from memtrace.probes import cost, gmem, hotplug, maps, pfn, plan, proof
+from memtrace.probes.cgroups import Cgroups, mount_point
+from memtrace.probes.changes import Changes, thinned
+from memtrace.probes.events import DEFAULT, NAMES
 from memtrace.probes.folding import Folder
 from memtrace.probes.guests import Guests, Modules
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
 from memtrace.probes.memory import settle
+from memtrace.probes.pace import HotplugWatch, Pace
 from memtrace.probes.privileges import require_bcc, require_recording
 from memtrace.probes.ring import Ring, Staging
 from memtrace.probes.stacks import Stacks
@@ -36,11 +39,12 @@ from memtrace.probes.workload import Workload, find_command
 from memtrace.traces.run import ProbeSite, RunHeader, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
-_POLL_S = 0.01
 _FLUSH_S = 1.0
 _STAGED_RECORDS = 400_000
+_STAGED_RARE = 20_000
 _SETTLE_S = 0.01
 _CHECKPOINT_TASKS = 200
+_CHECKPOINT_CHANGES = 100
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Options:
     """What to record, and until when."""
 
     output: Path
-    events: tuple[str, ...] = NAMES
+    events: tuple[str, ...] = DEFAULT
     overwrite: bool = False
     duration_s: float | None = None
     command: tuple[str, ...] = ()
@@ -129,11 +133,18 @@ class Recorder:
         self._cleanup.callback(attached.module.close)
         self._vmemmap_base = system.vmemmap_base or self._learn_vmemmap_base()
         ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
-        rings = [Ring(self._module.add_ring(cpu, ring_bytes), ring_bytes, cpu) for cpu in range(system.cpus)]
-        self._staging = Staging(rings, _STAGED_RECORDS)
-        self._cells = maps.Cells(self._module, system.cpus, system.nids, options.shape.buckets)
+        fds = [self._module.add_ring(cpu, ring_bytes) for cpu in range(system.cpus)]
+        rings = [Ring(fd, ring_bytes, cpu) for cpu, fd in enumerate(fds)]
+        rare = all(name in hotplug.EVENTS for name in options.events)
+        self._staging = Staging(rings, _STAGED_RARE if rare else _STAGED_RECORDS)
+        self._hot = HotplugWatch(options.events)
+        self._pace = Pace(fds if rare else (), prompt=bool(options.command))
+        self._cleanup.callback(self._pace.close)
+        self._cells = maps.Cells(
+            self._module, system.cpus, attached.summed, system.nids, options.shape.buckets
+        )
         self._folder = self._make_folder(description.page_size)
-        self._prepare_rows(description.page_size)
+        self._prepare_rows(description.page_size, before)
         self._prepare_filters()
         self._manifest = self._prove()
         self._guests = Guests(self._module, self._manifest)
@@ -183,19 +194,30 @@ class Recorder:
             time_alloc=kinds["alloc"].kind == "rawtp",
         )
 
-    def _prepare_rows(self, page_size: int) -> None:
+    def _prepare_rows(self, page_size: int, before: Snapshot) -> None:
         from memtrace.probes import rows
 
         stacks = Stacks(self._module, self._system.symbols)
+        if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
+            stacks.prepare()
         self._rows = rows
         self._naming = rows.Naming(
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            gfp_events=frozenset({NAMES.index("alloc"), NAMES.index("zero.alloc")}),
-            guest_events=frozenset(i for i, name in enumerate(NAMES) if name.startswith("gmem.")),
+            gfp_events=_numbers("alloc", "zero.alloc"),
+            hot_events=_numbers(*hotplug.EVENTS),
+            guest_events=_numbers(*gmem.EVENTS),
             stack_text=stacks.text,
+            cgroup_text=Cgroups(self._module, self._system.cpus, mount_point()).text,
+            if_nested_gfp_events=_numbers("accept.burst", "accept.block", "accept.arch"),
+            asked_events=_numbers("accept.call"),
+            summed_events=_numbers("accept.step"),
+            exact_events=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
         )
+
+    def _sees(self, event: str) -> bool:
+        return any(site.event == event and site.site for site in self._attached.manifest)
 
     def _prepare_filters(self) -> None:
         filters = self._options.filters
@@ -241,7 +263,8 @@ class Recorder:
     def _open_gate(self) -> None:
         if self._workload is not None and self._options.filters.follow:
             self._follow(self._workload.pid)
-        self._snapshots: tuple[Snapshot, ...] = (snapshot("start"),)
+        self._at_start = snapshot("start", watermarks=self._hot.wanted)
+        self._changes = Changes(self._at_start)
         self._cpu_before = time.process_time_ns()
         self._started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._set_gate(True)
@@ -255,12 +278,18 @@ class Recorder:
 
     def _loop(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> str:
         options = self._options
-        start = flushed = time.monotonic()
+        start = flushed = checkpointed = time.monotonic()
         while True:
             fullest = self._staging.fill()
             now = time.monotonic()
+            if self._hot.due(self._staging):
+                self._changes.note(self._snapshot(), happened=True)
             if self._staging.full or now - flushed >= _FLUSH_S:
-                self._flush()
+                if self._pace.worth_writing(self._staging.count, now - checkpointed):
+                    self._flush()
+                    checkpointed = now
+                else:
+                    self._changes.note(self._snapshot())
                 progress(self._progress(now - start))
                 flushed = now
             if reason := stopped():
@@ -269,8 +298,10 @@ class Recorder:
                 return "duration"
             if self._workload is not None and self._workload.poll():
                 return "command"
-            if fullest < 0.25:
-                time.sleep(_POLL_S)
+            self._pace.wait(fullest, self._hot.pending)
+
+    def _snapshot(self) -> Snapshot:
+        return snapshot("change", watermarks=self._hot.wanted)
 
     def _close_gate(self) -> None:
         self._set_gate(False)
@@ -280,7 +311,7 @@ class Recorder:
         time.sleep(_SETTLE_S)
 
     def _finish(self, reason: str) -> Outcome:
-        self._snapshots += (snapshot("end"),)
+        self._at_end = snapshot("end", watermarks=self._hot.wanted)
         while self._staging.fill() > 0 or self._staging.count:
             self._write_rows()
         self._fold(self._ended_ns)
@@ -305,6 +336,7 @@ class Recorder:
         self._set_gate(on)
 
     def _flush(self) -> None:
+        self._changes.note(self._snapshot())
         self._write_rows()
         self._fold(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         self._writer.checkpoint(self._status(complete=False, reason=""))
@@ -321,7 +353,7 @@ class Recorder:
         if self._attached.sampling:
             samples = maps.sample_cells(module, system.cpus, system.nids)
             user = maps.sample_totals(module, system.cpus)["user"]
-        rows = self._folder.fold(now, self._cells.sum(), samples, user)
+        rows = self._folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
         if rows:
             self._writer.write(self._rows.from_columns(rows))
 
@@ -329,7 +361,8 @@ class Recorder:
         module, system = self._module, self._system
         counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
-        tasks = maps.tasks(module, system.cpus, timed, self._naming.page_size)
+        totals = maps.totals(module, system.cpus)
+        tasks = totals.tasks(timed, self._naming.page_size)
         open_frames = maps.open_frames(module) if complete else 0
         samples: dict[str, int] = {}
         if self._attached.sampling:
@@ -347,8 +380,9 @@ class Recorder:
             counters=maps.event_counters(counters),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
+            roots=totals.roots(timed, self._naming.page_size, os.getpid()) if complete else (),
             samples=samples,
-            snapshots=self._snapshots,
+            snapshots=self._snapshots(complete),
             anchors=(clock_anchor(),),
             cost=self._cost(complete),
             exit_status=self._workload.status if self._workload is not None else None,
@@ -356,6 +390,11 @@ class Recorder:
             gone=self._modules.gone(),
             stopped_by=reason,
         )
+
+    def _snapshots(self, complete: bool) -> tuple[Snapshot, ...]:
+        if not complete:
+            return (self._at_start, *thinned(self._changes.kept, _CHECKPOINT_CHANGES))
+        return (self._at_start, *self._changes.kept, self._at_end)
 
     def _cost(self, complete: bool) -> TracerCost:
         cpu = self._cpu_ns if complete else time.process_time_ns() - self._cpu_before
@@ -374,6 +413,10 @@ class Recorder:
             lost=int(counters["ring_full"].sum()),
             bytes=self._writer.bytes_written,
         )
+
+
+def _numbers(*events: str) -> frozenset[int]:
+    return frozenset(NAMES.index(event) for event in events)
 
 
 def peak_rss_bytes() -> int:

@@ -24,6 +24,8 @@ _BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
 UNKNOWN_U32 = np.uint32(2**32 - 1)
 NO_PARENT = 255
+CGROUP_SHIFT = 16
+"""Above this bit of a record's flags is the task's cgroup: its place, plus one, in its CPU's table."""
 
 # struct mt_record, probes/bpf/common.h, behind its ring header.
 RECORD = np.dtype(
@@ -112,6 +114,7 @@ class Staging:
         self._records = np.zeros(capacity, dtype=RECORD)
         self._records.view(np.uint8)[:: mmap.PAGESIZE] = 0
         self.count = 0
+        self._taken = 0
 
     @property
     def full(self) -> bool:
@@ -126,8 +129,18 @@ class Staging:
             self.count += ring.drain(self._records[self.count :])
         return fullest
 
+    @property
+    def total(self) -> int:
+        """How many records have been staged so far."""
+        return self._taken + self.count
+
+    def since(self, total: int) -> npt.NDArray[Any]:
+        """The records staged since there were ``total``, less those taken; valid until the next take()."""
+        return self._records[max(total - self._taken, 0) : self.count]
+
     def take(self) -> npt.NDArray[Any]:
         """The staged records, valid until the next fill()."""
         taken = self._records[: self.count]
+        self._taken += self.count
         self.count = 0
         return taken

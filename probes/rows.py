@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from memtrace.probes.ring import NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
-from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
+from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
+from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
 
 _SCHEMA = arrow_schema()
 
@@ -26,8 +27,20 @@ class Naming:
     page_size: int
     gfp_events: frozenset[int]
     """Events whose records carry gfp flags."""
+    hot_events: frozenset[int]
+    """Events whose records may carry pages asked for, and an errno."""
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
+    cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
+    """Path of a cgroup by its place in a CPU's table, None if it is not known."""
+    if_nested_gfp_events: frozenset[int] = frozenset()
+    """Events whose records carry the gfp flags of the allocation around them, 0 if there is none."""
+    asked_events: frozenset[int] = frozenset()
+    """Events whose records carry, instead of gfp flags, the pages asked for."""
+    summed_events: frozenset[int] = frozenset()
+    """Events whose records carry, instead of gfp flags, how many they stand for."""
+    exact_events: frozenset[int] = frozenset()
+    """Events of which no pages means none, not that their number is unknown."""
     guest_events: frozenset[int] = frozenset()
     """Events of virtual machines: with vm, vcpu, gfn and pages requested; 0 pages are known to be none."""
 
@@ -36,15 +49,28 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     """A row for each record."""
     count = len(records)
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
-    pages = records["pages"].astype(np.int64)
-    has_gfp = np.isin(records["event"], list(naming.gfp_events))
-    guest = np.isin(records["event"], list(naming.guest_events))
-    unknown_pages = np.where(guest, records["pages"] == UNKNOWN_U32, pages == 0)
-    requested = records["requested"].astype(np.int64)
+    present = frozenset(np.flatnonzero(np.bincount(records["event"])).tolist())
+
+    def are(events: frozenset[int]) -> npt.NDArray[np.bool_]:
+        return np.isin(records["event"], list(events & present))
+
+    hot = are(naming.hot_events)
+    failed = hot & ((records["flags"] & np.uint32(Flag.FAILED)) != 0)
+    errors = np.where(failed, records["pages"], 0)
+    pages = np.where(failed, 0, records["pages"]).astype(np.int64)
+    no_gfp = ~(are(naming.gfp_events) | are(naming.if_nested_gfp_events) & (records["gfp"] != 0))
+    asked = are(naming.asked_events) | hot & (records["gfp"] != 0)
+    summed = are(naming.summed_events)
+    counts = np.where(summed, records["gfp"], 1) if summed.any() else np.ones(count)
+    guest = are(naming.guest_events)
+    no_bytes = (pages == 0) & ~(are(naming.exact_events) | hot & asked | guest)
+    no_bytes |= guest & (records["pages"] == UNKNOWN_U32)
+    requested = np.where(guest, records["requested"], records["gfp"]).astype(np.int64)
+    asked |= guest & (records["requested"] != 0)
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
-        "dur_ns": dur,
-        "count": pa.array(np.ones(count, dtype=np.int64)),
+        "dur_ns": pc.if_else(pa.array(counts > 1), None, dur) if summed.any() else dur,
+        "count": pa.array(counts.astype(np.int64)),
         "total_ns": dur,
         "self_ns": _masked(records["self"], records["self"] == UNKNOWN_U64, pa.int64()),
         "event": _named(records["event"], naming.events, pa.int8()),
@@ -54,16 +80,17 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "tid": pa.array(np.ascontiguousarray(records["tid"])),
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
-        "bytes": _masked(pages * naming.page_size, unknown_pages, pa.int64()),
-        "bytes_requested": _masked(requested * naming.page_size, requested == 0, pa.int64()),
+        "bytes": _masked(pages * naming.page_size, no_bytes, pa.int64()),
+        "bytes_requested": _masked(requested * naming.page_size, ~asked, pa.int64()),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
-        "gfp": _masked(records["gfp"], ~has_gfp, pa.uint32()),
-        "flags": pa.array(np.ascontiguousarray(records["flags"])),
+        "gfp": _masked(records["gfp"], no_gfp, pa.uint32()),
+        "flags": pa.array(records["flags"] & np.uint32((1 << CGROUP_SHIFT) - 1)),
         "parent": _parents(records["parent"], naming.events),
-        "cgroup": pa.nulls(count, pa.dictionary(pa.int32(), pa.string())),
-        "stack": _stacks(records["stack"], naming.stack_text),
+        "cgroup": _cgroups(records, naming.cgroup_text),
+        "stack": _texts(records["stack"], naming.stack_text),
+        "error": _masked(errors, errors == 0, pa.int16()),
         "vm": _masked(records["vm"], ~guest | (records["vm"] == 0), pa.int32()),
         "vcpu": _masked(records["vcpu"], ~guest | (records["vcpu"] < 0), pa.int16()),
         "gfn": _masked(records["gfn"], ~guest | (records["gfn"] == UNKNOWN_U64), pa.int64()),
@@ -112,7 +139,14 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     )
 
 
-def _stacks(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:
+def _cgroups(records: npt.NDArray[Any], text_of: Callable[[int, int], str | None]) -> pa.Array:
+    slots = (records["flags"] >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
+    places = np.where(slots > 0, records["cpu"].astype(np.int64) << 16 | (slots - 1), -1)
+    return _texts(places, lambda place: text_of(place >> 16, place & 0xFFFF))
+
+
+def _texts(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:
+    """The text of each number; null where it is negative or has none."""
     kind = pa.dictionary(pa.int32(), pa.string())
     if (ids < 0).all():
         return pa.nulls(len(ids), kind)

@@ -16,6 +16,17 @@ _OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kpro
 _LONGEST_FUNCTION = 1 << 20
 
 
+def without_trampolines(names: list[str]) -> list[str]:
+    """Each function that fentry hooks only once: it calls the trampoline, which calls its body."""
+    kept: list[str] = []
+    for name in names:
+        if len(kept) > 1 and kept[-1].startswith("0x") and kept[-2] == name:
+            del kept[-1]
+        else:
+            kept.append(name)
+    return kept
+
+
 class Stacks:
     """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
 
@@ -34,8 +45,12 @@ class Stacks:
             names = [self._name(address) for address in frames]
             while names and _OURS.match(names[0]):
                 del names[0]
-            self._texts[stack_id] = ";".join(reversed(names)) or None
+            self._texts[stack_id] = ";".join(reversed(without_trampolines(names))) or None
         return self._texts[stack_id]
+
+    def prepare(self) -> None:
+        """Do the work of the first text() now: it allocates."""
+        self._name(0)
 
     @cached_property
     def _functions(self) -> tuple[list[int], list[str]]:

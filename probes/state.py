@@ -57,8 +57,11 @@ _MEMINFO = (
 _BIG = 1 << 16
 
 
-def snapshot(label: str, root: Root = "/") -> Snapshot:
+def snapshot(label: str, root: Root = "/", *, watermarks: bool = False) -> Snapshot:
     """The counters now.
+
+    ``watermarks``: nodes also have WatermarkMin and WatermarkLow, kB, summed over the node's
+    zones; reading them takes longer the more CPUs there are.
 
     ``vmstat`` is in pages or events as /proc/vmstat prints them.  ``nodes`` has,
     per node, the kB of nodeN/meminfo, HugePages_* in huge pages, and nr_memmap_*
@@ -66,7 +69,11 @@ def snapshot(label: str, root: Root = "/") -> Snapshot:
     """
     boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     vmstat = _pick(_read(under(root, "/proc/vmstat")), _VMSTAT)
-    return Snapshot(label, boottime, vmstat, _nodes(root))
+    nodes = _nodes(root)
+    if watermarks:
+        for nid, marks in _watermarks(_read(under(root, "/proc/zoneinfo"))).items():
+            nodes.setdefault(nid, {}).update(marks)
+    return Snapshot(label, boottime, vmstat, nodes)
 
 
 def clock_anchor(tries: int = 16) -> ClockAnchor:
@@ -102,6 +109,20 @@ def _nodes(root: Root) -> dict[str, dict[str, int]]:
         values.update(_pick(_read(under(root, f"{base}/node{nid}/vmstat")), _NODE_VMSTAT))
         out[str(nid)] = values
     return out
+
+
+def _watermarks(zoneinfo: bytes) -> dict[str, dict[str, int]]:
+    """Sums over each node's zones of the pages that /proc/zoneinfo calls min and low, as kB."""
+    kb = os.sysconf("SC_PAGE_SIZE") // 1024
+    found: dict[str, dict[str, int]] = {}
+    marks: dict[str, int] = {}
+    for line in zoneinfo.splitlines():
+        words = line.split()
+        if words[:1] == [b"Node"]:
+            marks = found.setdefault(words[1].rstrip(b",").decode(), {"WatermarkMin": 0, "WatermarkLow": 0})
+        elif len(words) == 2 and words[0] in (b"min", b"low"):
+            marks["Watermark" + words[0].decode().title()] += int(words[1]) * kb
+    return found
 
 
 def _read(path: Path) -> bytes:

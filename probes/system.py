@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ class System:
     init_on_alloc: bool
     init_on_free: bool
     config: dict[str, str]
+    confidential: str = "unknown"
+    """TDX, SEV-SNP, …, plain or unknown, as the fact of that name says."""
 
     @classmethod
     def of(cls, description: SystemDescription) -> System:
@@ -37,6 +40,7 @@ class System:
             init_on_alloc=facts.get("init_on_alloc") == "yes",
             init_on_free=facts.get("init_on_free") == "yes",
             config=description.config,
+            confidential=facts.get("confidential", "unknown"),
         )
 
     @cached_property
@@ -104,6 +108,18 @@ class System:
         """Address at which physical memory is mapped (page_offset_base)."""
         return self._variable("page_offset_base")
 
+    @cached_property
+    def unaccepted_address(self) -> int | None:
+        """Address of the count of unaccepted pages, vm_zone_stat[NR_UNACCEPTED] (mm/vmstat.c)."""
+        symbol = self.symbols.one("vm_zone_stat")
+        item = self.btf.enumerator("NR_UNACCEPTED", "zone_stat_item") if self.btf else None
+        return None if symbol is None or item is None else symbol.address + 8 * item
+
+    @cached_property
+    def cgroups(self) -> bool:
+        """Whether the kernel was built with cgroups, and so tells BPF of a task's."""
+        return re.search(r"^nodev\tcgroup2$", Path("/proc/filesystems").read_text(), re.M) is not None
+
     def _variable(self, name: str) -> int | None:
         """A 64-bit kernel variable: CONFIG_KALLSYMS_ALL shows where it is, kcore what is in it."""
         from memtrace.probes import code
@@ -118,11 +134,16 @@ class System:
             "MT_NCPU": self.cpus,
             "MT_NIDS": self.nids,
             "MT_ZERO_GFP": self.zero_gfp,
+            "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),
             "MT_INIT_ON_ALLOC": int(self.init_on_alloc),
             "MT_INIT_ON_FREE": int(self.init_on_free),
         }
         if self.page_offset is not None:
             numbers["MT_PAGE_OFFSET"] = self.page_offset
+        if self.unaccepted_address is not None:
+            numbers["MT_NR_UNACCEPTED"] = self.unaccepted_address
+        if self.cgroups:
+            numbers["MT_CGROUPS"] = 1
         if self.btf is not None:
             btf = self.btf
             numbers |= {

@@ -41,15 +41,19 @@ def fresh(size: int, huge: bool, nid: int | None = None) -> Iterator[int]:
     area = mmap.mmap(-1, size + HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         area.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
-        buffer = ctypes.c_char.from_buffer(area)
-        address = ctypes.addressof(buffer)
-        del buffer
+        address = address_of(area)
         address += -address % HUGE_BYTES
         if nid is not None:
-            _bind(address, size, nid)
+            bind(address, size, nid)
         yield address
     finally:
         area.close()
+
+
+def address_of(area: mmap.mmap) -> int:
+    """Where a mapping begins."""
+    buffer = ctypes.c_char.from_buffer(area)
+    return ctypes.addressof(buffer)
 
 
 def touch(address: int, size: int) -> None:
@@ -96,7 +100,8 @@ def huge_pages(address: int, size: int) -> int:
     return granted // HUGE_BYTES
 
 
-def _bind(address: int, size: int, nid: int) -> None:
+def bind(address: int, size: int, nid: int) -> None:
+    """Take the memory of a range from one node only; raises OSError if that can't be."""
     libc = ctypes.CDLL(None, use_errno=True)
     mask = (ctypes.c_ulong * 16)()
     mask[nid // 64] = 1 << nid % 64

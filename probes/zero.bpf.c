@@ -3,22 +3,27 @@
  * zero.alloc: pages cleared by the allocator, summed over one allocation.
  * zero.user: pages cleared by the caller, one folio (folio_zero_user(), until
  * 6.11 clear_huge_page(), mm/memory.c).
+ * zero.page: one page cleared by a caller that clears page by page (shmem).
+ * zero.free: one page cleared as it is freed (init_on_free).
  *
  * post_alloc_hook() and clear_page_*() refuse probes, so zero.alloc comes from a
  * traceable leaf where one exists, else from the instructions that call them.
  */
-static __always_inline int mt_zero_enter(u64 key, u64 pages, u8 site)
+/* address: of the memory, or of its struct page (struct_page); 0 if unknown. */
+static __always_inline int mt_zero_enter(u64 key, u64 pages, int order, u64 address, u8 site)
 {
 	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_ALLOC, 127, key);
 
 	if (!f)
 		return 0;
 	f->arg = pages;
+	f->order = order;
 	f->site = site;
+	f->zero_end = address;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_zero_exit(void *ctx, u64 key)
+static __always_inline int mt_zero_exit(void *ctx, u64 key, int struct_page)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
@@ -28,6 +33,8 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key)
 		return 0;
 	if (parent && parent->event == MT_EV_ALLOC) {
 		parent->zero_ns += o.dur;
+		parent->zero_inside += o.dur - o.self;
+		parent->zero_end = o.ts;
 		parent->zero_pages += f.arg;
 		parent->zero_site = f.site;
 		return 0;
@@ -36,21 +43,34 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key)
 	o.site = f.site;
 	o.pages = f.arg;
 	o.flags = MT_FLAG_ZEROED;
+	if (struct_page) {
+		o.page = f.zero_end;
+		o.nid = mt_page_nid(o.page);
+	} else if (f.zero_end) {
+		o.pfn = mt_virtual_pfn(f.zero_end);
+		o.nid = o.pfn ? mt_pfn_nid(conf, o.pfn) : -1;
+	}
 	mt_emit(ctx, conf, &o);
 #endif
 	return 0;
 }
 
 #ifdef MT_CALLSITES
-/* Before and after `call clear_page_*`: one page. */
+/* Before and after `call clear_page_*`: one page, of an allocation of some order. */
 int mt_clear_call(struct pt_regs *ctx)
 {
-	return mt_zero_enter(PT_REGS_SP(ctx), 1, MT_SITE_ZERO_CLEAR_CALLS);
+	return mt_zero_enter(PT_REGS_SP(ctx), 1, -1, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
 }
 
 int mt_clear_return(struct pt_regs *ctx)
 {
-	return mt_zero_exit(ctx, PT_REGS_SP(ctx));
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx), 0);
+}
+
+/* The same in the bulk allocator, whose pages are all of order 0. */
+int mt_bulk_call(struct pt_regs *ctx)
+{
+	return mt_zero_enter(PT_REGS_SP(ctx), 1, 0, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
 }
 
 /* Before and after `call post_alloc_hook`: page, order, gfp in registers. */
@@ -59,25 +79,76 @@ int mt_hook_call(struct pt_regs *ctx)
 	if (!mt_zeroed(PT_REGS_PARM3(ctx)))
 		return 0;
 	return mt_zero_enter(PT_REGS_SP(ctx), 1ULL << (PT_REGS_PARM2(ctx) & 31),
-			     MT_SITE_ZERO_HOOK_CALLS);
+			     PT_REGS_PARM2(ctx) & 31, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
 }
 
 int mt_hook_return(struct pt_regs *ctx)
 {
-	return mt_zero_exit(ctx, PT_REGS_SP(ctx));
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx), 1);
+}
+#endif
+
+/* Before and after `call clear_page_*` elsewhere: one page, by its address. */
+#ifdef MT_PAGE_CALLS
+static __always_inline int mt_page_enter(int event, struct pt_regs *ctx)
+{
+	struct mt_frame_t *f = mt_begin(event, 0, PT_REGS_SP(ctx));
+
+	if (!f)
+		return 0;
+	f->arg = mt_virtual_pfn(PT_REGS_PARM1(ctx));
+	f->order = 0;
+	return mt_stamp(f);
 }
 
+static __always_inline int mt_page_exit(struct pt_regs *ctx, int event, u8 site)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_end(event, PT_REGS_SP(ctx), site, &o, &f, &parent);
+
+	if (!conf)
+		return 0;
+	o.pfn = f.arg;
+	o.pages = 1;
+	o.flags = MT_FLAG_ZEROED;
+	if (o.pfn)
+		o.nid = mt_pfn_nid(conf, o.pfn);
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+
+int mt_page_call(struct pt_regs *ctx)
+{
+	return mt_page_enter(MT_EV_ZERO_PAGE, ctx);
+}
+
+int mt_page_return(struct pt_regs *ctx)
+{
+	return mt_page_exit(ctx, MT_EV_ZERO_PAGE, MT_SITE_ZERO_PAGE_CALLS);
+}
+
+int mt_free_call(struct pt_regs *ctx)
+{
+	return mt_page_enter(MT_EV_ZERO_FREE, ctx);
+}
+
+int mt_free_return(struct pt_regs *ctx)
+{
+	return mt_page_exit(ctx, MT_EV_ZERO_FREE, MT_SITE_ZERO_FREE_CALLS);
+}
 #endif
 
 #ifdef MT_KPROBES
 int mt_zero_leaf_kprobe(struct pt_regs *ctx)
 {
-	return mt_zero_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx), MT_SITE_ZERO_LEAF_KPROBE);
+	return mt_zero_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx), -1, PT_REGS_PARM1(ctx),
+			     MT_SITE_ZERO_LEAF_KPROBE);
 }
 
 int mt_zero_leaf_kretprobe(struct pt_regs *ctx)
 {
-	return mt_zero_exit(ctx, PT_REGS_SP(ctx) - 8);
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx) - 8, 1);
 }
 #endif
 
@@ -85,12 +156,14 @@ int mt_zero_leaf_kretprobe(struct pt_regs *ctx)
 #ifdef MT_FN_ZERO_LEAF
 MT_FENTRY(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
-	return mt_zero_enter(mt_argument(ctx, 0), (u32)pages, MT_SITE_ZERO_LEAF_FENTRY);
+	u64 first = mt_argument(ctx, 0);
+
+	return mt_zero_enter(first, (u32)pages, -1, first, MT_SITE_ZERO_LEAF_FENTRY);
 }
 
 MT_FEXIT(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
-	return mt_zero_exit(ctx, mt_argument(ctx, 0));
+	return mt_zero_exit(ctx, mt_argument(ctx, 0), 1);
 }
 #endif
 

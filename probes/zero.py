@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""zero.alloc and zero.user: pages cleared by the allocator, and by the caller.
+"""zero.*: pages cleared by the allocator, by its callers, and as they are freed.
 
 zero.alloc.  The clearing is in post_alloc_hook() and clear_page_*(), and neither
 takes a probe on any kernel checked: notrace, assembly, usually inlined.  So:
@@ -7,21 +7,29 @@ takes a probe on any kernel checked: notrace, assembly, usually inlined.  So:
 1. a leaf that is traceable as a whole: clear_highpages_kasan_tagged() (7.3),
    kernel_init_pages() (6.1 on, where not inlined), kernel_init_free_pages() (5.15);
 2. kprobes on the instructions before and after ``call clear_page_*`` inside
-   traceable callers (where post_alloc_hook() is inlined: 5.15, 6.1, 6.12);
-3. the same around ``call post_alloc_hook`` (where it is a call: 6.5 on); the
-   interval then holds the hook's checks too, some ns a page;
-4. no interval: pages follow from the gfp flags of each allocation, exactly, and
+   traceable callers (where post_alloc_hook() is inlined: 5.15, 6.1, 6.12), and
+   around ``call post_alloc_hook`` where it is called (everywhere from 6.5 on, in
+   compaction before): the interval then holds the hook's checks too, some ns a page;
+3. no interval: pages follow from the gfp flags of each allocation, exactly, and
    time is sampled.
 
 One zero.alloc occurrence is all the clearing of one allocation.
 
 zero.user is folio_zero_user() (6.11 on) or clear_huge_page(), mm/memory.c, from
 entry to return: wall time, with cond_resched() and interrupts inside.
+
+zero.page and zero.free are ``call clear_page_*`` in the functions that clear page by
+page: for themselves (shmem, khugepaged's holes), or because init_on_free is on.
+A page cleared twice is two occurrences: that is what is to be seen.
+
+Not seen: clearing in modules (guest_memfd in kvm), in functions that refuse probes
+(an out-of-line free_pages_prepare()), and from 7.0 on what is inlined as ``rep stosb``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,37 +40,89 @@ from memtrace.probes.module import Module
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
-EVENTS = ("zero.alloc", "zero.user")
+EVENTS = ("zero.alloc", "zero.user", "zero.page", "zero.free")
 SOURCE = "zero"
 SITES = (
     "MT_SITE_ZERO_LEAF_FENTRY",
     "MT_SITE_ZERO_LEAF_KPROBE",
-    "MT_SITE_ZERO_CLEAR_CALLS",
-    "MT_SITE_ZERO_HOOK_CALLS",
+    "MT_SITE_ZERO_CALLS",
     "MT_SITE_ZERO_INFERRED",
     "MT_SITE_ZERO_USER_FENTRY",
     "MT_SITE_ZERO_USER_KPROBE",
     "MT_SITE_ZERO_SAMPLED",
+    "MT_SITE_ZERO_PAGE_CALLS",
+    "MT_SITE_ZERO_FREE_CALLS",
 )
 
 _LEAVES = ("clear_highpages_kasan_tagged", "kernel_init_pages", "kernel_init_free_pages")
 _CLEAR_PAGE = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
 _HOOK = "post_alloc_hook"
+_FREELIST = "get_page_from_freelist"
+_BULK = ("alloc_pages_bulk_noprof", "__alloc_pages_bulk")
 _CALLERS = (
-    "get_page_from_freelist",
-    "alloc_pages_bulk_noprof",
-    "__alloc_pages_bulk",
+    _FREELIST,
+    *_BULK,
     "__alloc_pages_direct_compact",
     "compaction_alloc",
+    "release_free_list",
+    "split_map_pages",
+    "split_free_pages",
     "alloc_contig_range_noprof",
     "alloc_contig_range",
+)
+_PAGE_CALLERS = (
+    "shmem_get_folio_gfp",
+    "shmem_getpage_gfp",
+    "shmem_mfill_atomic_pte",
+    "shmem_write_end",
+    "wp_page_copy",
+    "do_wp_page",
+    "collapse_huge_page",
+    "collapse_file",
+    "dax_fault_iter",
+)
+_FREE_CALLERS = (
+    "__free_pages_ok",
+    "free_pages_prepare",
+    "free_pcp_prepare",
+    "free_unref_page_prepare",
+    "free_unref_page",
+    "free_unref_folios",
+    "__free_frozen_pages",
+    "free_frozen_pages",
 )
 _USER = ("folio_zero_user", "clear_huge_page")
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """zero.alloc and zero.user; the last resort of each needs no probe of its own."""
-    return alloc_ladder(system, sampling), user_ladder(system, sampling)
+    """One for each event; the last resort of zero.alloc and zero.user needs no probe of its own."""
+    page = _page_ladder(system, "zero.page", _PAGE_CALLERS, "MT_SITE_ZERO_PAGE_CALLS", "mt_page")
+    free = _page_ladder(system, "zero.free", _FREE_CALLERS, "MT_SITE_ZERO_FREE_CALLS", "mt_free")
+    if not system.init_on_free:
+        off = Refusal("callsite", "absent", "init_on_free is off: nothing is cleared when it is freed")
+        free = Ladder("zero.free", (), (off,))
+    return alloc_ladder(system, sampling), user_ladder(system, sampling), page, free
+
+
+def _page_ladder(system: System, event: str, callers: tuple[str, ...], macro: str, stem: str) -> Ladder:
+    """Calls to clear_page_*() in ``callers``."""
+    no_kprobes = why_no_kprobes(system)
+    if no_kprobes is not None:
+        return Ladder(event, (), (no_kprobes,))
+    sites, refusal = call_sites(system, callers, _CLEAR_PAGE)
+    if refusal is not None:
+        return Ladder(event, (), (refusal,))
+    candidate = Candidate(
+        event=event,
+        site="callsite:clear_page",
+        kind="callsite",
+        macro=macro,
+        function=sites[0].function,
+        attach=partial(_attach_calls, sites=sites, stem=lambda site: (f"{stem}_call", f"{stem}_return")),
+        decode=f"kprobes before and after `call clear_page` at {_places(sites)}; pfn: of its argument",
+        offsets=tuple(s.offset for s in sites),
+    )
+    return Ladder(event, (candidate,), macros={"MT_PAGE_CALLS": "1", "MT_AGG_EVENTS": "4"})
 
 
 def alloc_ladder(system: System, sampling: bool) -> Ladder:
@@ -139,32 +199,27 @@ def user_ladder(system: System, sampling: bool) -> Ladder:
     return dataclasses.replace(ladder, macros=macros, candidates=(*ladder.candidates, sampled))
 
 
-def call_sites(system: System) -> tuple[tuple[code.CallSite, ...], tuple[code.CallSite, ...], Refusal | None]:
-    """Calls to clear_page_*() and to post_alloc_hook() inside traceable callers.
-
-    The third value says why there are none.
-    """
-    targets = {s.address: s.name for name in (*_CLEAR_PAGE, _HOOK) if (s := system.symbols.one(name))}
-    if not targets:
-        return (
-            (),
-            (),
-            Refusal("callsite", "absent", "no address for clear_page_* (kptr_restrict, or inlined)"),
-        )
+def call_sites(
+    system: System, callers: tuple[str, ...], targets: tuple[str, ...]
+) -> tuple[tuple[code.CallSite, ...], Refusal | None]:
+    """Calls to ``targets`` inside those of ``callers`` that are traceable; else why there are none."""
+    known = {s.address: s.name for name in targets if (s := system.symbols.one(name))}
+    if not known:
+        why = "no address for clear_page_* (kptr_restrict, or inlined)"
+        return (), Refusal("callsite", "absent", why)
     found: list[code.CallSite] = []
-    for caller in _CALLERS:
+    for caller in callers:
         symbol = system.symbols.one(caller)
         if symbol is None or why_untraceable(system, caller) is not None:
             continue
         text = code.read_text(symbol)
         if text is None:
-            return (), (), _no_kcore()
-        found += code.find_calls(text, symbol, targets)
-    clears = tuple(c for c in found if c.target != _HOOK)
-    hooks = tuple(c for c in found if c.target == _HOOK)
+            return (), _no_kcore()
+        found += code.find_calls(text, symbol, known)
     if not found:
-        return (), (), Refusal("callsite", "inlined", "no call to clear_page_* or post_alloc_hook found")
-    return clears, hooks, None
+        why = f"no call to clear_page_* found in a traceable function of {', '.join(callers)}"
+        return (), Refusal("callsite", "inlined", why)
+    return tuple(found), None
 
 
 def _no_kcore() -> Refusal:
@@ -174,34 +229,48 @@ def _no_kcore() -> Refusal:
 
 
 def _add_call_sites(system: System, candidates: list[Candidate], ruled_out: list[Refusal]) -> None:
-    clears, hooks, refusal = call_sites(system)
+    sites, refusal = call_sites(system, _CALLERS, (*_CLEAR_PAGE, _HOOK))
     if refusal is not None:
         ruled_out.append(refusal)
         return
-    from_freelist = [c for c in clears if c.function == _CALLERS[0]]
-    if from_freelist:
-        candidates.append(_calls("clear_page", "MT_SITE_ZERO_CLEAR_CALLS", "mt_clear", clears))
-    if hooks:
-        candidates.append(_calls(_HOOK, "MT_SITE_ZERO_HOOK_CALLS", "mt_hook", hooks))
-
-
-def _calls(target: str, macro: str, stem: str, sites: tuple[code.CallSite, ...]) -> Candidate:
-    def attach(module: Module) -> None:
-        for site in sites:
-            module.attach_kprobe(site.function, f"{stem}_return", site.offset + code.CALL_BYTES)
-            module.attach_kprobe(site.function, f"{stem}_call", site.offset)
-
-    places = ", ".join(f"{s.function}+{s.offset:#x}" for s in sites)
-    return Candidate(
-        event="zero.alloc",
-        site=f"callsite:{target}",
-        kind="callsite",
-        macro=macro,
-        function=sites[0].function,
-        attach=attach,
-        decode=f"kprobes before and after `call {target}` at {places}",
-        offsets=tuple(s.offset for s in sites),
+    target = next((s.target for s in sites if s.function == _FREELIST), None)
+    if target is None:
+        why = f"{_FREELIST} calls neither clear_page_* nor {_HOOK}"
+        ruled_out.append(Refusal("callsite", "inlined", why))
+        return
+    name = _HOOK if target == _HOOK else "clear_page"
+    candidates.append(
+        Candidate(
+            event="zero.alloc",
+            site=f"callsite:{name}",
+            kind="callsite",
+            macro="MT_SITE_ZERO_CALLS",
+            function=_FREELIST,
+            attach=partial(_attach_calls, sites=sites, stem=_programs),
+            decode=f"kprobes before and after the calls that clear, at {_places(sites)}",
+            offsets=tuple(s.offset for s in sites),
+        )
     )
+
+
+def _programs(site: code.CallSite) -> tuple[str, str]:
+    """The programs before and after a call of the allocator's."""
+    if site.target == _HOOK:
+        return "mt_hook_call", "mt_hook_return"
+    return "mt_bulk_call" if site.function in _BULK else "mt_clear_call", "mt_clear_return"
+
+
+def _attach_calls(
+    module: Module, sites: tuple[code.CallSite, ...], stem: Callable[[code.CallSite], tuple[str, str]]
+) -> None:
+    for site in sites:
+        before, after = stem(site)
+        module.attach_kprobe(site.function, after, site.offset + code.CALL_BYTES)
+        module.attach_kprobe(site.function, before, site.offset)
+
+
+def _places(sites: tuple[code.CallSite, ...]) -> str:
+    return ", ".join(f"{s.function}+{s.offset:#x}" for s in sites)
 
 
 def _leaf(kind: str, name: str, attach: partial[None]) -> Candidate:

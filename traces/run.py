@@ -207,6 +207,8 @@ class EventCounters:
     ring_full: int
     sum_order: int
     sum_pfn: int
+    failed: int | None = None
+    """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,30 @@ class TaskTotal:
     event: str
     pid: int
     comm: str
+    count: int
+    bytes: int
+    total_ns: int | None
+
+
+@dataclass(frozen=True)
+class RootTotal:
+    """What one event cost for one reason: all its occurrences, less those of the recorder."""
+
+    event: str
+    root: str | None
+    """The outermost ``root.*`` event around it (of a root: itself, where none is around it); None: none."""
+    within: str | None
+    """The innermost one around it."""
+    order: int | None
+    nid: int | None
+    remote: bool | None
+    """Whether the memory was on another node than the CPU; None if the memory's is unknown."""
+    zeroed: bool
+    """alloc: whether the allocator zeroes it, as far as gfp and init_on_alloc tell."""
+    asked: bool | None
+    """Whether the allocation asked for zeroed memory (__GFP_ZERO); None where gfp is not seen."""
+    movable: bool | None
+    """Whether its gfp had __GFP_MOVABLE: user memory and page cache."""
     count: int
     bytes: int
     total_ns: int | None
@@ -269,6 +295,8 @@ class RunStatus:
     tasks: tuple[TaskTotal, ...] = ()
     tasks_dropped: int = 0
     """Occurrences whose process is not in ``tasks`` because the table was full."""
+    roots: tuple[RootTotal, ...] = ()
+    """By event, root, order and node; without those dropped."""
     samples: dict[str, int] = field(default_factory=dict)
     """Sampling sites: samples taken, per class, and ``period_ns``."""
     snapshots: tuple[Snapshot, ...] = ()

@@ -47,6 +47,8 @@ class Flag(IntFlag):
     """Not observed: follows from another event (zeroing from the gfp flags of its allocation)."""
     FAILED = 1 << 8
     """The attempt failed; no pages came of it."""
+    ALTMAP = 1 << 9
+    """The struct pages of the range lie inside the memory that is added (struct vmem_altmap)."""
     PRIVATE = 1 << 12
     """A guest's private memory; of gmem.convert: to private (else to shared)."""
     RETRIED = 1 << 13
@@ -79,15 +81,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("comm", "dictionary<int32,string>", "", "command name of the thread; null in aggregates"),
     Column("order", "int8", "", "allocation order; for zero.user the order of the folio; null if unknown"),
     Column("bytes", "int64", "bytes", "memory of all occurrences: PAGE_SIZE << order for each, or the bytes cleared"),
-    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call); else null"),
+    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call, hot.*); else null"),
     Column("pfn", "int64", "", "first page frame number; null in aggregates"),
     Column("nid", "int16", "", "NUMA node of the memory; null if unknown"),
     Column("nid_requested", "int16", "", "NUMA node asked for; null if not seen"),
     Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
-    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates or if unknown"),
-    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks"),
+    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null unless acceptance"),
+    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request"),
+    Column("error", "int16", "", "errno that a failed function returned (positive); null if it returned none"),
     Column("vm", "int32", "", "number of the virtual machine in this run, from 1 (gmem.*); null if unknown"),
     Column("vcpu", "int16", "", "number of the virtual CPU whose thread it was (gmem.*); null if none or unknown"),
     Column("gfn", "int64", "", "first guest page frame number (gmem.*); null if not known"),

@@ -2,11 +2,12 @@
 /*
  * Order-0 allocation and zeroing, summed where they happen: dense cells
  * (cpu, event, node, zeroed, tracer, bucket), each CPU writing only its own.
+ * Roots below the tail threshold are summed too, without buckets.
  * User space maps the array and takes differences; nothing is ever reset, so
  * the sums stay exact however often it looks.
  *
  *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one: unknown
- *   MT_AGG_SITES     sites that can feed it
+ *   MT_AGG_EVENTS    2, or 4 where pages are cleared outside the allocator too
  */
 struct mt_cell_t {
 	u64 count;
@@ -14,9 +15,32 @@ struct mt_cell_t {
 	u64 self_ns;
 	u64 pages;
 };
-#define MT_AGG_SLOTS (2 * MT_NIDS * 4)
+#define MT_AGG_SLOTS (MT_AGG_EVENTS * MT_NIDS * 4)
 #define MT_AGG_CELLS (MT_NCPU * MT_AGG_SLOTS * MT_AGG_BUCKETS)
 BPF_F_TABLE("array", int, struct mt_cell_t, mt_cells, MT_AGG_CELLS, 1024 /* BPF_F_MMAPABLE */);
+
+struct mt_flat_t {
+	u64 count;
+	u64 total_ns;
+	u64 self_ns;
+};
+BPF_PERCPU_ARRAY(mt_flat, struct mt_flat_t, MT_NEVENTS);
+
+static __always_inline int mt_aggregate_root(struct mt_occurrence *o)
+{
+	int event = o->event;
+	struct mt_flat_t *flat;
+
+	if (o->dur >= MT_TAIL_NS)
+		return 0;
+	flat = mt_flat.lookup(&event);
+	if (!flat)
+		return 0;
+	flat->count++;
+	flat->total_ns += o->dur;
+	flat->self_ns += o->self;
+	return 1;
+}
 
 /* Log-linear, 16 buckets an octave: traces/histogram.py bucket_of(). */
 static __always_inline u32 mt_bucket(u64 ns)
@@ -38,12 +62,24 @@ static __always_inline u32 mt_bucket(u64 ns)
 /* 1 if the occurrence was added to a cell, 0 if it must be streamed. */
 static __always_inline int mt_aggregate(struct mt_occurrence *o)
 {
-	int event = o->event == MT_EV_ALLOC ? 0 : 1;
+	int event;
 	u32 bucket = MT_AGG_BUCKETS - 1;
 	struct mt_cell_t *cell;
 	int index;
 
-	if (o->order != 0 || (o->event != MT_EV_ALLOC && o->event != MT_EV_ZERO_ALLOC))
+	if (MT_IS_ROOT(o->event) && !(o->flags & MT_FLAG_TRACER))
+		return mt_aggregate_root(o);
+	if (o->order != 0)
+		return 0;
+	if (o->event == MT_EV_ALLOC)
+		event = 0;
+	else if (o->event == MT_EV_ZERO_ALLOC)
+		event = 1;
+	else if (o->event == MT_EV_ZERO_PAGE && MT_AGG_EVENTS > 2)
+		event = 2;
+	else if (o->event == MT_EV_ZERO_FREE && MT_AGG_EVENTS > 2)
+		event = 3;
+	else
 		return 0;
 	if (o->nid < 0 || o->nid >= MT_NIDS)
 		return 0;
@@ -60,7 +96,7 @@ static __always_inline int mt_aggregate(struct mt_occurrence *o)
 			return 0;
 	}
 	index = bpf_get_smp_processor_id();
-	index = index * 2 + event;
+	index = index * MT_AGG_EVENTS + event;
 	index = index * MT_NIDS + o->nid;
 	index = index * 4 + (o->flags & MT_FLAG_ZEROED ? 1 : 0) + (o->flags & MT_FLAG_TRACER ? 2 : 0);
 	index = index * MT_AGG_BUCKETS + bucket;

@@ -10,7 +10,12 @@
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
+ *   MT_MOVABLE_GFP                    __GFP_MOVABLE
+ *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT  address at which physical memory is mapped, and where that is kept
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
+ *   MT_HOT_STACKS                                    stacks of hot.request, without those of others
+ *   MT_ACCEPT                         acceptance is watched: its rows have stack and cgroup
+ *   MT_CGROUPS                        the kernel has cgroups
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
 #include <uapi/linux/ptrace.h>
@@ -19,10 +24,17 @@
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
 
+#define MT_IS_ROOT(event) ((event) >= MT_EV_ROOT_FIRST && (event) <= MT_EV_ROOT_LAST)
+
 #define MT_FLAG_ZEROED 1
+#define MT_FLAG_VICTIM 8
+#define MT_FLAG_IRQ_OFF 16
+#define MT_FLAG_AGGREGATED 32
 #define MT_FLAG_TRACER 64
 #define MT_FLAG_INFERRED 128
 #define MT_FLAG_FAILED 256
+#define MT_FLAG_ALTMAP 512
+#define MT_FLAG_CGROUP_SHIFT 16
 #define MT_FLAG_PRIVATE (1 << 12)
 #define MT_FLAG_RETRIED (1 << 13)
 #define MT_FLAG_NOOP (1 << 14)
@@ -36,12 +48,12 @@ struct mt_record {
 	u64 dur;
 	u64 self;
 	u64 pfn;
-	u32 gfp;
+	u32 gfp;	/* accept.call, hot.*: pages asked for; accept.step: how many */
 	u32 tid;
 	u32 pid;
 	s32 stack;
-	u32 pages;
-	u32 flags;
+	u32 pages;	/* hot.*, flag FAILED: the errno, for no pages came of it */
+	u32 flags;	/* and above bit 16 the cgroup: mt_cgroup_slot() */
 	u8 event;
 	u8 site;
 	s8 order;
@@ -66,12 +78,19 @@ struct mt_occurrence {
 	u32 gfp;
 	u32 pages;
 	u32 flags;
+	u32 error;	/* errno returned, positive; else 0 */
+	s32 stack;	/* id + 1 of a stack taken at the entry, else 0 */
+	u32 count;	/* of a sum: how many; 0: one occurrence */
 	u8 event;
 	u8 site;
 	s8 order;
 	u8 parent;
+	u8 rare;	/* worth its stack and cgroup */
 	s16 nid;
 	s16 nid_requested;
+	u8 wake;	/* the reader is told at once */
+	u8 root;	/* event number plus one of the outermost root around it, 0: none */
+	u8 within;	/* the same of the innermost */
 	u64 gfn;
 	u32 requested;
 	u16 vm;
@@ -101,8 +120,16 @@ BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 BPF_RINGBUF_OUTPUT(mt_ring_like, 1);
 BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_NCPU);
 
-#ifdef MT_STACKS
+#if defined(MT_STACKS)
 BPF_STACK_TRACE(mt_stacks, 16384);
+#elif defined(MT_ACCEPT)
+BPF_STACK_TRACE(mt_stacks, 4096);
+#elif defined(MT_HOT_STACKS)
+BPF_STACK_TRACE(mt_stacks, 256);
+#endif
+#if defined(MT_ACCEPT) && defined(MT_CGROUPS)
+#define MT_CGROUP_SLOTS 512
+BPF_PERCPU_ARRAY(mt_cgroups, u64, MT_CGROUP_SLOTS);
 #endif
 #ifdef MT_TARGETS
 BPF_HASH(mt_targets, u32, u8, 65536);
@@ -191,6 +218,19 @@ static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
 	return mt_page_nid(conf->vmemmap_base + pfn * MT_PAGE_SIZEOF);
 }
 
+/* pfn of an address in the map of physical memory, 0 if unknown. */
+static __always_inline u64 mt_virtual_pfn(u64 address)
+{
+	u64 base = 0;
+
+#if defined(MT_PAGE_OFFSET)
+	base = MT_PAGE_OFFSET;
+#elif defined(MT_PAGE_OFFSET_AT)
+	bpf_probe_read_kernel(&base, sizeof(base), (void *)MT_PAGE_OFFSET_AT);
+#endif
+	return base && address >= base ? (address - base) >> 12 : 0;
+}
+
 /* include/linux/mm.h: want_init_on_alloc() and want_init_on_free(). */
 static __always_inline u32 mt_zeroed(u64 gfp)
 {
@@ -204,6 +244,49 @@ static __always_inline struct mt_counter_t *mt_counter(int event)
 	return mt_counters.lookup(&event);
 }
 
+static __always_inline s32 mt_stack(void *ctx, struct mt_occurrence *o)
+{
+	if (o->stack)
+		return o->stack - 1;
+#if defined(MT_STACKS)
+	return mt_stacks.get_stackid(ctx, 0);
+#elif defined(MT_ACCEPT)
+	return o->rare ? mt_stacks.get_stackid(ctx, 0) : -1;
+#else
+	return -1;
+#endif
+}
+
+/*
+ * The task's cgroup as a number that fits a record: its place, plus one, in this CPU's
+ * table of ids, which only grows.  0: unknown, or no room near its place.
+ */
+static __always_inline u32 mt_cgroup_slot(struct mt_occurrence *o)
+{
+#ifdef MT_CGROUP_SLOTS
+	u64 id;
+
+	if (!o->rare)
+		return 0;
+	id = bpf_get_current_cgroup_id();
+	if (!id)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		int at = (id + i) % MT_CGROUP_SLOTS;
+		u64 *slot = mt_cgroups.lookup(&at);
+
+		if (!slot)
+			return 0;
+		if (!*slot)
+			*slot = id;
+		if (*slot == id)
+			return at + 1;
+	}
+#endif
+	return 0;
+}
+
 static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pfn,
 				      struct mt_counter_t *counter)
 {
@@ -213,12 +296,12 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 
 	ring = mt_rings.lookup(&cpu);
 	if (!ring) {
-		counter->ring_full++;
+		counter->ring_full += o->count ? o->count : 1;
 		return;
 	}
 	r = bpf_ringbuf_reserve(ring, sizeof(*r), 0);
 	if (!r) {
-		counter->ring_full++;
+		counter->ring_full += o->count ? o->count : 1;
 		return;
 	}
 	r->ts = o->ts ? o->ts : bpf_ktime_get_boot_ns();
@@ -228,13 +311,9 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->gfp = o->gfp;
 	r->tid = o->task;
 	r->pid = o->task >> 32;
-#ifdef MT_STACKS
-	r->stack = mt_stacks.get_stackid(ctx, 0);
-#else
-	r->stack = -1;
-#endif
-	r->pages = o->pages;
-	r->flags = o->flags;
+	r->stack = mt_stack(ctx, o);
+	r->pages = o->error ? o->error : o->pages;
+	r->flags = o->flags | mt_cgroup_slot(o) << MT_FLAG_CGROUP_SHIFT;
 	r->event = o->event;
 	r->site = o->site;
 	r->order = o->order;
@@ -246,6 +325,9 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->requested = o->requested;
 	r->vm = o->vm;
 	r->vcpu = o->vcpu;
-	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
-	counter->streamed++;
+	bpf_ringbuf_submit(r, o->wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	if (o->count)
+		counter->aggregated += o->count;
+	else
+		counter->streamed++;
 }

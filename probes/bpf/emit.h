@@ -11,13 +11,13 @@ static __always_inline void mt_emit(void *ctx, struct mt_conf_t *conf, struct mt
 		pfn = mt_page_pfn(conf, o->page);
 	if (o->task >> 32 == MT_RECORDER)
 		o->flags |= MT_FLAG_TRACER;
-	counter->seen++;
-	counter->sum_order += o->order > 0 ? o->order : 0;
+	counter->seen += o->count ? o->count : 1;
+	counter->sum_order += o->order > 0 ? o->order * (o->count ? o->count : 1) : 0;
 	if (pfn != MT_NO_PFN)
 		counter->sum_pfn += pfn;
 	mt_task_add(o);
 #ifndef MT_STREAM_ALL
-	if (mt_aggregate(o)) {
+	if (!o->rare && mt_aggregate(o)) {
 		counter->aggregated++;
 		return;
 	}

@@ -8,19 +8,25 @@
  * by a key of its call (stack pointer, or a pointer argument), so that a missed
  * exit shows as a frame left above the match: it is dropped and counted.
  */
-#define MT_DEPTH 8
+#define MT_DEPTH 16
 
 struct mt_frame_t {
 	u64 start;
 	u64 key;
 	u64 child_ns;
 	u64 zero_ns;
+	u64 zero_inside;	/* of zero_ns, what other events took */
+	u64 zero_end;		/* when the last clearing ended; of a clearing itself: what it clears */
 	u64 arg;
 	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself (span.h) */
 	u32 gfp;
+	u32 accepted;	/* pages accepted inside, by what lies directly inside */
 	u8 event;
 	u8 site;
 	u8 zero_site;
+	u8 accepts;	/* acceptance happened inside */
+	u8 root;
+	u8 within;
 	s16 nid_requested;
 	s16 order;
 	s16 nid;
@@ -65,6 +71,30 @@ static __always_inline struct mt_frames_t *mt_frames(u64 task)
 }
 
 /*
+ * Whether memory is left to accept: vm_zone_stat[NR_UNACCEPTED], mm/vmstat.c, which is
+ * exact because blocks are larger than what a CPU may hold back.  If it can't be read: yes.
+ */
+static __always_inline int mt_unaccepted(void)
+{
+#ifdef MT_NR_UNACCEPTED
+	u64 pages = 0;
+
+	return bpf_probe_read_kernel(&pages, sizeof(pages), (void *)MT_NR_UNACCEPTED) || pages;
+#else
+	return 1;
+#endif
+}
+
+/* Whether the current task has any frame open. */
+static __always_inline int mt_any_open(void)
+{
+	u64 context = mt_context(bpf_get_current_pid_tgid());
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+
+	return frames && frames->depth;
+}
+
+/*
  * Keys are stack addresses, and stacks grow down: on one stack, a frame that
  * is still open lies above the new one.  (A key that is no stack address is
  * only ever near another of its own event, which does not nest in itself.)
@@ -78,8 +108,8 @@ static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 {
 	struct mt_frames_t *frames = mt_frames(task);
+	struct mt_frame_t *f, *below;
 	struct mt_counter_t *counter;
-	struct mt_frame_t *f;
 	u64 depth;
 
 	if (!frames)
@@ -89,10 +119,12 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 		return 0;
 	depth = frames->depth;
 #pragma unroll
-	for (int i = MT_DEPTH - 1; i >= 0; i--) {
-		if (i + 1 != depth || !mt_stale(&frames->frame[i], key))
-			continue;
-		depth = i;
+	for (int i = 0; i < MT_DEPTH; i++) {
+		u64 top = depth - 1;
+
+		if (top >= MT_DEPTH || !mt_stale(&frames->frame[top], key))
+			break;
+		depth = top;
 		counter->unmatched_entry++;
 	}
 	if (depth >= MT_DEPTH) {
@@ -106,10 +138,25 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->event = event;
 	f->child_ns = 0;
 	f->zero_ns = 0;
+	f->zero_inside = 0;
 	f->zero_pages = 0;
+	f->accepted = 0;
+	f->accepts = 0;
 	f->order = -1;
 	f->nid_requested = -1;
 	f->nid = -1;
+	f->root = 0;
+	f->within = 0;
+	if (depth > 0 && depth - 1 < MT_DEPTH) {
+		below = &frames->frame[depth - 1];
+		f->root = below->root;
+		f->within = below->within;
+	}
+	if (MT_IS_ROOT(event)) {
+		if (!f->root)
+			f->root = event + 1;
+		f->within = event + 1;
+	}
 #ifdef MT_GMEM
 	f->gfn = MT_NO_GFN;
 	f->pfn = 0;
@@ -132,19 +179,25 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	u64 context = mt_context(task);
 	struct mt_frames_t *frames = mt_open.lookup(&context);
 	struct mt_counter_t *counter;
-	u32 depth, at = MT_DEPTH;
+	u64 depth, at;
 
 	*parent = 0;
 	if (!frames)
 		return 0;
 	depth = frames->depth;
-	/* Nearly always the innermost; searched without copying, so that it compiles small. */
+	/* Nearly always the innermost. */
+	at = depth - 1;
+	if (at >= MT_DEPTH)
+		return 0;
+	if (frames->frame[at].key != key || frames->frame[at].event != event) {
+		at = MT_DEPTH;
 #pragma unroll
-	for (u32 i = 0; i < MT_DEPTH; i++) {
-		struct mt_frame_t *f = &frames->frame[i];
+		for (u32 i = 0; i < MT_DEPTH; i++) {
+			struct mt_frame_t *f = &frames->frame[i];
 
-		if (i < depth && f->key == key && f->event == event)
-			at = i;
+			if (i < depth && f->key == key && f->event == event)
+				at = i;
+		}
 	}
 	if (at >= MT_DEPTH)
 		return 0;
@@ -205,8 +258,12 @@ static __always_inline struct mt_conf_t *mt_end(int event, u64 key, u8 site,
 	}
 	o->event = event;
 	o->site = site;
+	o->flags = f->accepts ? MT_FLAG_VICTIM : 0;
+	o->rare = f->accepts;
 	o->order = f->order;
 	o->nid = -1;
 	o->nid_requested = f->nid_requested;
+	o->root = f->root;
+	o->within = f->within;
 	return conf;
 }

@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Who pays: totals per process and event.  Each CPU keeps, for each event, the
- * sums of the task it last saw and moves them to the shared table when another
- * comes, so that the table is not touched on every event.
+ * Who pays, and for what: totals per process, event and detail (order, node, root).
+ * Each CPU keeps, for each event, the sums of the task and detail it last saw and
+ * moves them to the shared table when others come, so that the table is not
+ * touched on every event.
+ *
+ * The detail, from the lowest byte: order (255: unknown), two of the node (65535),
+ * bits of MT_DETAIL_*, root and innermost root (event number plus one; 0: none).
  */
+#define MT_DETAIL_ZEROED 1	/* by the allocator, as far as gfp and init_on_alloc tell */
+#define MT_DETAIL_ASKED 2	/* __GFP_ZERO */
+#define MT_DETAIL_MOVABLE 4	/* __GFP_MOVABLE */
+#define MT_DETAIL_REMOTE 8	/* memory not on the node of the CPU */
+
 struct mt_task_sum_t {
 	u64 count;
 	u64 pages;
@@ -12,12 +21,14 @@ struct mt_task_sum_t {
 struct mt_task_slot_t {
 	u64 tgid;	/* plus one, so that an untouched slot belongs to nobody */
 	u64 age;
+	u64 detail;
 	char comm[16];
 	struct mt_task_sum_t sum;
 };
 struct mt_task_key_t {
 	u32 tgid;
 	u32 event;
+	u64 detail;
 };
 struct mt_task_t {
 	char comm[16];
@@ -30,7 +41,9 @@ BPF_HASH(mt_tasks, struct mt_task_key_t, struct mt_task_t, 16384);
 
 static __always_inline void mt_task_put(struct mt_task_slot_t *slot, u32 event)
 {
-	struct mt_task_key_t key = { .tgid = slot->tgid - 1, .event = event };
+	struct mt_task_key_t key = {
+		.tgid = slot->tgid - 1, .event = event, .detail = slot->detail,
+	};
 	struct mt_task_t *task, *fresh;
 	int zero = 0;
 
@@ -58,25 +71,45 @@ static __always_inline void mt_task_put(struct mt_task_slot_t *slot, u32 event)
 	slot->sum.total_ns = 0;
 }
 
+static __always_inline u64 mt_detail(struct mt_occurrence *o)
+{
+	u64 bits = 0;
+
+	if (o->flags & MT_FLAG_ZEROED)
+		bits |= MT_DETAIL_ZEROED;
+	if (o->gfp & MT_ZERO_GFP)
+		bits |= MT_DETAIL_ASKED;
+	if (o->gfp & MT_MOVABLE_GFP)
+		bits |= MT_DETAIL_MOVABLE;
+#ifdef MT_NID_SHIFT
+	if (o->nid >= 0 && o->nid != bpf_get_numa_node_id())
+		bits |= MT_DETAIL_REMOTE;
+#endif
+	return (u8)o->order | (u64)(u16)o->nid << 8 | bits << 24 | (u64)o->root << 32 |
+	       (u64)o->within << 40;
+}
+
 static __always_inline void mt_task_add(struct mt_occurrence *o)
 {
-	u64 tgid = o->task >> 32;
+	u64 tgid = o->task >> 32, detail = mt_detail(o);
 	struct mt_task_slot_t *slot;
 	int event = o->event;
 
 	slot = mt_task_slot.lookup(&event);
 	if (!slot)
 		return;
-	if (slot->tgid != tgid + 1) {
+	if (slot->tgid != tgid + 1 || slot->detail != detail) {
 		if (slot->tgid)
 			mt_task_put(slot, event);
+		if (slot->tgid != tgid + 1)
+			slot->age = 0;
 		slot->tgid = tgid + 1;
-		slot->age = 0;
+		slot->detail = detail;
 	}
 	/* A task may change its name (exec): look again now and then. */
 	if (!(slot->age++ & 15))
 		bpf_get_current_comm(slot->comm, sizeof(slot->comm));
-	slot->sum.count++;
+	slot->sum.count += o->count ? o->count : 1;
 	if (o->pages != MT_PAGES_UNKNOWN)
 		slot->sum.pages += o->pages;
 	if (o->dur != MT_UNKNOWN_NS)

@@ -10,10 +10,11 @@ from memtrace.probes.rows import Naming, from_records
 from memtrace.traces.schema import Flag, arrow_schema
 
 NAMING = Naming(
-    events=("alloc", "zero.alloc", "zero.user"),
+    events=("alloc", "zero.alloc", "zero.user", "hot.add"),
     sites=("fentry:a", "callsite:b"),
     page_size=4096,
     gfp_events=frozenset({0, 1}),
+    hot_events=frozenset({3}),
     stack_text=lambda stack_id: {7: "root;leaf"}.get(stack_id),
 )
 
@@ -44,8 +45,8 @@ def test_a_record_known_in_every_field() -> None:
             "ts_ns": 1000, "dur_ns": 50, "count": 1, "total_ns": 50, "self_ns": 30, "event": "zero.alloc",
             "site": "callsite:b", "cpu": 3, "pid": 11, "tid": 12, "comm": "touch", "order": 9,
             "bytes": 2 << 20, "bytes_requested": None, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
-            "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf", "vm": None,
-            "vcpu": None, "gfn": None,
+            "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf",
+            "error": None, "vm": None, "vcpu": None, "gfn": None,
         }
     ]  # fmt: skip
 
@@ -100,3 +101,13 @@ def test_one_name_with_different_padding_is_one_name() -> None:
 
 def test_a_name_that_is_not_utf8_is_shown_as_far_as_it_goes() -> None:
     assert rows(record(comm=b"\xff\xfe\0" + bytes(13)))[0]["comm"] == "\ufffd\ufffd"
+
+
+def test_memory_of_which_a_part_was_given() -> None:
+    (row,) = rows(record(event=3, pages=256, gfp=512, order=-1))
+    assert (row["bytes"], row["bytes_requested"], row["gfp"]) == (1 << 20, 2 << 20, None)
+
+
+def test_an_attempt_that_failed_has_its_errno_and_no_memory() -> None:
+    (row,) = rows(record(event=3, pages=16, gfp=512, order=-1, flags=int(Flag.FAILED)))
+    assert (row["bytes"], row["bytes_requested"], row["error"]) == (0, 2 << 20, 16)

@@ -66,9 +66,17 @@ def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tm
         "zero.alloc": alloc,
         "zero.user": user,
         "accept.call": None if kernel == "debian-6.1" else "fentry:accept_memory",
+        "hot.request": "fentry:add_memory_resource",
         "hot.add": "fentry:arch_add_memory",
+        "hot.section": None if kernel == "debian-6.1" else "fentry:sparse_add_section",
         "hot.memmap": None if kernel == "debian-6.1" else "fentry:vmemmap_alloc_block",
+        "hot.altmap": "fentry:mhp_init_memmap_on_memory",
+        "hot.init": None if kernel == "debian-6.1" else "fentry:memmap_init_range",
+        "hot.zone": "fentry:move_pfn_range_to_zone",
         "hot.online": "fentry:online_pages",
+        "hot.block": "fentry:memory_subsys_online",
+        "hot.offline": "fentry:offline_pages",
+        "hot.remove": "fentry:try_remove_memory",
     }
     assert sites(tmp_path) == wanted
     failed = [c for c in checks(tmp_path) if c["passed"] is not True]

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time of a hot-add went, each nanosecond once.
+
+Start: hot.request's entry.  End: the return of its last block's onlining (the request's
+own, if none came online).  Exclusive time of every traced occurrence inside, summed by
+phase; nested time is in the inner phase alone.  ``not_in_rows`` is what these sums leave
+of the measured intervals: order-0 allocations summed in the kernel, which name no thread.
+``gap`` is the time in no interval: added, and waiting for somebody to bring it online
+(udev, an administrator).  All phases together are the time from start to end, unless two
+threads brought blocks online at once: then the gap is what no thread worked in, and the
+phases add up to more than passed.
+
+memmap is the allocation of struct pages without their clearing (memmap_zero); where
+clearing was not traced, it is inside memmap and memmap_zero is unknown.  Interrupts are
+inside whatever they interrupted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer import callers
+from memtrace.analyzer.hotplug.adds import HotAdd
+from memtrace.analyzer.hotplug.rows import Occurrence, of
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+PHASES: dict[str, str] = {
+    "request": "the request itself: resource, group, block devices",
+    "arch": "arch_add_memory(): direct map, page tables",
+    "sections": "sections, without their struct pages",
+    "memmap": "allocation of struct pages",
+    "memmap_zero": "clearing of struct pages",
+    "altmap": "struct pages inside the block",
+    "init": "initialising struct pages",
+    "zone": "the zone's span",
+    "online": "onlining: pages to the allocator, zonelists",
+    "accept": "acceptance",
+    "block": "the block device: notifiers, state",
+    "other_alloc": "other allocation inside",
+    "other_zero": "other clearing inside",
+    "not_in_rows": "not in rows (summed in the kernel)",
+    "gap": "gap: added, not yet online",
+}
+"""Each phase and what it is, in the order of a page."""
+
+_OF_EVENT = {
+    "hot.request": "request",
+    "hot.add": "arch",
+    "hot.section": "sections",
+    "hot.memmap": "memmap",
+    "hot.altmap": "altmap",
+    "hot.init": "init",
+    "hot.zone": "zone",
+    "hot.online": "online",
+    "hot.block": "block",
+}
+
+
+@dataclass(frozen=True)
+class Nested:
+    """What of other events lies inside a hot-add's intervals: exclusive time by phase, and counts."""
+
+    own: Mapping[str, int]
+    count: Mapping[str, int]
+    accept_bytes: int
+    accepts_online: int
+    """accept.call rows inside."""
+
+
+NONE = Nested({}, {}, 0, 0)
+
+
+def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnection) -> dict[int, Nested]:
+    """By number of the hot-add, what alloc, zero.* and accept.* rows lie inside; one scan of the file."""
+    if not adds:
+        return {}
+    windows = [(add.number, w.tid, w.start, w.end) for add in adds for w in add.windows]
+    memmaps = [(m.tid, m.start, m.end) for add in adds for m in of(add.rows, "hot.memmap")]
+    connection.execute("CREATE TEMP TABLE hot_windows (number INT, tid INT, low BIGINT, high BIGINT)")
+    connection.execute("CREATE TEMP TABLE hot_memmaps (tid INT, low BIGINT, high BIGINT)")
+    connection.executemany("INSERT INTO hot_windows VALUES (?, ?, ?, ?)", windows)
+    if memmaps:
+        connection.executemany("INSERT INTO hot_memmaps VALUES (?, ?, ?)", memmaps)
+    rows = run.relation(connection, ["event", "ts_ns", "dur_ns", "self_ns", "tid", "bytes"])
+    found = callers.query(rows, _NESTED).fetchall()
+    own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    count: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    accepted: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for number, event, in_memmap, n, time, size in found:
+        phase = _phase(event, in_memmap)
+        own[number][phase] += time or 0
+        count[number][phase] += n
+        if event == "accept.call":
+            accepted[number][0] += size or 0
+            accepted[number][1] += n
+    return {number: Nested(own[number], count[number], *accepted[number]) for number in own}
+
+
+_NESTED = """
+SELECT w.number, r.event::VARCHAR, m.tid IS NOT NULL, count(*), sum(r.self_ns), sum(r.bytes)
+FROM rows_ r
+JOIN hot_windows w ON r.tid = w.tid AND r.ts_ns <= w.high AND r.ts_ns - r.dur_ns >= w.low
+LEFT JOIN hot_memmaps m ON r.tid = m.tid AND r.ts_ns <= m.high AND r.ts_ns - r.dur_ns >= m.low
+WHERE r.event::VARCHAR NOT LIKE 'hot.%' GROUP BY ALL
+"""
+
+
+def _phase(event: str, in_memmap: bool) -> str:
+    if event.startswith("accept"):
+        return "accept"
+    if event == "alloc":
+        return "memmap" if in_memmap else "other_alloc"
+    return "memmap_zero" if in_memmap else "other_zero"
+
+
+def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int | None]:
+    """ns of each phase; None where its event was not traced.  ``seen``: events with timed sites."""
+    time: dict[str, int | None] = dict.fromkeys(PHASES, 0)
+    for row in add.rows:
+        phase = _OF_EVENT.get(row.event)
+        if phase:
+            time[phase] = (time[phase] or 0) + (row.own or 0)
+    for phase, own in inner.own.items():
+        time[phase] = (time[phase] or 0) + own
+    spent = sum(window.dur or 0 for window in add.windows)
+    time["not_in_rows"] = max(spent - sum(value or 0 for value in time.values()), 0)
+    time["gap"] = add.end - add.request.start - _covered(add.windows)
+    for phase in _untraced(seen):
+        if not time[phase]:
+            time[phase] = None
+    return time
+
+
+def _covered(windows: Sequence[Occurrence]) -> int:
+    """ns in at least one of the intervals."""
+    total, reached = 0, 0
+    for window in sorted(windows, key=lambda w: w.start):
+        total += max(window.end - max(window.start, reached), 0)
+        reached = max(reached, window.end)
+    return total
+
+
+def _untraced(seen: frozenset[str]) -> list[str]:
+    phases = [phase for event, phase in _OF_EVENT.items() if event not in seen]
+    if "zero.alloc" not in seen:
+        phases += ["memmap_zero", "other_zero"]
+    if "alloc" not in seen:
+        phases += ["other_alloc"]
+    if not any(event.startswith("accept") for event in seen):
+        phases.append("accept")
+    return phases
+
+
+def table(adds: Sequence[HotAdd], times: Mapping[int, Mapping[str, int | None]], shown: int) -> Table:
+    """One row for each hot-add and phase."""
+    rows: list[dict[str, Any]] = []
+    for add in adds:
+        time = times[add.number]
+        total = add.end - add.request.start
+        for phase, what in PHASES.items():
+            value = time[phase]
+            rows.append(
+                {
+                    "add": add.number,
+                    "phase": phase,
+                    "what": what,
+                    "self_ns": value,
+                    "share": value / total if value is not None and total else None,
+                }
+            )
+    drawn = tuple(
+        i for i, row in enumerate(rows) if row["add"] <= shown and (row["self_ns"] is None or row["self_ns"])
+    )
+    columns = (
+        Column("add", "add", "number"),
+        Column("what", "phase"),
+        Column("self_ns", "self", "ns"),
+        Column("share", "share", "share"),
+    )
+    notes = [] if rows else ["no memory was added"]
+    if len(adds) > shown:
+        notes.append(f"the first {shown} of {len(adds)} hot-adds; all are in --format json")
+    return Table(
+        "phases",
+        "Where the time went, exclusive, from the request to the last block online",
+        ("add", "phase", "what", "self_ns", "share"),
+        tuple(rows),
+        columns,
+        keys=2,
+        shown=drawn,
+        notes=tuple(notes),
+    )

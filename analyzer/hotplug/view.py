@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hotplug view: each hot-add, its phases, blocks, struct pages and what it did to free memory.
+
+Each module beside this one defines its own figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memtrace.analyzer.facts import facts, heading
+from memtrace.analyzer.hotplug import blocks, memmap, phases, refusals, state
+from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
+from memtrace.analyzer.hotplug.origin import UNKNOWN, origin
+from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
+from memtrace.analyzer.losses import known_losses, sentence
+from memtrace.analyzer.scan import connect
+from memtrace.analyzer.tables import Caveat, Column, Report, Table
+from memtrace.analyzer.views import PLAIN, Choice, Result
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+PHASES_OF = 4
+"""Hot-adds whose phases a page shows."""
+
+
+def view(run: Run, choice: Choice = PLAIN) -> Result:
+    """The hotplug view of a run."""
+    with connect(run) as connection:
+        rows = _chosen(occurrences(run, connection), choice)
+        adds = hot_adds(rows, run.header.page_size)
+        inner = phases.nested(run, adds, connection)
+    seen = _seen(run, rows)
+    times = {add.number: phases.exclusive(add, inner.get(add.number, phases.NONE), seen) for add in adds}
+    report = Report(
+        view="hotplug",
+        title=f"memtrace hotplug: {run.path.name}",
+        run=facts(run),
+        heading=heading(run, _occurrences(run)),
+        tables=_tables(run, adds, rows, inner, times, seen) if rows else (_nothing(run),),
+        caveats=tuple(Caveat(*pair) for pair in _caveats(run, adds, seen)),
+        main="adds",
+    )
+
+    def draw(path: Path) -> None:
+        from memtrace.analyzer.hotplug.plot import draw_timeline
+
+        draw_timeline(run, adds, path)
+
+    return Result(report, draw)
+
+
+def _chosen(rows: Sequence[Occurrence], choice: Choice) -> tuple[Occurrence, ...]:
+    if choice.window is None:
+        return tuple(rows)
+    low, high = choice.window
+    return tuple(row for row in rows if row.end >= low and row.start <= high)
+
+
+def _seen(run: Run, rows: Sequence[Occurrence]) -> frozenset[str]:
+    """Events that would be in the run if they happened."""
+    sites = {s.event for s in run.header.manifest if s.site and s.time != "unknown"}
+    return frozenset(sites & set(run.header.events)) | {row.event for row in rows}
+
+
+def _occurrences(run: Run) -> int:
+    return sum(c.seen for c in run.status.counters) or run.rows
+
+
+def _tables(
+    run: Run,
+    adds: Sequence[HotAdd],
+    rows: Sequence[Occurrence],
+    inner: dict[int, phases.Nested],
+    times: dict[int, dict[str, int | None]],
+    seen: frozenset[str],
+) -> tuple[Table, ...]:
+    page = run.header.page_size
+    snapshots = state.taken(run)
+    brackets = {add.number: state.bracket(add, snapshots, rows) for add in adds}
+    counted = state.counted(brackets, page)
+    found = [
+        adds_table(adds, inner, run.status.started_ns, page),
+        phases.table(adds, times, PHASES_OF),
+        blocks.firsts(adds),
+        blocks.table(adds),
+        memmap.matrix(adds),
+        memmap.witnesses(adds, counted, seen, page),
+        state.nodes(adds, brackets, page),
+        state.dip(adds, brackets, snapshots),
+        state.cycles(adds, snapshots, rows),
+        refusals.refusals(rows, run.status.started_ns, page),
+    ]
+    optional = {"cycles", "refusals"}
+    return tuple(t for t in found if (adds or t.name in optional) and (t.rows or t.name not in optional))
+
+
+def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: int, page_size: int) -> Table:
+    """One row for each hot-add.
+
+    at_ns: its start, from the run's; total_ns: from there to its last block online;
+    request_ns: the request alone, inclusive.
+    """
+    rows: list[dict[str, Any]] = []
+    for add in adds:
+        onlined = [block.onlined for block in add.blocks]
+        inside = inner.get(add.number, phases.NONE)
+        rows.append(
+            {
+                "add": add.number,
+                "at_ns": add.request.start - start,
+                "origin": origin(add.request.stack),
+                "nid": add.nid,
+                "pfn": add.pfns[0],
+                "end_pfn": add.pfns[1],
+                "bytes": add.bytes,
+                "blocks": len(add.blocks),
+                "range_online_bytes": sum(b.outer.size for b in add.blocks),
+                "onlined_bytes": None if None in onlined else sum(size or 0 for size in onlined),
+                "request_ns": add.request.dur if add.requested else None,
+                "total_ns": add.end - add.request.start,
+                "accepts": inside.accepts_online,
+                "accept_bytes": inside.accept_bytes,
+                "result": _result(add),
+                "comm": add.request.comm,
+                "tid": add.request.tid,
+            }
+        )
+    columns = (
+        Column("add", "add", "number"),
+        Column("at_ns", "at", "ns"),
+        Column("origin", "origin"),
+        Column("nid", "node", "number"),
+        Column("pfn", "pfn", "number"),
+        Column("bytes", "memory", "bytes"),
+        Column("blocks", "blocks", "number"),
+        Column("onlined_bytes", "onlined", "bytes"),
+        Column("total_ns", "took", "ns"),
+        Column("accepts", "accepts", "number", if_any=True),
+        Column("result", "result"),
+    )
+    names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
+    return Table("adds", "Memory added", names, tuple(rows), columns, top=24)
+
+
+def _result(add: HotAdd) -> str:
+    online = sum(block.outer.size for block in add.blocks)
+    if add.removed is not None:
+        return "removed"
+    if not add.blocks:
+        return "offline"
+    return "online" if online >= add.bytes - sum(b.in_block for b in add.blocks) else "partly"
+
+
+def _nothing(run: Run) -> Table:
+    asked = any(event.startswith("hot.") for event in run.header.events)
+    why = (
+        "No memory was added, brought online or removed while this was recorded."
+        if asked
+        else "Hotplug was not recorded in this run: `memtrace record -e hotplug` does."
+    )
+    return Table("adds", "Memory added", ("add",), (), (Column("add", "add", "number"),), notes=(why,))
+
+
+def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str]) -> Iterator[tuple[str, str]]:
+    if run.cut_short or not run.status.complete:
+        yield "cut-short", "the recorder was cut short: this is the run up to its last flush"
+    if known_losses(run.status):
+        yield "losses", f"{sentence(run.status, _occurrences(run))}: phases and blocks may be missing"
+    if not adds:
+        return
+    absent = [
+        f"{site.event} ({', '.join(sorted({r.reason for r in site.refused})) or 'no site'})"
+        for site in run.header.manifest
+        if site.event.startswith("hot.") and site.event in run.header.events and site.site is None
+    ]
+    if absent:
+        yield "site-absent", f"not observed, no site here: {', '.join(absent)}"
+    if "zero.alloc" not in seen:
+        yield (
+            "zeroing-untraced",
+            "clearing was not traced: it is inside the allocation of struct pages"
+            " (`record -e hotplug,zero` tells them apart)",
+        )
+    if any(not add.requested for add in adds):
+        yield "no-request", "hot.request was not seen: a hot-add begins at arch_add_memory()"
+    if any(origin(add.request.stack) == UNKNOWN for add in adds):
+        yield "origin-unknown", "who asked for the memory is unknown where no stack was recorded"
+    unknown = [add for add in adds if any(row.nid is None for row in add.rows if row.event == "hot.memmap")]
+    if unknown:
+        yield "node-unknown", "the real node of struct pages is unknown where the direct map's base is"
+    if any(len({w.tid for w in add.windows}) > 1 for add in adds):
+        yield "threads", "blocks came online in several threads: phases may add up to more than passed"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ways of clearing memory a run could not see, each with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.facts import fact
+from memtrace.analyzer.sites import refusals
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    from memtrace.traces.run import ProbeSite, RunHeader
+
+_PATHS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("allocation", "zero.alloc", ("get_page_from_freelist", "kernel_init_pages", "clear_highpages")),
+    ("bulk allocation (vmalloc)", "zero.alloc", ("alloc_pages_bulk",)),
+    ("compaction's targets", "zero.alloc", ("compaction_alloc", "split_map_pages", "release_free_list")),
+    ("contiguous ranges (CMA, 1 GiB)", "zero.alloc", ("alloc_contig", "split_free_pages")),
+    ("huge pages, hugetlb", "zero.user", ("folio_zero_user", "clear_huge_page")),
+    ("shmem", "zero.page", ("shmem_",)),
+    ("khugepaged's holes", "zero.page", ("collapse_",)),
+    ("zero on free", "zero.free", ("__free_pages_ok", "free_pcp_prepare", "free_unref_page", "free_")),
+)
+_NEVER = (
+    ("guest_memfd", "its clearing is inlined into the kvm module"),
+    ("before the recording", "boot, and what was in pools and caches when it began"),
+)
+
+
+def coverage(header: RunHeader) -> Table:
+    """One row for each way of clearing: the site that sees it, or why none does."""
+    sites = {site.event: site for site in header.manifest}
+    rows = [_row(path, sites.get(event), functions, header) for path, event, functions in _PATHS]
+    rows += [{"path": path, "seen": "no", "by": None, "why": why} for path, why in _NEVER]
+    columns = (Column("path", "path"), Column("seen", "seen"), Column("by", "by"))
+    notes = tuple(f"{row['path']}: {row['why']}" for row in rows if row["why"])
+    return Table(
+        "coverage", "Ways of clearing", ("path", "seen", "by", "why"), tuple(rows), columns, notes=notes
+    )
+
+
+def _row(
+    path: str, site: ProbeSite | None, functions: tuple[str, ...], header: RunHeader
+) -> dict[str, str | None]:
+    no: dict[str, str | None] = {"path": path, "seen": "no", "by": None}
+    if site is None or site.site is None:
+        if path == "zero on free" and fact(header, "init_on_free") == "no":
+            return {"path": path, "seen": "off", "by": None, "why": None}
+        return no | {"why": (refusals(site) if site else "") or "not asked for"}
+    if site.kind == "inferred":
+        seen = "derived" if path == "allocation" else "no"
+        return {
+            "path": path,
+            "seen": seen,
+            "by": site.site,
+            "why": f"no site took a probe ({refusals(site)})",
+        }
+    if site.kind == "sampling":
+        return {"path": path, "seen": "time only", "by": site.site, "why": "sampled: no pages"}
+    words = f"{site.function or ''} {site.decode}"
+    if site.kind != "callsite" or any(name in words for name in functions):
+        return {"path": path, "seen": "yes", "by": site.site, "why": None}
+    return no | {"why": f"no call that clears was found in {', '.join(functions)}"}

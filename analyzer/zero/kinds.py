@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What memory was wanted for, from the innermost root around it and its gfp flags.
+
+The kernel asks for anonymous memory with __GFP_ZERO where the allocator is to clear
+it, and without where the caller will clear (huge pages, larger folios), copy or
+read something over it.  Inside a fault, a populate or a pin, therefore: asked is
+anonymous; not asked and of an order above 0 is a larger anonymous folio; not asked
+and of order 0 is a page that something else is written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+    from memtrace.traces.run import RootTotal
+
+ANON, FOLIO, COPIED = "anonymous", "anonymous, huge", "copied or read"
+HUGETLB, SHMEM, CACHE, KHUGEPAGED = "hugetlb", "shmem", "page cache", "khugepaged"
+_BY_ROOT = {
+    "root.hugetlb_fault": HUGETLB,
+    "root.hugetlb_pool": HUGETLB,
+    "root.shmem": SHMEM,
+    "root.page_cache": CACHE,
+    "root.slab": "slab",
+    "root.page_table": "page tables",
+    "root.vmalloc": "vmalloc",
+    "root.khugepaged": KHUGEPAGED,
+    "root.compaction": "compaction",
+}
+_FAULTS = ("root.fault", "root.thp_fault", "root.cow", "root.populate", "root.pin")
+ALLOCATOR, CALLER, FREE = "zero.alloc", ("zero.user", "zero.page"), "zero.free"
+CLEARING = (ALLOCATOR, *CALLER, FREE)
+
+
+def kind_of(total: RootTotal) -> str:
+    """The kind of one total's memory."""
+    within = total.within
+    if total.event == FREE:
+        return "freed"
+    if within in _BY_ROOT:
+        return _BY_ROOT[within]
+    if within not in _FAULTS:
+        return "other kernel"
+    if total.event == "zero.user" or (not total.asked and (total.order or 0) > 0):
+        return FOLIO
+    return ANON if total.asked else COPIED
+
+
+@dataclass
+class Cell:
+    """Sums of one cell; bytes, occurrences and ns."""
+
+    allocated: int = 0
+    by_allocator: int = 0
+    by_caller: int = 0
+    on_free: int = 0
+    asked: int = 0
+    """Bytes of by_allocator that the caller asked for."""
+    remote: int = 0
+    """Bytes cleared from a CPU of another node."""
+    remote_ns: int = 0
+    time_ns: int = 0
+    timed: bool = True
+    """Whether the time of every clear is known."""
+    allocator_ns: int = 0
+    unasked_ns: int = 0
+    """Of allocator_ns, what nobody asked for."""
+    pooled: bool = False
+    """Whether its memory may have been allocated, and cleared, before the run."""
+    derived: bool = False
+    """by_allocator follows from gfp flags."""
+    roots: set[str] = field(default_factory=set)
+
+    @property
+    def cleared(self) -> int:
+        """Bytes cleared, each clear counted."""
+        return self.by_allocator + self.by_caller + self.on_free
+
+    def add(self, total: RootTotal, derive: bool) -> None:
+        """Count one total in; ``derive``: clearing by the allocator is not seen but follows."""
+        if total.event == "alloc":
+            self.allocated += total.bytes
+            if derive and total.zeroed:
+                self.derived = True
+                self.timed = False
+                self.by_allocator += total.bytes
+                self.asked += total.bytes if total.asked else 0
+            return
+        if total.event not in CLEARING:
+            return
+        self.pooled = self.pooled or kind_of(total) == HUGETLB
+        self._count(total)
+        self.timed = self.timed and total.total_ns is not None
+        self.time_ns += total.total_ns or 0
+        if total.remote:
+            self.remote += total.bytes
+            self.remote_ns += total.total_ns or 0
+        if total.root:
+            self.roots.add(total.root)
+
+    def _count(self, total: RootTotal) -> None:
+        if total.event in CALLER:
+            self.by_caller += total.bytes
+        elif total.event == FREE:
+            self.on_free += total.bytes
+        else:
+            self.by_allocator += total.bytes
+            self.allocator_ns += total.total_ns or 0
+            if total.asked:
+                self.asked += total.bytes
+            else:
+                self.unasked_ns += total.total_ns or 0
+
+
+Key = tuple[str | int | None, ...]
+
+
+def cells(totals: Iterable[RootTotal], by: tuple[str, ...], derive: bool) -> dict[Key, Cell]:
+    """Cells by ``kind`` and fields of RootTotal, those with memory in them, keys sorted."""
+    found: dict[Key, Cell] = {}
+    for total in totals:
+        if total.event != "alloc" and total.event not in CLEARING:
+            continue
+        key = tuple(kind_of(total) if name == "kind" else getattr(total, name) for name in by)
+        found.setdefault(key, Cell()).add(total, derive)
+    order = sorted(found, key=lambda key: tuple((value is None, value) for value in key))
+    return {key: found[key] for key in order}
+
+
+def derives(run: Run) -> bool:
+    """Whether clearing by the allocator was not seen in this run, and follows from its allocations."""
+    return any(site.event == ALLOCATOR and site.kind == "inferred" for site in run.header.manifest)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report --view zero``; the package says what its numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer import cells as cell
+from memtrace.analyzer.caveats import caveats
+from memtrace.analyzer.columns import MEASURES, key_column
+from memtrace.analyzer.facts import facts, heading, period_ns
+from memtrace.analyzer.integrity import integrity, needs_pfn
+from memtrace.analyzer.keys import DEFAULT
+from memtrace.analyzer.partials import Partials
+from memtrace.analyzer.scan import connect, partials
+from memtrace.analyzer.tables import Caveat, Report, Table
+from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.zero.accounts import accounts, at_once
+from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
+from memtrace.analyzer.zero.coverage import coverage
+from memtrace.analyzer.zero.kinds import CLEARING, derives
+from memtrace.analyzer.zero.redundant import after_acceptance, redundant
+from memtrace.analyzer.zero.redundant import table as redundant_table
+from memtrace.analyzer.zero.whatif import whatifs
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+
+def view(run: Run, choice: Choice = PLAIN) -> Result:
+    """The zero view of a run."""
+    totals, derive = run.status.roots, derives(run)
+    with connect(run) as connection:
+        parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
+        ledger = accounts(run, connection)
+        together = at_once(run, connection)
+        wasted = [*redundant(totals, derive), *after_acceptance(run, connection)]
+    times = [t.total_ns for t in totals if t.event in CLEARING]
+    cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
+    rooted = any(total.root for total in totals)
+    sums = _sums(run, parts)
+    tables = (
+        kinds(totals, derive),
+        roots(totals, rooted),
+        bandwidth(totals),
+        *((sums,) if derive or not totals else ()),
+        redundant_table(wasted, cleared_ns),
+        whatifs(totals, run.header, derive, together),
+        ledger,
+        coverage(run.header),
+    )
+    report = Report(
+        view="zero",
+        title=f"memtrace report: {run.path.name}, zeroing",
+        run=facts(run),
+        heading=heading(run, int(parts.count.sum())),
+        tables=tables,
+        caveats=_caveats(run, parts, tables, totals != ()),
+    )
+
+    def draw(path: Path) -> None:
+        from memtrace.analyzer.zero.picture import draw_zero
+
+        draw_zero(run, report, path)
+
+    return Result(report, draw)
+
+
+def _sums(run: Run, parts: Partials) -> Table:
+    """What is known by event, order and node, estimates included."""
+    rows = [
+        row
+        for row in cell.cells(cell.in_cells(parts), ["event", "order", "nid"], period_ns(run))
+        if row["event"] in CLEARING
+    ]
+    columns = (*(key_column(name) for name in ("event", "order", "nid")), *MEASURES[:8])
+    notes = () if rows else ("no clear was seen",)
+    names = ("event", "order", "nid", *cell.MEASURED)
+    return Table(
+        "sums", "Clearing by order and node", names, tuple(rows), columns, keys=3, section=True, notes=notes
+    )
+
+
+def _caveats(run: Run, parts: Partials, tables: tuple[Table, ...], has_totals: bool) -> tuple[Caveat, ...]:
+    events = list(cell.cells(cell.in_cells(parts), ["event"], period_ns(run)))
+    check = integrity(parts, run.status)
+    found = list(caveats(run, events, (), (), parts, check))
+    if not has_totals:
+        text = "this run has no sums by root (cut short, imported or older): only what its rows tell is shown"
+        found.insert(0, Caveat("no-roots", text))
+    if run.status.tasks_dropped:
+        text = f"{run.status.tasks_dropped} occurrences are in none of the sums by root (table full)"
+        found.insert(0, Caveat("roots-dropped", text))
+    (ledger,) = (table for table in tables if table.name == "ledger")
+    if ledger.rows[0]["differs"]:
+        text = f"{ledger.rows[0]['differs']} rows have a self time that their nesting does not bear out"
+        found.insert(0, Caveat("ledger", text))
+    return tuple(found)

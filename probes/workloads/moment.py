@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When work began and ended, on the clock of the trace."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from memtrace.probes.workloads import Done
+
+
+def timed(work: Callable[[], object], page_bytes: int, pages: int, copied_pages: int = 0) -> Done:
+    """Do ``work`` and say when, and in what pages."""
+    begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    work()
+    end = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return Done(begin, end, os.getpid(), page_bytes, pages, copied_pages)
