@@ -32,6 +32,7 @@ class Request:
     view: str = "summary"
     plot: Path | None = None
     color: bool = False
+    guest: Path | None = None
 
 
 def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
@@ -48,10 +49,12 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     _one_of("--view", request.view, tuple(VIEWS))
     if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
         raise MemtraceError(f"--plot writes {' or '.join(PLOTS)}, not {request.plot.name!r}", 2)
+    if request.guest is not None and request.view != "gmem":
+        raise MemtraceError("--guest goes with --view gmem: give both, and the host's run", 2)
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        result = view(run, request.view, Choice(keys))
+        result = view(run, request.view, Choice(keys, guest=request.guest))
     report = result.report if request.table is None else only(result.report, request.table)
     if request.plot is not None:
         result.draw(request.plot)

@@ -34,6 +34,8 @@ class Choice:
     """What the main table is grouped by, for views that take ``--by``."""
     window: tuple[int, int] | None = None
     """Only what touches this stretch, CLOCK_BOOTTIME ns; None: the whole run."""
+    guest: Path | None = None
+    """Run of a guest of this host, for views that put both on one clock."""
 
 
 PLAIN = Choice()

@@ -36,6 +36,7 @@ Examples:
 )
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
+@click.option("--guest", metavar="FILE", help="With --view gmem: a guest's run, put on the host's clock.")
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
 def report(
@@ -44,6 +45,7 @@ def report(
     format_: str,
     table: str | None,
     view: str,
+    guest: str | None,
     plot: str | None,
     output: str | None,
 ) -> None:
@@ -57,7 +59,10 @@ def report(
 
     color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
-    request = Request(runs, by=by, format=format_, table=table, view=view, plot=figure, color=color)
+    other = Path(guest) if guest else None
+    request = Request(
+        runs, by=by, format=format_, table=table, view=view, plot=figure, color=color, guest=other
+    )
     with Reading() as reading:
         text = make(request, reading.tell)
     if output is None:

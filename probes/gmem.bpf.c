@@ -190,7 +190,7 @@ static __always_inline struct mt_frame_t *mt_top(void)
 	if (!frames || !frames->depth)
 		return 0;
 	at = frames->depth - 1;
-	return at < MT_DEPTH ? &frames->frame[at] : 0;
+	return at < MT_DEPTH ? mt_at(frames, at) : 0;
 }
 
 static __always_inline s16 mt_top_vcpu(void)

@@ -365,6 +365,8 @@ def _attach_once(module: Module, first: Candidate) -> None:
     if first.function in module.hooked:
         return
     first.attach(module)
+    if first.function is not None:
+        module.hooked.add(first.function)
 
 
 def _convert(system: System) -> Ladder:

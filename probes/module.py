@@ -72,7 +72,7 @@ class Module:
         self._kprobe_fds: list[int] = []
         self._owned_fds: list[int] = []
         self.hooked: set[str] = set()
-        """Functions with a program at their entry or return."""
+        """Functions that are not to be hooked again."""
         try:
             with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
                 self._bpf: Any = _tried(lambda: Quiet(text=text.encode(), cflags=flags))
@@ -229,7 +229,6 @@ class Module:
             return fd
 
         self._kprobe_fds.append(_tried(attach))
-        self.hooked.add(function)
 
 
 def _perf_event_open(kind: int, config: int) -> int:

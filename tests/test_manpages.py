@@ -310,6 +310,19 @@ def test_report_explains_every_table_column_and_mark(tmp_path: Path) -> None:
     assert set(MARKS) <= signs
 
 
+def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.tests.analyzer.cases import write
+    from memtrace.tests.analyzer.gmem.test_gmem_view import Host, case
+    from memtrace.traces.reader import open_run
+
+    host = Host()
+    host.fault(0, 1)
+    write(case(host), tmp_path / "run.parquet")
+    tables = {table.name for table in view(open_run(tmp_path / "run.parquet"), "gmem").report.tables}
+    assert tables <= {item.head for item in items(section("report", "OUTPUT"))}
+
+
 def small_run(path: Path) -> Path:
     """A run of one allocation with its stack, the least that has every table."""
     import pyarrow as pa

@@ -17,6 +17,7 @@ from memtrace.analyzer.gmem import (
     rows,
     stalls,
     state,
+    together,
     touch,
     whatif,
 )
@@ -55,6 +56,8 @@ def view(run: Run, choice: Choice) -> Result:
             state.state(run, connection),
             whatif.what_if(run, connection),
         )
+        if choice.guest is not None:
+            tables = (*together.together(run, choice.guest, connection), *tables)
         turns = rows.ask(connection, TURNS)
     report = Report(
         view="gmem",
