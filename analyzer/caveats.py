@@ -18,6 +18,7 @@ from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Caveat, Row, Table
+from memtrace.traces.run import NOT_ASKED
 from memtrace.traces.schema import COLUMN_NAMES, SCHEMA_VERSION, Flag
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _sites(run: Run) -> Found:
     manifest = run.header.manifest
     failed = [s.event for s in manifest if s.site and s.proven is False]
     unproven = [s.event for s in manifest if s.site and s.proven is None]
-    absent = [s.event for s in manifest if not s.site]
+    absent = [s.event for s in manifest if not s.site and s.decode != NOT_ASKED]
     inferred = [s.event for s in manifest if s.site and s.count == "inferred"]
     if failed:
         yield "site-failed", f"known work was not seen at the site of {', '.join(failed)}: do not trust these"

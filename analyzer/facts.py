@@ -25,7 +25,7 @@ _SHOWN_FACTS = (
 """Facts in the header block of a page; all are in the JSON."""
 
 
-_TABLES = ("manifest", "snapshots", "counters", "tasks", "cost", "rows")
+_TABLES = ("manifest", "snapshots", "counters", "tasks", "roots", "cost", "rows")
 """Parts of header and status that are tables of a report."""
 _STOPPED = {"command": "until the command ended", "duration": "as asked"}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.tables import Column, Table
+from memtrace.traces.run import NOT_ASKED
 
 if TYPE_CHECKING:
     from memtrace.traces.run import ProbeSite, RunHeader
@@ -36,7 +37,7 @@ def sites(header: RunHeader) -> Table:
         }
         for s in header.manifest
     )
-    absent = [s for s in header.manifest if not s.site]
+    absent = [s for s in header.manifest if not s.site and s.decode != NOT_ASKED]
     notes = tuple(f"{s.event}: no site here ({refusals(s) or 'no reason kept'})" for s in absent)
     shown = tuple(i for i, s in enumerate(header.manifest) if s.site)
     return Table("sites", "Sites", _NAMES, rows, _COLUMNS, shown=shown, notes=notes)

@@ -28,6 +28,8 @@ _TRACERS = (
     tracers.BPFTRACE_PRINT,
 )
 _GOAL = 0.5
+_SHARE = 0.15
+"""Of the fault's own CPU time, with order 0 summed in the kernel."""
 _OUTPUT = "trace.out"
 
 
@@ -164,6 +166,16 @@ def _findings(seen: dict[str, list[Cost]]) -> list[Finding]:
             continue
         ratio = spread(ratios)
         found.append(Finding(short, ratio.text(".2f"), goal, ratio.median <= _GOAL))
+    shares = [
+        added / untraced.cpu_ns
+        for added, untraced in zip(
+            _added(seen, tracers.MEMTRACE.name, "cpu_ns"), seen[tracers.UNTRACED.name], strict=True
+        )
+    ]
+    share = spread(shares)
+    found.append(
+        Finding("added CPU of a 4 KiB fault", share.text(".1%"), f"<= {_SHARE:.0%}", share.median <= _SHARE)
+    )
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.benchmarks import disk, overhead, reading, report_speed, startup, sustained
+from memtrace.benchmarks import disk, ledger, overhead, reading, report_speed, startup, sustained
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
 
@@ -23,6 +23,7 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
             "disk": lambda: disk.measure(repeats=1, rounds=4, builds=20),
             "sustained": lambda: sustained.measure(seconds=10),
             "reading": lambda: reading.measure(repeats=1, rounds=8),
+            "ledger": lambda: ledger.measure(repeats=1),
         }
     return {
         "startup": startup.measure,
@@ -31,6 +32,7 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
         "sustained": sustained.measure,
         "reading": reading.measure,
         "report_speed": report_speed.measure,
+        "ledger": ledger.measure,
     }
 
 

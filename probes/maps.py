@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
+import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from memtrace.errors import MemtraceError
 from memtrace.probes.details import Totals
 from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
@@ -30,8 +33,10 @@ COUNTER = np.dtype(
         )
     ]
 )
+_TASK_KEY = np.dtype([("tgid", "<u4"), ("event", "<u4"), ("detail", "<u8")])
 _SUM = np.dtype([("count", "<u8"), ("pages", "<u8"), ("total_ns", "<u8")])
 FLAT = np.dtype([("count", "<u8"), ("total_ns", "<u8"), ("self_ns", "<u8")])
+_TASK = np.dtype([("comm", "S16"), ("sum", _SUM)])
 SAMPLE_TOTAL = np.dtype(
     [
         (name, "<u8")
@@ -50,6 +55,7 @@ SAMPLE_TOTAL = np.dtype(
 )
 SAMPLE_CELL = np.dtype([("alloc", "<u8"), ("zero", "<u8")])
 SAMPLE_ORDERS = 20
+_BATCH = 4096
 
 
 def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
@@ -60,6 +66,34 @@ def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: in
     key = ctypes.c_uint32(index)
     lib.bpf_lookup_elem(module.map_fd(name), ctypes.byref(key), values.ctypes.data_as(ctypes.c_void_p))
     return values
+
+
+def hash_items(
+    module: Module, name: str, key: np.dtype[Any], value: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Keys and values of a hash, each of shape (elements,), read many at a time (Linux 5.6 on).
+
+    What is added meanwhile may be in it or not, as with any walk of a map in use.
+    """
+    from bcc import lib
+
+    keys, values = np.zeros(_BATCH, dtype=key), np.zeros(_BATCH, dtype=value)
+    found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
+    position, here = ctypes.c_uint32(), None
+    while True:
+        count = ctypes.c_uint32(_BATCH)
+        ctypes.set_errno(0)
+        places = (array.ctypes.data_as(ctypes.c_void_p) for array in (keys, values))
+        failed = lib.bpf_lookup_batch(
+            module.map_fd(name), here, ctypes.byref(position), *places, ctypes.byref(count)
+        )
+        code = ctypes.get_errno() if failed else 0
+        if code not in (0, errno.ENOENT):
+            raise MemtraceError(f"map {name} can't be read ({os.strerror(code)})")
+        found.append((keys[: count.value].copy(), values[: count.value].copy()))
+        if failed:
+            return np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
+        here = ctypes.byref(position)
 
 
 def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
@@ -158,16 +192,14 @@ def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
 def totals(module: Module, cpus: int) -> Totals:
     """What each process cost, by event and detail, what CPUs still hold included."""
     found = Totals()
-    for key, value in module.table("mt_tasks").items():
-        s = value.sum
-        found.add(
-            int(key.tgid), int(key.event), int(key.detail), bytes(value.comm), (s.count, s.pages, s.total_ns)
-        )
+    keys, values = hash_items(module, "mt_tasks", _TASK_KEY, _TASK)
+    for (tgid, event, detail), (comm, sums) in zip(keys.tolist(), values.tolist(), strict=True):
+        found.add(tgid, event, detail, comm, sums)
     for event in range(len(NAMES)):
         for slot in percpu(module, "mt_task_slot", event, slot_dtype(), cpus):
             if slot["tgid"]:
-                sums = tuple(int(slot["sum"][name]) for name in _SUM.names or ())
-                found.add(int(slot["tgid"]) - 1, event, int(slot["detail"]), bytes(slot["comm"]), sums)
+                tgid, _, detail, comm, sums = slot.tolist()
+                found.add(tgid - 1, event, detail, comm, sums)
     return found
 
 

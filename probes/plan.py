@@ -14,7 +14,7 @@ from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
-from memtrace.traces.run import ProbeSite, Refusal
+from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
 
 TOPICS = (alloc, zero, accept, hotplug, roots, gmem)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
@@ -174,9 +174,7 @@ def _climb(
     names = [f"unused:{macro}" for macro in SITE_MACROS]
     for ladder in ladders:
         if ladder.event not in watched:
-            sites.append(
-                ProbeSite(ladder.event, None, time="unknown", count="unknown", decode="not asked for")
-            )
+            sites.append(ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED))
             continue
         site, candidate = climb(ladder, module, shape.avoid)
         if candidate is not None:

@@ -320,7 +320,23 @@ def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
     host.fault(0, 1)
     write(case(host), tmp_path / "run.parquet")
     tables = {table.name for table in view(open_run(tmp_path / "run.parquet"), "gmem").report.tables}
-    assert tables <= {item.head for item in items(section("report", "OUTPUT"))}
+    assert tables <= {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
+
+
+def test_report_explains_every_table_of_the_zero_view(tmp_path: Path) -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.traces.reader import open_run
+
+    named = {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
+    report = view(open_run(small_run(tmp_path / "run.parquet")), "zero").report
+    assert {table.name for table in report.tables} <= named
+
+
+def test_workload_explains_every_workload() -> None:
+    from memtrace.probes.workloads import KINDS
+
+    heads = {item.head for item in items(section("workload", "DESCRIPTION"))}
+    assert heads == set(KINDS)
 
 
 def small_run(path: Path) -> Path:

@@ -44,6 +44,10 @@ class Refusal:
     detail: str = ""
 
 
+NOT_ASKED = "not asked for"
+"""``decode`` of an event that the recording was not to see."""
+
+
 @dataclass(frozen=True)
 class ProbeSite:
     """One line of the probe manifest: a logical event and the site that serves it here."""

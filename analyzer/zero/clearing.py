@@ -29,11 +29,11 @@ def _untimed(row: Row) -> str:
     return ">" if row["time"] == "part" else ""
 
 
-def kinds(totals: Totals, derive: bool) -> Table:
-    """One row for each kind, order and node."""
+def kinds(totals: Totals, derive: bool, callers: bool) -> Table:
+    """One row for each kind, order and node; ``callers``: whether their clears were counted."""
     keys = ("kind", "order", "nid")
     rows = tuple(
-        dict(zip(keys, key, strict=True)) | _measured(cell)
+        dict(zip(keys, key, strict=True)) | _measured(cell, callers)
         for key, cell in cells(totals, keys, derive).items()
     )
     names = (*keys, *_MEASURED)
@@ -55,7 +55,8 @@ def kinds(totals: Totals, derive: bool) -> Table:
     if any(row["derived"] for row in rows):
         notes.append("~ allocator: derived from gfp flags and init_on_alloc; no clear was seen.")
     if any(row["clears_is"] == "at least" for row in rows):
-        notes.append("> clears: the pages were allocated before the run.")
+        why = "the pages were allocated before the run" if callers else "clears by callers were not counted"
+        notes.append(f"> clears: {why}.")
     return Table("main", "Clearing", names, rows, columns, keys=3, section=True, notes=tuple(notes))
 
 
@@ -78,20 +79,20 @@ _MEASURED = (
 )
 
 
-def _measured(cell: Cell) -> dict[str, Any]:
+def _measured(cell: Cell, callers: bool = True) -> dict[str, Any]:
     caller, allocator = cell.by_caller // PAGE, cell.by_allocator // PAGE
     # The bulk allocator's pages are in no alloc, but each that it clears was allocated.
     pages = max(cell.allocated // PAGE, allocator)
     timed = cell.time_ns if cell.timed and cell.cleared else None
     clears, clears_is = None, None
     if pages:
-        clears, clears_is = (allocator + caller) / pages, "exact"
+        clears, clears_is = (allocator + caller) / pages, "exact" if callers else "at least"
     elif caller and cell.pooled:
         clears, clears_is = 1.0, "at least"
     return {
         "pages": pages,
         "by_allocator": allocator,
-        "by_caller": caller,
+        "by_caller": caller if callers else None,
         "on_free": cell.on_free // PAGE,
         "derived": cell.derived,
         "asked": cell.asked // PAGE,
@@ -110,7 +111,7 @@ def _measured(cell: Cell) -> dict[str, Any]:
 def roots(totals: Totals, asked_for: bool) -> Table:
     """One row for each outermost root: its wall time, and the clearing inside."""
     found: dict[str | None, dict[str, Any]] = {}
-    for total in totals:
+    for total in totals if asked_for else ():
         row = found.setdefault(total.root, {"calls": 0, "wall": 0, "known": False, "ns": 0, "timed": True})
         if total.event == total.root and total.total_ns is not None:
             row["calls"] += total.count

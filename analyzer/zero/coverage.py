@@ -22,6 +22,7 @@ _PATHS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("khugepaged's holes", "zero.page", ("collapse_",)),
     ("zero on free", "zero.free", ("__free_pages_ok", "free_pcp_prepare", "free_unref_page", "free_")),
 )
+_NO_PROBE = "no site takes a probe here (`memtrace probes -v` says why)"
 _NEVER = (
     ("guest_memfd", "its clearing is inlined into the kvm module"),
     ("before the recording", "boot, and what was in pools and caches when it began"),
@@ -50,12 +51,7 @@ def _row(
         return no | {"why": (refusals(site) if site else "") or "not asked for"}
     if site.kind == "inferred":
         seen = "derived" if path == "allocation" else "no"
-        return {
-            "path": path,
-            "seen": seen,
-            "by": site.site,
-            "why": f"no site took a probe ({refusals(site)})",
-        }
+        return {"path": path, "seen": seen, "by": site.site, "why": _NO_PROBE}
     if site.kind == "sampling":
         return {"path": path, "seen": "time only", "by": site.site, "why": "sampled: no pages"}
     words = f"{site.function or ''} {site.decode}"

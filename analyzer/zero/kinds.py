@@ -6,11 +6,14 @@ it, and without where the caller will clear (huge pages, larger folios), copy or
 read something over it.  Inside a fault, a populate or a pin, therefore: asked is
 anonymous; not asked and of an order above 0 is a larger anonymous folio; not asked
 and of order 0 is a page that something else is written to.
+
+In a run without roots only the gfp flags are left: __GFP_MOVABLE is user memory and
+page cache, __GFP_ZERO was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,11 +39,13 @@ ALLOCATOR, CALLER, FREE = "zero.alloc", ("zero.user", "zero.page"), "zero.free"
 CLEARING = (ALLOCATOR, *CALLER, FREE)
 
 
-def kind_of(total: RootTotal) -> str:
-    """The kind of one total's memory."""
+def kind_of(total: RootTotal, rooted: bool = True) -> str:
+    """The kind of one total's memory; ``rooted``: whether the run has roots at all."""
     within = total.within
     if total.event == FREE:
         return "freed"
+    if not rooted:
+        return _by_gfp(total)
     if within in _BY_ROOT:
         return _BY_ROOT[within]
     if within not in _FAULTS:
@@ -48,6 +53,13 @@ def kind_of(total: RootTotal) -> str:
     if total.event == "zero.user" or (not total.asked and (total.order or 0) > 0):
         return FOLIO
     return ANON if total.asked else COPIED
+
+
+def _by_gfp(total: RootTotal) -> str:
+    if total.asked is None:
+        return "unknown"
+    whose = "user or file" if total.movable else "kernel"
+    return f"{whose}, asked" if total.asked else whose
 
 
 @dataclass
@@ -119,16 +131,22 @@ class Cell:
 Key = tuple[str | int | None, ...]
 
 
-def cells(totals: Iterable[RootTotal], by: tuple[str, ...], derive: bool) -> dict[Key, Cell]:
+def cells(totals: Sequence[RootTotal], by: tuple[str, ...], derive: bool) -> dict[Key, Cell]:
     """Cells by ``kind`` and fields of RootTotal, those with memory in them, keys sorted."""
+    rooted = any(total.root for total in totals)
     found: dict[Key, Cell] = {}
     for total in totals:
         if total.event != "alloc" and total.event not in CLEARING:
             continue
-        key = tuple(kind_of(total) if name == "kind" else getattr(total, name) for name in by)
+        key = tuple(kind_of(total, rooted) if name == "kind" else getattr(total, name) for name in by)
         found.setdefault(key, Cell()).add(total, derive)
     order = sorted(found, key=lambda key: tuple((value is None, value) for value in key))
     return {key: found[key] for key in order}
+
+
+def counts_callers(run: Run) -> bool:
+    """Whether clearing by callers was counted in this run: the site of zero.user sees each folio."""
+    return any(site.event == "zero.user" and site.count == "exact" for site in run.header.manifest)
 
 
 def derives(run: Run) -> bool:

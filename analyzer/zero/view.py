@@ -19,9 +19,10 @@ from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.zero.accounts import accounts, at_once
 from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
 from memtrace.analyzer.zero.coverage import coverage
-from memtrace.analyzer.zero.kinds import CLEARING, derives
+from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
 from memtrace.analyzer.zero.redundant import after_acceptance, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
+from memtrace.analyzer.zero.touches import touches
 from memtrace.analyzer.zero.whatif import whatifs
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
         ledger = accounts(run, connection)
         together = at_once(run, connection)
+        touched = touches(run, connection)
         wasted = [*redundant(totals, derive), *after_acceptance(run, connection)]
     times = [t.total_ns for t in totals if t.event in CLEARING]
     cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
     rooted = any(total.root for total in totals)
     sums = _sums(run, parts)
     tables = (
-        kinds(totals, derive),
+        kinds(totals, derive, counts_callers(run)),
         roots(totals, rooted),
         bandwidth(totals),
         *((sums,) if derive or not totals else ()),
+        touched,
         redundant_table(wasted, cleared_ns),
         whatifs(totals, run.header, derive, together),
         ledger,

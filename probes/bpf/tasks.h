@@ -37,7 +37,7 @@ struct mt_task_t {
 BPF_PERCPU_ARRAY(mt_task_slot, struct mt_task_slot_t, MT_NEVENTS);
 BPF_PERCPU_ARRAY(mt_task_new, struct mt_task_t, 1);
 BPF_PERCPU_ARRAY(mt_tasks_dropped, u64, 1);
-BPF_HASH(mt_tasks, struct mt_task_key_t, struct mt_task_t, 16384);
+BPF_HASH(mt_tasks, struct mt_task_key_t, struct mt_task_t, 65536);
 
 static __always_inline void mt_task_put(struct mt_task_slot_t *slot, u32 event)
 {

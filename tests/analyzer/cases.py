@@ -19,6 +19,7 @@ from memtrace.traces.run import (
     Node,
     ProbeSite,
     Refusal,
+    RootTotal,
     RunHeader,
     RunStatus,
     Snapshot,
@@ -308,6 +309,53 @@ def _stacks_case() -> Case:
     return Case(rows, header("alloc"), status(counters=counters(rows, "alloc")))
 
 
+def total(event: str, pages: int, ns: int | None, **fields: Any) -> RootTotal:
+    """A sum by root: ``pages`` of 4 KiB in occurrences of its order."""
+    order = fields.get("order", 0)
+    plain: dict[str, Any] = {
+        "root": "root.fault",
+        "within": "root.fault",
+        "order": 0,
+        "nid": 0,
+        "remote": False,
+        "zeroed": event != "root",
+        "asked": None,
+        "movable": None,
+        "count": pages >> (order or 0),
+        "bytes": pages * 4096,
+    }
+    return RootTotal(event=event, total_ns=ns, **plain | fields)
+
+
+def _zero_case() -> Case:
+    """A populate of 512 small pages, and a fault of one huge page with init_on_alloc, all of it streamed."""
+    rows = [
+        streamed(
+            "alloc", 9, 400_000, self_ns=200_000, ts_ns=START + 500_000, flags=1, parent="root.thp_fault"
+        ),
+        streamed("zero.alloc", 9, 200_000, ts_ns=START + 500_000, flags=1, parent="alloc"),
+        streamed("zero.user", 9, 100_000, ts_ns=START + 700_000, flags=1, parent="root.thp_fault"),
+        streamed("root.thp_fault", None, 650_000, self_ns=150_000, ts_ns=START + 750_000, pfn=None),
+        streamed("root.fault", None, 700_000, self_ns=50_000, ts_ns=START + 760_000, pfn=None),
+    ]
+    huge = {"order": 9, "within": "root.thp_fault"}
+    small: dict[str, Any] = {"root": "root.populate", "within": "root.fault", "asked": True, "nid": 1}
+    roots = (
+        total("alloc", 512, 400_000, asked=False, movable=True, **huge),
+        total("zero.alloc", 512, 200_000, asked=False, movable=True, **huge),
+        total("zero.user", 512, 100_000, **huge),
+        total("root.fault", 0, 700_000, count=1, order=None, nid=None),
+        total("root.thp_fault", 0, 650_000, count=1, order=None, nid=None),
+        total("alloc", 512, 300_000, movable=True, remote=True, **small),
+        total("zero.alloc", 512, 150_000, movable=True, remote=True, **small),
+        total("root.populate", 0, 600_000, root="root.populate", within=None, count=1, order=None, nid=None),
+    )
+    events = ("alloc", "zero.alloc", "zero.user", "root.fault", "root.thp_fault")
+    facts = (Fact("init_on_alloc", "yes", "cmdline"), Fact("init_on_free", "no", "cmdline"))
+    made = header(*events, stream_all=True, facts=facts)
+    return Case(rows, made, status(counters=counters(rows, *events), roots=roots))
+
+
 def _wrong_case() -> Case:
     rows = [streamed("alloc", 1, 400, pfn=3) for _ in range(30)]
     (told,) = counters(rows, "alloc")
@@ -324,6 +372,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "own_and_failed": _own_case,
     "stacks": _stacks_case,
     "disagreeing": _wrong_case,
+    "zeroing": _zero_case,
     "empty": lambda: Case((), header("alloc"), status(counters=counters((), "alloc"))),
 }
 """Every kind of recording, by name."""

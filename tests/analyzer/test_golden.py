@@ -40,6 +40,11 @@ WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "stacks-by-caller.txt": ("stacks", {"by": "caller,order", "table": "main"}),
     "disagreeing.txt": ("disagreeing", {}),
     "empty.txt": ("empty", {}),
+    "zeroing.txt": ("zeroing", {"view": "zero"}),
+    "zeroing.json": ("zeroing", {"view": "zero", "format": "json", "table": "main"}),
+    "zeroing-whatifs.csv": ("zeroing", {"view": "zero", "format": "csv", "table": "whatifs"}),
+    "tracepoint-zero.txt": ("tracepoint", {"view": "zero"}),
+    "sampled-zero.txt": ("sampled", {"view": "zero"}),
     "empty.json": ("empty", {"format": "json"}),
 }
 """The golden files: which case, and what is asked of it."""

@@ -7,12 +7,13 @@ from memtrace.errors import MemtraceError
 from memtrace.probes import events
 
 
-def test_nothing_means_all() -> None:
-    assert events.select(()) == events.NAMES
+def test_nothing_means_all_but_the_roots() -> None:
+    assert events.select(()) == events.DEFAULT
+    assert set(events.NAMES) - set(events.DEFAULT) == set(events.ROOTS)
 
 
 def test_a_prefix_stands_for_all_below_it() -> None:
-    assert events.select(("zero",)) == ("zero.alloc", "zero.user")
+    assert events.select(("zero",)) == ("zero.alloc", "zero.user", "zero.page", "zero.free")
 
 
 def test_order_and_repetition_do_not_matter() -> None:

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zero view: what is counted, what is called redundant, what the what-ifs say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.tables import Report, Row
+from memtrace.analyzer.views import view
+from memtrace.analyzer.zero.kinds import kind_of
+from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, redundant
+from memtrace.tests.analyzer.cases import CASES, START, Case, header, status, streamed, total
+from memtrace.traces.reader import Run
+from memtrace.traces.run import Fact, Node, ProbeSite
+
+RunOf = Callable[[Case | str], Run]
+
+
+def report(run: Run) -> Report:
+    return view(run, "zero").report
+
+
+def rows(run: Run, name: str) -> tuple[Row, ...]:
+    table = report(run).table(name)
+    assert table is not None
+    return table.rows
+
+
+def one(run: Run, name: str, **where: Any) -> Row:
+    (found,) = (row for row in rows(run, name) if all(row[k] == v for k, v in where.items()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "fields"),
+    [
+        ("anonymous", "zero.alloc", {"asked": True, "movable": True}),
+        ("anonymous", "zero.alloc", {"asked": True, "root": "root.pin"}),
+        ("anonymous, huge", "zero.alloc", {"asked": False, "order": 9, "within": "root.thp_fault"}),
+        ("anonymous, huge", "zero.alloc", {"asked": False, "order": 4}),
+        ("anonymous, huge", "zero.user", {"order": 9, "within": "root.thp_fault"}),
+        ("copied or read", "zero.alloc", {"asked": False, "within": "root.cow"}),
+        ("hugetlb", "zero.user", {"order": 9, "within": "root.hugetlb_fault"}),
+        ("hugetlb", "zero.alloc", {"order": 9, "within": "root.hugetlb_pool", "root": "root.hugetlb_pool"}),
+        ("page tables", "alloc", {"asked": True, "within": "root.page_table"}),
+        ("other kernel", "alloc", {"asked": True, "within": None, "root": None}),
+        ("freed", "zero.free", {"within": "root.fault"}),
+    ],
+)
+def test_what_memory_was_for(kind: str, event: str, fields: dict[str, Any]) -> None:
+    assert kind_of(total(event, 512, 1, **fields)) == kind
+
+
+def test_a_huge_page_is_cleared_twice_and_a_small_one_once(run_of: RunOf) -> None:
+    run = run_of("zeroing")
+    huge = one(run, "main", kind="anonymous, huge", order=9, nid=0)
+    assert (huge["pages"], huge["by_allocator"], huge["by_caller"], huge["clears_per_page"]) == (
+        512,
+        512,
+        512,
+        2.0,
+    )
+    assert huge["total_ns"] == 300_000
+    assert huge["ns_per_4kib"] == pytest.approx(300_000 / 1024)
+    small = one(run, "main", kind="anonymous", order=0, nid=1)
+    assert (small["pages"], small["clears_per_page"], small["remote_share"]) == (512, 1.0, 1.0)
+    assert small["remote_ns_per_4kib"] == pytest.approx(150_000 / 512)
+
+
+def test_a_root_has_its_wall_time_and_the_clearing_in_it_once(run_of: RunOf) -> None:
+    run = run_of("zeroing")
+    fault, populate = one(run, "roots", root="fault"), one(run, "roots", root="populate")
+    # The huge page fault lies in the fault: its time is not added.
+    assert (fault["calls"], fault["wall_ns"], fault["clearing_ns"], fault["pages"]) == (
+        1,
+        700_000,
+        300_000,
+        1024,
+    )
+    assert fault["share"] == pytest.approx(3 / 7)
+    assert (populate["wall_ns"], populate["clearing_ns"]) == (600_000, 150_000)
+    assert len(rows(run, "roots")) == 2
+
+
+def test_the_second_clear_of_a_huge_page_is_redundant_and_no_other(run_of: RunOf) -> None:
+    (again,) = rows(run_of("zeroing"), "redundant")
+    assert (again["why"], again["kind"], again["bytes"], again["total_ns"]) == (
+        AGAIN,
+        "anonymous, huge",
+        2 << 20,
+        200_000,
+    )
+    assert again["share"] == pytest.approx(200 / 450)
+
+
+def test_redundant_is_what_is_written_again_before_it_can_be_read() -> None:
+    shmem = {"within": "root.shmem", "asked": False}
+    totals = [
+        total("zero.alloc", 30, 300, **shmem),
+        # Of 30 shared pages a fault cleared 10; the others a write filled.
+        total("zero.page", 10, 90, within="root.shmem"),
+        total("zero.alloc", 5, 50, within="root.cow", asked=False),
+        total("zero.alloc", 7, 70, within="root.slab", asked=False),
+        total("zero.alloc", 9, 90, within="root.fault", asked=True),
+        total("zero.alloc", 512, 800, within="root.hugetlb_pool", asked=False, order=9),
+    ]
+    found = {(r["why"], r["kind"]): (r["bytes"] // 4096, r["total_ns"]) for r in redundant(totals, False)}
+    assert found == {
+        (AGAIN, "shmem"): (10, 100),
+        (OVER, "shmem"): (20, 200),
+        (OVER, "copied or read"): (5, 50),
+        (UNASKED, "slab"): (7, 70),
+        (AGAIN, "hugetlb"): (512, 800),
+    }
+
+
+def test_hugetlb_from_a_pool_filled_before_is_cleared_at_least_once(run_of: RunOf) -> None:
+    fault = {"within": "root.hugetlb_fault", "order": 9}
+    case = Case((), header("zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
+    (row,) = rows(run_of(case), "main")
+    assert (row["pages"], row["clears_per_page"], row["clears_is"]) == (0, 1.0, "at least")
+
+
+def test_the_bulk_allocators_pages_are_those_it_cleared(run_of: RunOf) -> None:
+    vmalloc = {"within": "root.vmalloc", "root": "root.vmalloc", "asked": False}
+    case = Case((), header("zero.alloc"), status(roots=(total("zero.alloc", 100, 50, **vmalloc),)))
+    (row,) = rows(run_of(case), "main")
+    assert (row["kind"], row["pages"], row["clears_per_page"]) == ("vmalloc", 100, 1.0)
+
+
+def test_what_ifs_are_the_wall_time_less_what_they_say(run_of: RunOf) -> None:
+    case = CASES["zeroing"]()
+    eight = tuple(range(8))
+    made = dataclasses.replace(case, header=dataclasses.replace(case.header, nodes=(Node(0, eight),), cpus=8))
+    run = run_of(made)
+    then = {(row["root"], row["what"]): row["then_ns"] for row in rows(run, "whatifs")}
+    assert then[("fault", "pool, 50% hits")] == 700_000 - 150_000
+    assert then[("fault", "pool, 100% hits")] == 400_000
+    assert then[("fault", "4 threads")] == 700_000 - 225_000
+    assert then[("fault", "zero on free")] == 500_000
+    assert then[("fault", "no second clear")] == 500_000
+    assert then[("populate", "zero on free")] == 450_000
+    # 4 MiB of the run's clears were large, in 300 us; the small ones took 150 us for 2 MiB: no gain.
+    assert ("populate", "batch") not in then
+    assert ("populate", "4 threads") not in then
+
+
+def test_threads_are_bounded_by_the_cpus_of_the_node(run_of: RunOf) -> None:
+    assert not [row for row in rows(run_of("zeroing"), "whatifs") if "threads" in row["what"]]
+
+
+def test_derived_clearing_is_marked_and_has_no_time(run_of: RunOf) -> None:
+    inferred = ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="unknown", count="inferred")
+    none = {"root": None, "within": None}
+    roots = (
+        total("alloc", 100, None, asked=True, movable=True, **none),
+        total("alloc", 50, None, asked=False, movable=False, zeroed=False, **none),
+    )
+    case = Case((), header("alloc", manifest=(inferred,)), status(roots=roots))
+    run = run_of(case)
+    row = one(run, "main", by_allocator=100)
+    assert (row["kind"], row["pages"], row["derived"]) == ("user or file, asked", 100, True)
+    assert (row["by_caller"], row["clears_is"], row["total_ns"]) == (None, "at least", None)
+    assert one(run, "main", by_allocator=0)["kind"] == "kernel"
+    assert rows(run, "roots") == ()
+    assert rows(run, "whatifs") == ()
+    assert one(run, "coverage", path="allocation")["seen"] == "derived"
+    assert one(run, "coverage", path="compaction's targets")["seen"] == "no"
+
+
+def test_the_ledger_accounts_for_every_nanosecond_once(run_of: RunOf) -> None:
+    (row,) = rows(run_of("zeroing"), "ledger")
+    assert row == {"intervals": 5, "union_ns": 700_000, "self_sum_ns": 700_000, "crossing": 0, "differs": 0}
+
+
+def test_a_self_time_that_nesting_does_not_bear_out_is_told(run_of: RunOf) -> None:
+    case = CASES["zeroing"]()
+    wrong = [{**row, "self_ns": row["total_ns"]} for row in case.rows]
+    run = run_of(dataclasses.replace(case, rows=wrong))
+    assert rows(run, "ledger")[0]["differs"] == 3
+    assert "ledger" in {caveat.id for caveat in report(run).caveats}
+
+
+@pytest.mark.parametrize(("platform", "found"), [("tdx", 1), ("sev-snp", 0), ("plain", 0)])
+def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
+    run_of: RunOf, platform: str, found: int
+) -> None:
+    accepted = streamed("accept.call", None, 900, pfn=1024, bytes=4 << 20, ts_ns=START + 1)
+    once = streamed("zero.alloc", 9, 70, pfn=1536, ts_ns=START + 2)
+    case = Case(
+        [accepted, once, {**once, "ts_ns": START + 3}, {**once, "pfn": 4096}],
+        header("zero.alloc", "accept.call", facts=(Fact("confidential", platform),)),
+        status(),
+    )
+    after = [row for row in rows(run_of(case), "redundant") if row["why"] == "after acceptance"]
+    assert [(row["bytes"], row["total_ns"]) for row in after] == [(2 << 20, 70)] * found
+
+
+def test_the_first_clear_of_a_frame_is_told_from_later_ones(run_of: RunOf) -> None:
+    cleared = [
+        streamed("zero.user", 9, ns, pfn=pfn, ts_ns=START + i)
+        for i, (pfn, ns) in enumerate([(512, 9000), (512, 1000), (1024, 7000), (512, 3000)])
+    ]
+    (row,) = rows(run_of(Case(cleared, header("zero.user"), status())), "touches")
+    assert (row["first_bytes"], row["again_bytes"]) == (4 << 20, 4 << 20)
+    assert row["first_ns_per_4kib"] == pytest.approx(16000 / 1024)
+    assert row["again_ns_per_4kib"] == pytest.approx(4000 / 1024)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_every_kind_of_run_has_a_view_and_a_figure(run_of: RunOf, case: str, tmp_path: Path) -> None:
+    result = view(run_of(case), "zero")
+    figure = tmp_path / "zero.png"
+    result.draw(figure)
+    assert figure.stat().st_size > 10_000
+    assert {table.name for table in result.report.tables} >= {"main", "roots", "ledger", "coverage"}

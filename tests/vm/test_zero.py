@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often each page is cleared, on real kernels: by page frame, for every workload.
+
+The workloads run on the CPU of node 0 and take their memory from node 1, so that what
+Python itself allocates is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from memtrace.analyzer.tables import Row
+from memtrace.analyzer.views import view
+from memtrace.lab.guest import run_guest
+from memtrace.lab.sizes import GIB
+from memtrace.lab.spec import GuestSpec
+from memtrace.traces.reader import open_run
+
+pytestmark = pytest.mark.vm
+
+MIB = 16
+SCRIPT = f"""
+cat > /tmp/work <<'END'
+set -e
+node1=/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages
+thp=/sys/kernel/mm/transparent_hugepage
+for name in anon thp mlock pin pin-thp shmem memfd fork; do memtrace workload $name --mib {MIB} --node 1; done
+memtrace workload vmalloc --mib {MIB}
+echo {MIB // 2} > $node1
+memtrace workload hugetlb --mib {MIB} --node 1
+if [ -d $thp/hugepages-64kB ]; then
+    echo madvise > $thp/hugepages-64kB/enabled
+    echo never > $thp/hugepages-2048kB/enabled
+    memtrace workload mthp --mib {MIB} --node 1
+fi
+END
+numactl --cpunodebind=0 memtrace record -q -f -a -o $RESULTS/run.parquet -e alloc,zero,root --stream all -- \\
+    sh /tmp/work > $RESULTS/said
+"""
+# How an allocation of the workload is known: its order, and the root directly around it.
+ALLOCATED = {
+    "anon": (0, "root.fault"),
+    "thp": (9, "root.thp_fault"),
+    "mlock": (0, "root.fault"),
+    "pin": (0, "root.fault"),
+    "pin-thp": (9, "root.thp_fault"),
+    "shmem": (0, "root.shmem"),
+    "memfd": (0, "root.shmem"),
+    "fork": (0, "root.fault"),
+    "mthp": (4, "root.fault"),
+}
+ASKED = {"anon", "mlock", "pin", "fork"}
+CALLER = {
+    "thp": "zero.user",
+    "pin-thp": "zero.user",
+    "mthp": "zero.user",
+    "shmem": "zero.page",
+    "memfd": "zero.page",
+}
+OUTERMOST = {"mlock": "root.populate", "pin": "root.pin", "pin-thp": "root.pin"}
+
+
+class Trace:
+    """A run in which every occurrence is a row."""
+
+    def __init__(self, path: Path) -> None:
+        self.sql = duckdb.connect()
+        self.sql.execute(f"CREATE TABLE t AS SELECT * FROM '{path}' WHERE (flags & 64) = 0")
+
+    def frames(self, where: str) -> list[int]:
+        """The first page frames of rows, one for each row."""
+        return [pfn for (pfn,) in self.sql.sql(f"SELECT pfn FROM t WHERE {where} ORDER BY pfn").fetchall()]
+
+    def pages(self, where: str) -> int:
+        """4 KiB pages of rows."""
+        ((found,),) = self.sql.sql(f"SELECT coalesce(sum(bytes), 0) // 4096 FROM t WHERE {where}").fetchall()
+        return int(found)
+
+
+def boot(kernel: str, append: str, script: str, folder: Path) -> None:
+    spec = GuestSpec(kernel, script, memory=(GIB, GIB), append=append, time_limit_s=400)
+    result = run_guest(spec, folder)
+    assert result.status == 0, result.output
+
+
+def work(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = (folder / "said").read_text().splitlines()
+    return {row["workload"]: row for line in lines for row in json.loads(line)["tables"]["workload"]}
+
+
+@pytest.mark.parametrize("init", [0, 1])
+@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12"])
+def test_each_page_is_cleared_as_often_as_the_kernel_says(kernel: str, init: int, tmp_path: Path) -> None:
+    boot(kernel, f"init_on_alloc={init}", SCRIPT, tmp_path)
+    trace, done = Trace(tmp_path / "run.parquet"), work(tmp_path)
+    assert set(done) >= (set(ALLOCATED) | {"vmalloc", "hugetlb"}) - (
+        {"mthp"} if kernel == "debian-6.1" else set()
+    )
+    for name, row in done.items():
+        window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']}"
+        if name in ALLOCATED:
+            check_faults(trace, name, row, f"{window} AND tid = {row['tid']}", init)
+        if name == "fork":
+            check_copies(trace, row, window, init)
+    check_vmalloc(trace, done["vmalloc"])
+    check_hugetlb(trace, done["hugetlb"], init)
+    check_view(tmp_path / "run.parquet", kernel, init)
+
+
+def check_faults(trace: Trace, name: str, row: dict[str, Any], window: str, init: int) -> None:
+    order, parent = ALLOCATED[name]
+    kind = f'"order" = {order} AND nid = 1'
+    got = trace.frames(f"event = 'alloc' AND parent = '{parent}' AND {kind} AND {window}")
+    assert (name, len(got), row["page_bytes"]) == (name, row["pages"], 4096 << order)
+    by_allocator = trace.frames(f"event = 'zero.alloc' AND {kind} AND {window}")
+    assert (name, by_allocator) == (name, got if init or name in ASKED else [])
+    if name in CALLER:
+        assert (name, trace.frames(f"event = '{CALLER[name]}' AND {kind} AND {window}")) == (name, got)
+    else:
+        assert (name, trace.pages(f"event IN ('zero.user', 'zero.page') AND {window}")) == (name, 0)
+    if name in OUTERMOST:
+        assert trace.sql.sql(
+            f"SELECT count(*) FROM t WHERE event = '{OUTERMOST[name]}' AND {window} AND parent IS NULL"
+        ).fetchall() == [(1,)]
+
+
+def check_copies(trace: Trace, row: dict[str, Any], window: str, init: int) -> None:
+    """The child's pages: allocated to be copied into, cleared for nothing where init_on_alloc is on."""
+    child = f'{window} AND tid <> {row["tid"]} AND nid = 1 AND "order" = 0'
+    got = trace.frames(f"event = 'alloc' AND parent = 'root.cow' AND {child}")
+    assert len(got) == row["copied_pages"]
+    assert trace.frames(f"event = 'zero.alloc' AND {child}") == (got if init else [])
+
+
+def check_vmalloc(trace: Trace, row: dict[str, Any]) -> None:
+    window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
+    pages = trace.pages(f"event = 'zero.alloc' AND parent = 'root.vmalloc' AND {window}")
+    # Data, head, and the array of pointers to their pages: all asked for cleared.
+    data = MIB * 256 + 1
+    assert pages == row["pages"] == data + -(-data * 8 // 4096)
+
+
+def check_hugetlb(trace: Trace, row: dict[str, Any], init: int) -> None:
+    """Cleared as the pool grows (init_on_alloc), and in any case at the fault."""
+    pool = trace.frames("event = 'alloc' AND parent = 'root.hugetlb_pool' AND nid = 1 AND \"order\" = 9")
+    window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
+    assert len(pool) == row["pages"] == MIB // 2
+    assert trace.frames(f"event = 'zero.user' AND parent = 'root.hugetlb_fault' AND {window}") == pool
+    again = trace.frames(
+        f"event = 'zero.alloc' AND pfn IN ({', '.join(map(str, pool))}) AND \"order\" = 9 "
+        f"AND ts_ns < {row['begin_ns']} AND ts_ns > {row['begin_ns']} - 20000000000"
+    )
+    assert again[-len(pool) :] == (pool if init else [])
+
+
+def check_view(path: Path, kernel: str, init: int) -> None:
+    with open_run(path) as run:
+        tables = {table.name: table.rows for table in view(run, "zero").report.tables}
+    twice = 1.0 + init
+    clears = {(r["kind"], r["order"]): r["clears_per_page"] for r in tables["main"] if r["nid"] == 1}
+    assert clears[("anonymous", 0)] == 1.0
+    assert clears[("anonymous, huge", 9)] == twice
+    assert clears[("hugetlb", 9)] == twice
+    assert clears[("shmem", 0)] == twice
+    assert kernel == "debian-6.1" or clears[("anonymous, huge", 4)] == twice
+    redundant = {(r["why"], r["kind"]): r["bytes"] for r in tables["redundant"]}
+    assert redundant.get(("again by the caller", "hugetlb"), 0) == init * MIB << 20
+    (ledger,) = tables["ledger"]
+    assert (ledger["crossing"], ledger["differs"]) == (0, 0)
+    assert ledger["self_sum_ns"] == ledger["union_ns"] > 0
+    check_roots(path, tables["roots"])
+
+
+def check_roots(path: Path, rows: tuple[Row, ...]) -> None:
+    """The recorder's sums by root are those of the ledger, row by row."""
+    from memtrace.analyzer.ledger import Ledger, settle_run
+    from memtrace.analyzer.scan import connect
+    from memtrace.probes.events import NAMES
+
+    with open_run(path) as run, connect(run) as connection:
+        ledger = Ledger([i for i, name in enumerate(NAMES) if name.startswith("root.")])
+        seen: dict[str, int] = {}
+        for settled in settle_run(run, ledger, NAMES, connection, ("bytes", "flags"), chunk=20_000):
+            for event, root, size, flags in zip(
+                settled.event, settled.root, settled.columns["bytes"], settled.columns["flags"], strict=True
+            ):
+                if NAMES[event].startswith("zero.") and not flags & 64:
+                    name = NAMES[root].removeprefix("root.") if root >= 0 else "no root"
+                    seen[name] = seen.get(name, 0) + int(size) // 4096
+    assert {row["root"]: row["pages"] for row in rows if row["pages"]} == seen
+
+
+FREE = """
+numactl --cpunodebind=0 memtrace record -q -f -a -o $RESULTS/run.parquet -e alloc,zero,root --stream all -- \\
+    sh -c 'memtrace workload anon --mib 16 --node 1; memtrace workload thp --mib 16 --node 1' > $RESULTS/said
+"""
+
+
+@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12"])
+def test_with_init_on_free_pages_are_cleared_as_they_are_freed(kernel: str, tmp_path: Path) -> None:
+    boot(kernel, "init_on_alloc=1 init_on_free=1", FREE, tmp_path)
+    trace, done = Trace(tmp_path / "run.parquet"), work(tmp_path)
+    assert trace.pages("event = 'zero.alloc'") == 0
+    for name, order in (("anon", 0), ("thp", 9)):
+        row = done[name]
+        window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
+        got = trace.frames(
+            f"event = 'alloc' AND nid = 1 AND \"order\" = {order} AND (gfp & 8) > 0 AND {window}"
+        )
+        assert len(got) == row["pages"]
+        every = sorted(pfn + i for pfn in got for i in range(1 << order))
+        freed = f"event = 'zero.free' AND ts_ns > {row['end_ns']} AND tid = {row['tid']} AND nid = 1"
+        cleared = trace.frames(freed)
+        assert [pfn for pfn in every if pfn not in set(cleared)] == []
+        assert len([pfn for pfn in cleared if pfn in set(every)]) == len(every)
+
+
+SAMPLED = """
+work='memtrace workload thp --mib 256 --node 0; memtrace workload thp --mib 256 --node 0'
+echo "$work" > /tmp/work
+memtrace record -q -f -a -o $RESULTS/exact.parquet -e zero.user --stream all -- \\
+    memtrace record -q -f -a -o $RESULTS/sampled.parquet -e alloc,zero --sample-hz 1999 \\
+    --avoid fentry,kprobe,callsite -- sh /tmp/work > $RESULTS/said
+"""
+
+
+def test_the_sampled_time_is_near_what_probes_saw_of_the_same_work(tmp_path: Path) -> None:
+    """Two recorders at once: fentry/fexit of folio_zero_user(), and samples of the CPU clock."""
+    boot("debian-6.12", "init_on_alloc=0", SAMPLED, tmp_path)
+    with open_run(tmp_path / "sampled.parquet") as run:
+        tables = {table.name: table.rows for table in view(run, "zero").report.tables}
+        started, ended = run.status.started_ns, run.status.ended_ns
+    (estimate,) = (row for row in tables["sums"] if row["event"] == "zero.user")
+    with duckdb.connect() as sql:
+        ((exact,),) = sql.sql(
+            f"SELECT sum(total_ns) FROM '{tmp_path}/exact.parquet' WHERE event = 'zero.user' "
+            f"AND ts_ns BETWEEN {started} AND {ended}"
+        ).fetchall()
+    error = estimate["total_ns"] / int(exact) - 1
+    print(f"sampled {estimate['total_ns']} ns, seen {exact} ns: {error:+.1%}, ", end="")
+    print(f"standard error {estimate['total_rel_error']:.1%}")
+    assert estimate["time"] == "estimated"
+    assert abs(error) < 0.1 + 4 * estimate["total_rel_error"]
