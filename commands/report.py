@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BIG = 10_000_000
 """Rows that take about a second."""
+BIG_OF_VIEW = {"gmem": 100_000}
+"""The same, where a view does more with each row."""
 
 
 @click.command(
@@ -63,7 +65,7 @@ def report(
     request = Request(
         runs, by=by, format=format_, table=table, view=view, plot=figure, color=color, guest=other
     )
-    with Reading() as reading:
+    with Reading(BIG_OF_VIEW.get(view, BIG)) as reading:
         text = make(request, reading.tell)
     if output is None:
         click.echo(text, nl=False)
@@ -74,12 +76,13 @@ def report(
 class Reading:
     """A line on a terminal's standard error while a big run is read, gone afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, big: int = BIG) -> None:
+        self._big = big
         self._told = False
 
     def tell(self, run: Run) -> None:
         """Called when the run is open, before its rows are read."""
-        if run.rows >= BIG and sys.stderr.isatty():
+        if run.rows >= self._big and sys.stderr.isatty():
             self._told = True
             click.echo(f"reading {run.rows:,} rows...", err=True, nl=False)
 

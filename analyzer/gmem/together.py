@@ -6,8 +6,8 @@ Both stamp with their own CLOCK_BOOTTIME; ``offset`` is the host's less the gues
 By memory.  A guest touches memory that it must accept for the first time inside the accept: so the
 first private fault that the host ever sees for a range lies inside the guest's accept.call of that
 range.  Each such pair bounds the offset from both sides; offset is the middle of what most pairs
-agree on, ``uncertainty_ns`` half of its width: about half of the shortest accept.  Pairs that do not agree are
-counted.  Under ``FEWEST`` agreeing pairs, or under half of them, the runs are taken to be of
+agree on, ``uncertainty_ns`` half of its width: about half of the shortest accept.  Pairs that do
+not agree are counted.  Under ``FEWEST`` agreeing pairs, or under half of them, the runs are taken to be of
 different VMs or boots.
 
 By the wall clock, where the guest accepted nothing while both were recorded: the CLOCK_REALTIME
