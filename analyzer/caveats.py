@@ -68,6 +68,9 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         )
     if wrong := disagreements(integrity):
         yield "counters-differ", f"the file does not hold what the kernel counted: {'; '.join(wrong)}"
+    if run.status.gone:
+        events = ", ".join(run.status.gone)
+        yield "module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}"
     if known_losses(run.status):
         yield "losses", f"{sentence(run.status, in_file)}; totals are short by as much, tails perhaps by more"
     unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(run.status.losses, name) is None]

@@ -35,6 +35,7 @@ class Request:
     plot: Path | None = None
     window: str | None = None
     color: bool = False
+    guest: Path | None = None
 
 
 def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
@@ -52,10 +53,12 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     _one_of("--view", request.view, tuple(VIEWS))
     if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
         raise MemtraceError(f"--plot writes {' or '.join(PLOTS)}, not {request.plot.name!r}", 2)
+    if request.guest is not None and request.view != "gmem":
+        raise MemtraceError("--guest goes with --view gmem: give both, and the host's run", 2)
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        choice = Choice(keys, None if window is None else window.of(run))
+        choice = Choice(keys, None if window is None else window.of(run), request.guest)
         result = view(run, request.view, choice)
     report = result.report if request.table is None else only(result.report, request.table)
     if request.format == "html" and request.table is None:

@@ -34,6 +34,8 @@ class Choice:
     """What the main table is grouped by, for views that take ``--by``."""
     window: tuple[int, int] | None = None
     """Only what touches this stretch, CLOCK_BOOTTIME ns; None: the whole run."""
+    guest: Path | None = None
+    """Run of a guest of this host, for views that put both on one clock."""
 
 
 PLAIN = Choice()
@@ -45,6 +47,7 @@ VIEWS: dict[str, str] = {
     "accept": "memtrace.analyzer.accept.view",
     "hotplug": "memtrace.analyzer.hotplug",
     "zero": "memtrace.analyzer.zero.view",
+    "gmem": "memtrace.analyzer.gmem.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
 

@@ -221,6 +221,12 @@ def _summary(output: Path, outcome: Any) -> None:
     seen = sum(c.seen for c in status.counters)
     lost = status.losses.ring_full
     seconds = (status.ended_ns - status.started_ns) / 1e9
+    if status.gone:
+        click.echo(
+            f"memtrace: a kernel module was unloaded while recording; after that nothing was seen of "
+            f"{', '.join(status.gone)}",
+            err=True,
+        )
     click.echo(
         f"memtrace: {seen:,} events in {seconds:.1f} s, {lost:,} lost, {status.rows:,} rows in {output} "
         f"(stopped by {status.stopped_by}); `memtrace report {output}` shows them",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BIG = 10_000_000
 """Rows that take about a second."""
+BIG_OF_VIEW = {"gmem": 100_000}
+"""The same, where a view does more with each row."""
 
 
 @click.command(
@@ -44,6 +46,7 @@ Examples:
 @click.option(
     "--window", metavar="A..B", help="Only from A to B, in s since boot, or +A..+B since recording began."
 )
+@click.option("--guest", metavar="FILE", help="With --view gmem: a guest's run, put on the host's clock.")
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
 def report(
@@ -53,6 +56,7 @@ def report(
     table: str | None,
     view: str,
     window: str | None,
+    guest: str | None,
     plot: str | None,
     output: str | None,
 ) -> None:
@@ -66,10 +70,19 @@ def report(
 
     color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
+    other = Path(guest) if guest else None
     request = Request(
-        runs, by=by, format=format_, table=table, view=view, plot=figure, window=window, color=color
+        runs,
+        by=by,
+        format=format_,
+        table=table,
+        view=view,
+        plot=figure,
+        window=window,
+        color=color,
+        guest=other,
     )
-    with Reading() as reading:
+    with Reading(BIG_OF_VIEW.get(view, BIG)) as reading:
         text = make(request, reading.tell)
     if output is None:
         click.echo(text, nl=False)
@@ -80,12 +93,13 @@ def report(
 class Reading:
     """A line on a terminal's standard error while a big run is read, gone afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, big: int = BIG) -> None:
+        self._big = big
         self._told = False
 
     def tell(self, run: Run) -> None:
         """Called when the run is open, before its rows are read."""
-        if run.rows >= BIG and sys.stderr.isatty():
+        if run.rows >= self._big and sys.stderr.isatty():
             self._told = True
             click.echo(f"reading {run.rows:,} rows...", err=True, nl=False)
 

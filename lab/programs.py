@@ -19,12 +19,16 @@ FOLDER = Path(__file__).resolve().parent / "workloads"
 COMPILE = ("gcc", "-O2", "-Wall", "-static")
 
 
+def names() -> tuple[str, ...]:
+    """The workloads there are."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.c")))
+
+
 def program(name: str) -> Path:
     """The static executable of a workload, from the cache or compiled."""
     source = FOLDER / f"{name}.c"
     if not source.is_file():
-        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.c")))
-        raise MemtraceError(f"there is no workload '{name}': there are {known}")
+        raise MemtraceError(f"there is no workload '{name}': there are {', '.join(names())}")
 
     def build(folder: Path) -> None:
         require(For.WORKLOAD)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.lab import programs
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestSpec
@@ -41,7 +42,8 @@ class Series:
     """What is booted, how often, and what is recorded in each boot.
 
     record    options for `memtrace record`, e.g. ("-e", "zero")
-    workload  the command recorded; empty: counted page touches on every node
+    workload  the command recorded; empty: counted page touches on every node; one that begins
+              with a name of `programs.names()` runs that program, and what it prints is kept
     """
 
     sides: tuple[Side, ...]
@@ -52,11 +54,18 @@ class Series:
     workload: tuple[str, ...] = ()
     time_limit_s: float = 180.0
 
+    @property
+    def program(self) -> str | None:
+        """The lab's own program that is the workload, if it is one."""
+        return self.workload[0] if self.workload and self.workload[0] in programs.names() else None
+
     def script(self) -> str:
         """What each guest runs."""
         nids = [str(nid) for nid, size in enumerate(self.memory) if size]
         known = ("python3", "-m", "memtrace.probes.knownwork", "$RESULTS/known.json", "4096", "16", *nids)
         command = shlex.join(self.workload) if self.workload else " ".join(known)
+        if self.program:
+            command = f"$FILES/{command} > $RESULTS/output"
         return f"memtrace record -q -f -o $RESULTS/run.parquet {shlex.join(self.record)} -- {command}"
 
 
@@ -149,6 +158,7 @@ def _make(series: Series, boot: Boot, folder: Path) -> None:
         memory=series.memory,
         cpus=series.cpus,
         append=boot.side.append,
+        files=(programs.program(series.program),) if series.program else (),
         time_limit_s=series.time_limit_s,
     )
     final = _run_file(folder, boot)
@@ -162,4 +172,6 @@ def _make(series: Series, boot: Boot, folder: Path) -> None:
         known = Path(scratch) / "known.json"
         if known.exists():
             shutil.move(known, final.with_suffix(".known.json"))
+        if series.program:
+            shutil.move(Path(scratch) / "output", final.with_suffix(".txt"))
         shutil.move(Path(scratch) / "run.parquet", final)

@@ -66,8 +66,8 @@ class Btf:
     _handle: int
 
     @classmethod
-    def load(cls) -> Btf | None:
-        """The running kernel's BTF, or None if it has none or libbpf is missing."""
+    def load(cls, module: str | None = None) -> Btf | None:
+        """The running kernel's BTF, with that of a loaded module; None if there is none or no libbpf."""
         lib = libbpf()
         if lib is None:
             return None
@@ -81,6 +81,10 @@ class Btf:
         lib.libbpf_get_error.restype = ctypes.c_long
         lib.libbpf_set_print(None)
         handle = lib.btf__load_vmlinux_btf()
+        if handle and not lib.libbpf_get_error(handle) and module is not None:
+            lib.btf__load_module_btf.restype = ctypes.c_void_p
+            lib.btf__load_module_btf.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+            handle = lib.btf__load_module_btf(module.encode(), handle)
         if not handle or lib.libbpf_get_error(handle):
             return None
         return cls(lib, handle)
@@ -91,10 +95,16 @@ class Btf:
         return None if found is None else int(self._at(found)[0].size)
 
     def offset_of(self, struct: str, member: str) -> int | None:
-        """offsetof(struct, member) in bytes, also inside anonymous members."""
+        """offsetof(struct, member) in bytes, also inside anonymous members; ``a.b`` is b inside a."""
         found = self._find(struct, _KIND_STRUCT)
-        bits = None if found is None else self._member_bits(found, member)
-        return None if bits is None else bits // 8
+        total = 0
+        for name in member.split("."):
+            inner = None if found is None else self._member_at(found, name)
+            if inner is None:
+                return None
+            total += inner[0]
+            found = self._resolve(inner[1])
+        return total // 8
 
     def elements_of(self, struct: str, member: str) -> int | None:
         """Elements of the array that is a named member of a struct."""
@@ -162,18 +172,19 @@ class Btf:
             kind = self._at(type_id)[0]
         return type_id
 
-    def _member_bits(self, type_id: int, name: str) -> int | None:
+    def _member_at(self, type_id: int, name: str) -> tuple[int, int] | None:
+        """Offset in bits and type of a member."""
         kind, address = self._at(type_id)
         for m in (_Member * kind.count).from_address(address + ctypes.sizeof(_Type)):
             offset = int(m.offset) & 0xFFFFFF if kind.bitfields else int(m.offset)
             member = self._name(m.name)
             if member == name:
-                return offset
+                return offset, int(m.type)
             if member:
                 continue
             inner_id = self._resolve(int(m.type))
             if self._at(inner_id)[0].kind in (_KIND_STRUCT, _KIND_UNION):
-                inner = self._member_bits(inner_id, name)
+                inner = self._member_at(inner_id, name)
                 if inner is not None:
-                    return offset + inner
+                    return offset + inner[0], inner[1]
         return None

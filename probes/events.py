@@ -56,6 +56,18 @@ EVENTS: tuple[Event, ...] = (
     Event("root.vmalloc", "MT_EV_ROOT_VMALLOC", "one range of vmalloc memory allocated"),
     Event("root.khugepaged", "MT_EV_ROOT_KHUGEPAGED", "one huge page made of small ones"),
     Event("root.compaction", "MT_EV_ROOT_COMPACTION", "one zone compacted"),
+    Event("gmem.fault", "MT_EV_GMEM_FAULT", "one page fault of a VM that can have private memory"),
+    Event("gmem.get", "MT_EV_GMEM_GET", "one page of a guest_memfd looked up or made for a guest"),
+    Event("gmem.zero", "MT_EV_GMEM_ZERO", "one folio of a guest_memfd cleared before its first use"),
+    Event("gmem.prepare", "MT_EV_GMEM_PREPARE", "one folio made private by the architecture's hook"),
+    Event("gmem.assign", "MT_EV_GMEM_ASSIGN", "one page given to a guest in the RMP or the secure EPT"),
+    Event("gmem.split", "MT_EV_GMEM_SPLIT", "one 2 MiB entry of the RMP split into 4 KiB ones (PSMASH)"),
+    Event("gmem.allocate", "MT_EV_GMEM_ALLOCATE", "one range of a guest_memfd preallocated"),
+    Event("gmem.punch", "MT_EV_GMEM_PUNCH", "one hole punched into a guest_memfd"),
+    Event("gmem.free", "MT_EV_GMEM_FREE", "one folio of a guest_memfd given back"),
+    Event("gmem.convert", "MT_EV_GMEM_CONVERT", "one call that makes guest memory private or shared"),
+    Event("gmem.populate", "MT_EV_GMEM_POPULATE", "one range filled with initial contents"),
+    Event("gmem.prefault", "MT_EV_GMEM_PREFAULT", "one KVM_PRE_FAULT_MEMORY call"),
 )
 NAMES: tuple[str, ...] = tuple(e.name for e in EVENTS)
 ROOTS: tuple[str, ...] = tuple(name for name in NAMES if name.startswith("root."))

@@ -46,7 +46,11 @@ def function_ladder(
             inclusive_of=inclusive_of,
         )
 
-    if "." not in function:
+    module = system.symbols.module_of(function)
+    if module is not None:
+        why = f"{function} is in the module {module}; BCC looks in the core kernel only"
+        ruled_out.append(Refusal(f"fentry:{function}", "failed", why))
+    elif "." not in function:
         macros[name_macro] = function
         candidates.append(candidate("fentry", partial(Module.attach_fentry, function=function)))
     no_kprobes = why_no_kprobes(system)

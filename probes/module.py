@@ -71,6 +71,8 @@ class Module:
         self._lib: Any = lib
         self._kprobe_fds: list[int] = []
         self._owned_fds: list[int] = []
+        self.hooked: set[str] = set()
+        """Functions that are not to be hooked again."""
         try:
             with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
                 self._bpf: Any = _tried(lambda: Quiet(text=text.encode(), cflags=flags))
@@ -93,18 +95,29 @@ class Module:
         """File descriptors of all loaded programs."""
         return tuple(int(f.fd) for f in self._bpf.funcs.values())
 
-    def attach_fentry(self, function: str) -> None:
-        """fentry and fexit of ``function``, both or neither; raises RefusedError."""
+    def attach_fentry(self, function: str, *, entry: bool = True, exit_: bool = True) -> None:
+        """fentry and fexit of ``function``, both or neither, unless one is not asked for.
+
+        Once: a function that is hooked already is left as it is.  Raises RefusedError.
+        """
         bpf = self._bpf
+        if function in self.hooked:
+            return
         # BCC's prefix has changed (kfunc__, kfunc__vmlinux__): go by what it compiled.
-        exit_name = self._program("kretfunc__", function)
-        entry_name = self._program("kfunc__", function)
-        _tried(lambda: bpf.attach_kretfunc(fn_name=exit_name))
-        try:
-            _tried(lambda: bpf.attach_kfunc(fn_name=entry_name))
-        except RefusedError:
-            bpf.detach_kretfunc(fn_name=exit_name)
-            raise
+        if exit_:
+            exit_name = self._program("kretfunc__", function)
+        if entry:
+            entry_name = self._program("kfunc__", function)
+        if exit_:
+            _tried(lambda: bpf.attach_kretfunc(fn_name=exit_name))
+        if entry:
+            try:
+                _tried(lambda: bpf.attach_kfunc(fn_name=entry_name))
+            except RefusedError:
+                if exit_:
+                    bpf.detach_kretfunc(fn_name=exit_name)
+                raise
+        self.hooked.add(function)
 
     def has_fentry(self, function: str) -> bool:
         """Whether a program for the entry of ``function`` was compiled."""
@@ -127,7 +140,8 @@ class Module:
         wanted = [n for n in names if n.startswith(prefix.encode()) and n.endswith(b"__" + suffix.encode())]
         if not wanted:
             raise RefusedError("failed", f"BCC compiled no {prefix}{suffix}")
-        return wanted[0]
+        # __f ends as f does.
+        return min(wanted, key=len)
 
     def attach_kprobe(self, function: str, program: str, offset: int = 0) -> None:
         """A kprobe at ``function + offset``; raises RefusedError."""

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes import accept, alloc, hotplug, roots, sampler, zero
+from memtrace.probes import accept, alloc, gmem, hotplug, roots, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES, ROOTS
 from memtrace.probes.ladder import Ladder, climb
 from memtrace.probes.module import Module, RefusedError, source
@@ -16,11 +16,11 @@ from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
 
-TOPICS = (alloc, zero, accept, hotplug, roots)
+TOPICS = (alloc, zero, accept, hotplug, roots, gmem)
 """Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
 SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
-NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS}
+NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS, **gmem.NEEDS}
 """Events that must be watched for another: as the interval it lies in, or for what it contains."""
 FEWEST_SUMMED = 2
 """Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
@@ -66,6 +66,8 @@ class Attached:
     sampling: bool
     summed: int = FEWEST_SUMMED
     """Events with cells of their own (MT_AGG_EVENTS)."""
+    guests: bool = False
+    """Records are GUEST_RECORDs (MT_GMEM)."""
 
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
@@ -77,7 +79,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
     watched = watched_events(ladders, events)
-    macros = system.macros() | _numbers(filters, shape) | (sampling or {})
+    macros = system.macros() | _numbers(watched, filters, shape) | (sampling or {})
     if victims_only(events):
         macros["MT_VICTIMS_ONLY"] = "1"
         ladders = tuple(for_victims(ladder) for ladder in ladders)
@@ -89,16 +91,15 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         macros |= ladder.macros if ladder.event in watched else {}
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
-    summed = int(macros["MT_AGG_EVENTS"])
     text = source(_sources(ladders, watched, sampling is not None))
     if "fentry" not in shape.avoid:
         fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
-        attached = _attach(Module(text, macros), fewer, watched, shape, sampling is not None, summed)
+        attached = _attach(text, macros, fewer, watched, shape, sampling is not None)
         if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
             return _seen(attached, events)
         attached.module.close()
     macros["MT_KPROBES"] = "1"
-    return _seen(_attach(Module(text, macros), ladders, watched, shape, sampling is not None, summed), events)
+    return _seen(_attach(text, macros, ladders, watched, shape, sampling is not None), events)
 
 
 def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
@@ -126,15 +127,17 @@ def for_victims(ladder: Ladder) -> Ladder:
 
 
 def _attach(
-    module: Module,
+    text: str,
+    macros: dict[str, str],
     ladders: tuple[Ladder, ...],
     watched: tuple[str, ...],
     shape: Shape,
     can_sample: bool,
-    summed: int,
 ) -> Attached:
+    module = Module(text, macros)
     try:
-        return dataclasses.replace(_climb(module, ladders, watched, shape, can_sample), summed=summed)
+        attached = _climb(module, ladders, watched, shape, can_sample)
+        return dataclasses.replace(attached, summed=int(macros["MT_AGG_EVENTS"]), guests="MT_GMEM" in macros)
     except BaseException:
         module.close()
         raise
@@ -145,7 +148,10 @@ def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
     if any(site.site for site in attached.manifest if site.event in events):
         return attached
     attached.module.close()
-    reasons = "; ".join(f"{r.candidate}: {r.reason}" for s in attached.manifest for r in s.refused)
+    refused = [r for s in attached.manifest for r in s.refused]
+    if len({r.detail for r in refused}) == 1 and refused[0].detail:
+        raise MemtraceError(f"none of these events can be seen: {refused[0].detail}")
+    reasons = "; ".join(dict.fromkeys(f"{r.candidate}: {r.reason}" for r in refused))
     raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
 
 
@@ -219,7 +225,7 @@ def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bo
     return (*(("sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
 
 
-def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
+def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
     numbers = {
         "MT_NEVENTS": str(len(NAMES)),
         "MT_RECORDER": str(os.getpid()),
@@ -230,6 +236,8 @@ def _numbers(filters: Filters, shape: Shape) -> dict[str, str]:
         "MT_EV_ROOT_LAST": str(NAMES.index(ROOTS[-1])),
     }
     numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
+    wanted = (event.macro for event in EVENTS if event.name in events)
+    numbers |= {macro.replace("MT_EV", "MT_WANT"): "1" for macro in wanted}
     numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
     if shape.stream_all or shape.stacks:
         numbers["MT_STREAM_ALL"] = "1"

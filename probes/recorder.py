@@ -20,17 +20,19 @@ from pathlib import Path
 
 from memtrace import __version__
 from memtrace.errors import MemtraceError
-from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof
+from memtrace.probes import accept, cost, gmem, hotplug, maps, pfn, plan, proof
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import DEFAULT, NAMES
+from memtrace.probes.fields import Kinds
 from memtrace.probes.folding import Folder
+from memtrace.probes.guests import Guests, Modules
 from memtrace.probes.kernel import SystemDescription, describe_system
 from memtrace.probes.losses import losses
 from memtrace.probes.memory import settle
 from memtrace.probes.pace import HotplugWatch, Pace
 from memtrace.probes.privileges import require_bcc, require_recording
-from memtrace.probes.ring import Ring, Staging
+from memtrace.probes.ring import GUEST_RECORD, RECORD, Ring, Staging
 from memtrace.probes.stacks import Stacks
 from memtrace.probes.state import clock_anchor, snapshot
 from memtrace.probes.system import System
@@ -135,7 +137,8 @@ class Recorder:
         fds = [self._module.add_ring(cpu, ring_bytes) for cpu in range(system.cpus)]
         rings = [Ring(fd, ring_bytes, cpu) for cpu, fd in enumerate(fds)]
         rare = all(name in hotplug.EVENTS for name in options.events)
-        self._staging = Staging(rings, _STAGED_RARE if rare else _STAGED_RECORDS)
+        layout = GUEST_RECORD if attached.guests else RECORD
+        self._staging = Staging(rings, _STAGED_RARE if rare else _STAGED_RECORDS, layout)
         self._hot = HotplugWatch(options.events)
         self._pace = Pace(fds if rare else (), prompt=bool(options.command))
         self._cleanup.callback(self._pace.close)
@@ -146,6 +149,8 @@ class Recorder:
         self._prepare_rows(description.page_size, before)
         self._prepare_filters()
         self._manifest = self._prove()
+        self._guests = Guests(self._module, self._manifest)
+        self._modules = Modules(self._manifest, system.symbols.modules_of(s.function for s in self._manifest))
         self._start_anchor = clock_anchor()
         header = self._header(description, before)
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
@@ -203,14 +208,20 @@ class Recorder:
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            gfp_events=_numbers("alloc", "zero.alloc"),
-            hot_events=_numbers(*hotplug.EVENTS),
+            kinds=self._kinds(),
             stack_text=stacks.text,
             cgroup_text=Cgroups(self._module, self._system.cpus, mount).text,
-            if_nested_gfp_events=_numbers("accept.burst", "accept.block", "accept.arch"),
-            asked_events=_numbers("accept.call"),
-            summed_events=_numbers("accept.step"),
-            exact_events=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
+        )
+
+    def _kinds(self) -> Kinds:
+        return Kinds(
+            gfp=_numbers("alloc", "zero.alloc"),
+            if_nested_gfp=_numbers("accept.burst", "accept.block", "accept.arch"),
+            asked=_numbers("accept.call"),
+            summed=_numbers("accept.step"),
+            exact=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
+            hot=_numbers(*hotplug.EVENTS),
+            guest=_numbers(*gmem.EVENTS),
         )
 
     def _sees(self, event: str) -> bool:
@@ -383,6 +394,8 @@ class Recorder:
             anchors=(clock_anchor(),),
             cost=self._cost(complete),
             exit_status=self._workload.status if self._workload is not None else None,
+            vms=self._guests.read(),
+            gone=self._modules.gone(),
             stopped_by=reason,
         )
 

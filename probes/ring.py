@@ -20,37 +20,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_HEADER = 8
 _BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
+UNKNOWN_U32 = np.uint32(2**32 - 1)
 NO_PARENT = 255
 CGROUP_SHIFT = 16
 """Above this bit of a record's flags is the task's cgroup: its place, plus one, in its CPU's table."""
 
 # struct mt_record, probes/bpf/common.h, behind its ring header.
-RECORD = np.dtype(
-    [
-        ("length", "<u4"),
-        ("cpu", "<u4"),
-        ("ts", "<i8"),
-        ("dur", "<u8"),
-        ("self", "<u8"),
-        ("pfn", "<u8"),
-        ("gfp", "<u4"),
-        ("tid", "<i4"),
-        ("pid", "<i4"),
-        ("stack", "<i4"),
-        ("pages", "<u4"),
-        ("flags", "<u4"),
-        ("event", "i1"),
-        ("site", "i1"),
-        ("order", "i1"),
-        ("parent", "u1"),
-        ("nid", "<i2"),
-        ("nid_requested", "<i2"),
-        ("comm", "V16"),
-    ]
-)
-_PAYLOAD = RECORD.itemsize - 8
+_FIELDS = [
+    ("length", "<u4"),
+    ("cpu", "<u4"),
+    ("ts", "<i8"),
+    ("dur", "<u8"),
+    ("self", "<u8"),
+    ("pfn", "<u8"),
+    ("gfp", "<u4"),
+    ("tid", "<i4"),
+    ("pid", "<i4"),
+    ("stack", "<i4"),
+    ("pages", "<u4"),
+    ("flags", "<u4"),
+    ("event", "i1"),
+    ("site", "i1"),
+    ("order", "i1"),
+    ("parent", "u1"),
+    ("nid", "<i2"),
+    ("nid_requested", "<i2"),
+    ("comm", "V16"),
+]
+RECORD = np.dtype(_FIELDS)
+GUEST_RECORD = np.dtype([*_FIELDS, ("gfn", "<u8"), ("requested", "<u4"), ("vm", "<u2"), ("vcpu", "<i2")])
+"""The longer one, where events of virtual machines are watched (MT_GMEM)."""
 
 
 class Ring:
@@ -81,32 +83,32 @@ class Ring:
         return self.pending / self._size
 
     def drain(self, into: npt.NDArray[Any]) -> int:
-        """Copy finished records to the front of ``into`` (RECORD dtype), free them, return how many."""
+        """Copy finished records to the front of ``into`` (of their type), free them, return how many."""
         start = int(self._consumer[0])
-        count = min(self.pending // RECORD.itemsize, len(into))
+        size = into.dtype.itemsize
+        count = min(self.pending // size, len(into))
         if count <= 0:
             return 0
         at = start & self._mask
-        chunk = self._data[at : at + count * RECORD.itemsize].view(RECORD)
-        busy = np.flatnonzero(chunk["length"] != _PAYLOAD)
+        chunk = self._data[at : at + count * size].view(into.dtype)
+        busy = np.flatnonzero(chunk["length"] != size - _HEADER)
         if busy.size:
             count = int(busy[0])
             if count == 0:
                 return 0
         # As bytes: numpy copies a structured array field by field, at six times the cost.
-        size = count * RECORD.itemsize
-        into.view(np.uint8)[:size] = self._data[at : at + size]
+        into.view(np.uint8)[: count * size] = self._data[at : at + count * size]
         into["cpu"][:count] = self.cpu
-        self._consumer[0] = start + size
+        self._consumer[0] = start + count * size
         return count
 
 
 class Staging:
     """Records copied out of the rings, waiting to become a row group."""
 
-    def __init__(self, rings: Sequence[Ring], capacity: int) -> None:
+    def __init__(self, rings: Sequence[Ring], capacity: int, record: np.dtype[Any] = RECORD) -> None:
         self._rings = rings
-        self._records = np.zeros(capacity, dtype=RECORD)
+        self._records = np.zeros(capacity, dtype=record)
         self._records.view(np.uint8)[:: mmap.PAGESIZE] = 0
         self.count = 0
         self._taken = 0

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from memtrace.probes.fields import Kinds, Mask, meaning
 from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
-from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
+from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
 _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
@@ -26,22 +27,11 @@ class Naming:
     events: Sequence[str]
     sites: Sequence[str]
     page_size: int
-    gfp_events: frozenset[int]
-    """Events whose records carry gfp flags."""
+    kinds: Kinds
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
     """Path of a cgroup by its place in a CPU's table, None if it is not known."""
-    if_nested_gfp_events: frozenset[int] = frozenset()
-    """Events whose records carry the gfp flags of the allocation around them, 0 if there is none."""
-    asked_events: frozenset[int] = frozenset()
-    """Events whose records carry, instead of gfp flags, the pages asked for."""
-    summed_events: frozenset[int] = frozenset()
-    """Events whose records carry, instead of gfp flags, how many they stand for."""
-    exact_events: frozenset[int] = frozenset()
-    """Events of which no pages means none, not that their number is unknown."""
-    hot_events: frozenset[int] = frozenset()
-    """Events whose records may carry, instead of gfp flags, pages asked for; of failures, the errno."""
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
@@ -49,7 +39,7 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
     # Columns that are used more than once are taken out of the records once.
     event, gfp, flags = (np.ascontiguousarray(records[name]) for name in ("event", "gfp", "flags"))
-    shared = _shared(event, gfp, flags, records["pages"].astype(np.int64), naming)
+    shared = meaning(records, event, naming.kinds)
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
         "dur_ns": pc.if_else(pa.array(shared.count > 1), None, dur) if shared.sums else dur,
@@ -64,7 +54,7 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
         "bytes": _masked(shared.pages * naming.page_size, shared.no_pages, pa.int64()),
-        "bytes_requested": _only(shared.asked, gfp, pa.int64(), naming.page_size),
+        "bytes_requested": _only(shared.asked, shared.requested, pa.int64(), naming.page_size),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
@@ -74,65 +64,21 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
         "cgroup": _cgroups(flags, records["cpu"], naming.cgroup_text),
         "stack": _texts(records["stack"], naming.stack_text),
         "error": _only(shared.failed, shared.error, pa.int16()),
+        **_guests(records, shared.guest),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What ``pages`` and ``gfp`` of each record stand for, by event.  A mask that is None holds nowhere."""
-
-    count: npt.NDArray[np.int64]
-    sums: bool
-    """Whether some record stands for many occurrences."""
-    pages: npt.NDArray[np.int64]
-    no_pages: npt.NDArray[np.bool_]
-    """Where the number of pages is unknown."""
-    has_gfp: npt.NDArray[np.bool_] | None
-    asked: npt.NDArray[np.bool_] | None
-    failed: npt.NDArray[np.bool_] | None
-    """Where ``error`` is an errno."""
-    error: npt.NDArray[np.int64]
-
-
-def _shared(
-    event: npt.NDArray[Any],
-    gfp: npt.NDArray[Any],
-    flags: npt.NDArray[Any],
-    pages: npt.NDArray[np.int64],
-    naming: Naming,
-) -> _Shared:
-    present = frozenset(np.flatnonzero(np.bincount(event)).tolist())
-
-    def are(events: frozenset[int]) -> npt.NDArray[np.bool_] | None:
-        """Which records are of these events; None if no record is."""
-        return np.isin(event, list(events & present)) if events & present else None
-
-    nested = are(naming.if_nested_gfp_events)
-    has_gfp = _either(are(naming.gfp_events), None if nested is None else nested & (gfp != 0))
-    asked, exact, error, failed = are(naming.asked_events), are(naming.exact_events), pages, None
-    if (hot := are(naming.hot_events)) is not None:
-        failed = hot & ((flags & np.uint32(Flag.FAILED)) != 0)
-        pages = np.where(failed, 0, pages)
-        partly = hot & (gfp != 0)
-        asked, exact = _either(asked, partly), _either(exact, partly)
-        failed &= error != 0
-    no_pages = pages == 0
-    if exact is not None:
-        no_pages &= ~exact
-    count = np.ones(len(event), dtype=np.int64)
-    if (summed := are(naming.summed_events)) is not None:
-        count[summed] = gfp[summed]
-    return _Shared(count, summed is not None, pages, no_pages, has_gfp, asked, failed, error)
-
-
-def _either(
-    one: npt.NDArray[np.bool_] | None, other: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.bool_] | None:
-    """Where either mask holds; None is nowhere."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one | other
+def _guests(records: npt.NDArray[Any], guest: Mask) -> dict[str, pa.Array]:
+    """The columns that only events of virtual machines have."""
+    if guest is None:
+        return {name: pa.nulls(len(records), _SCHEMA.field(name).type) for name in ("vm", "vcpu", "gfn")}
+    vm, vcpu, gfn = records["vm"], records["vcpu"], records["gfn"]
+    return {
+        "vm": _masked(vm, ~guest | (vm == 0), pa.int32()),
+        "vcpu": _masked(vcpu, ~guest | (vcpu < 0), pa.int16()),
+        "gfn": _masked(gfn, ~guest | (gfn == UNKNOWN_U64), pa.int64()),
+    }
 
 
 def from_columns(rows: Sequence[Mapping[str, object]]) -> pa.Table:
@@ -147,9 +93,7 @@ def _masked(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_], kind: pa.D
     return pa.array(plain, mask=unknown) if unknown.any() else pa.array(plain)
 
 
-def _only(
-    known: npt.NDArray[np.bool_] | None, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1
-) -> pa.Array:
+def _only(known: Mask, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1) -> pa.Array:
     """``values`` in ``unit`` where they are ``known``; None: nowhere."""
     if known is None:
         return pa.nulls(len(values), kind)

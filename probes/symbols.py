@@ -8,6 +8,7 @@ Names are resolved by prefix, so that a function renamed by the compiler
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,13 +42,24 @@ class SymbolTable:
         return re.search(rb"^0*[1-9a-f][0-9a-f]* [tT] ", self.text, re.M) is not None
 
     def names(self, stem: str) -> tuple[str, ...]:
-        """``stem`` itself and its compiler-made variants, shortest first."""
+        """``stem`` itself and its compiler-made variants, shortest first; modules' too."""
         found = {
             name.decode()
             for line in self._lines(b" " + stem.encode())
-            if _VARIANT.fullmatch((name := line.split(b" ", 2)[2])[len(stem) :])
+            if _VARIANT.fullmatch((name := line.split(b" ", 2)[2].split(b"\t")[0])[len(stem) :])
         }
         return tuple(sorted(found, key=lambda n: (len(n), n)))
+
+    def module_of(self, name: str) -> str | None:
+        """The module that has the function ``name``; None if the core kernel has it, or none."""
+        for line in self._lines(b" " + name.encode() + b"\t["):
+            return line.rsplit(b"[", 1)[1].rstrip(b"]").decode()
+        return None
+
+    def modules_of(self, names: Iterable[str | None]) -> dict[str, str]:
+        """The module of each of these functions that is in one."""
+        found = {name: self.module_of(name) for name in names if name}
+        return {name: module for name, module in found.items() if module}
 
     def find(self, name: str) -> tuple[Symbol, ...]:
         """All core-kernel symbols of exactly this name (static functions may share one)."""

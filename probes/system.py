@@ -52,6 +52,12 @@ class System:
         return Btf.load()
 
     @cached_property
+    def kvm_btf(self) -> Btf | None:
+        """Types of KVM: the kernel's own where it is built in, else its module's."""
+        module = self.symbols.module_of("kvm_vcpu_ioctl")
+        return self.btf if module is None else Btf.load(module)
+
+    @cached_property
     def cpus(self) -> int:
         """Possible CPUs, as BPF's per-CPU maps count them."""
         return possible("/sys/devices/system/cpu/possible")

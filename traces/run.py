@@ -256,6 +256,25 @@ class RootTotal:
 
 
 @dataclass(frozen=True)
+class VirtualMachine:
+    """A virtual machine that gmem events are of."""
+
+    number: int
+    """Its number in the ``vm`` column."""
+    pid: int | None = None
+    """The process that made it."""
+    comm: str = ""
+    kind: str = ""
+    """KVM's type: default, sw-protected, sev, sev-es, snp, tdx, or the number."""
+    private: bool | None = None
+    """Whether it can have private memory; faults of one that cannot are not recorded."""
+    first_ns: int | None = None
+    """CLOCK_BOOTTIME when it was first met."""
+    clock_offset_ns: int | None = None
+    """Its kvm-clock less the host's CLOCK_BOOTTIME, as KVM had it then."""
+
+
+@dataclass(frozen=True)
 class TracerCost:
     """What recording itself took."""
 
@@ -293,6 +312,10 @@ class RunStatus:
     cost: TracerCost | None = None
     exit_status: int | None = None
     """Exit status of the traced COMMAND."""
+    vms: tuple[VirtualMachine, ...] = ()
+    """The virtual machines met (gmem events)."""
+    gone: tuple[str, ...] = ()
+    """Events whose kernel module was unloaded while recording: after that nothing was seen."""
     stopped_by: str = ""
     """duration, command, SIGINT, SIGTERM, disk full, …"""
 

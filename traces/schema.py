@@ -51,6 +51,12 @@ class Flag(IntFlag):
     """The struct pages of the range lie inside the memory that is added (struct vmem_altmap)."""
     IMPORTED = 1 << 10
     """Read from the saved text of another tracer; no program of the recorder's saw it."""
+    PRIVATE = 1 << 12
+    """A guest's private memory; of gmem.convert: to private (else to shared)."""
+    RETRIED = 1 << 13
+    """A guest's fault that was neither resolved nor failed: the guest takes it again."""
+    NOOP = 1 << 14
+    """There was nothing to do: a conversion to what the range already was."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null unless acceptance"),
     Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request"),
     Column("error", "int16", "", "errno that a failed function returned (positive); null if it returned none"),
+    Column("vm", "int32", "", "number of the virtual machine in this run, from 1 (gmem.*); null if unknown"),
+    Column("vcpu", "int16", "", "number of the virtual CPU whose thread it was (gmem.*); null if none or unknown"),
+    Column("gfn", "int64", "", "first guest page frame number (gmem.*); null if not known"),
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)

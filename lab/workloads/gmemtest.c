@@ -116,6 +116,7 @@ static const char *const wname[] = { "get_pfn", "get_folio", "prepare",
 	"populate", "attr_pre", "inval_begin" };
 
 #define NWANT (int)(sizeof(wname) / sizeof(*wname))
+static long total[NWANT];	/* of all phases */
 
 /* Print the deltas; compare those that have a claim. */
 static void done(struct want w)
@@ -123,6 +124,9 @@ static void done(struct want w)
 	struct ev now[NEV];
 	int n = counters(now), i, k;
 	const long *c = &w.get_pfn;
+
+	for (k = 0; k < NWANT; k++)
+		total[k] += c[k] > 0 ? c[k] : 0;
 
 	for (i = 0; i < n; i++) {
 		unsigned long before = 0, d;
@@ -469,6 +473,10 @@ int main(int argc, char **argv)
 	usleep(200000);
 	done((struct want){ 0, 0, 0, 0, 0, 0, f, 0, 0, 0, 1 });
 
+	for (i = 0; i < NWANT; i++)
+		printf("COUNT %s %ld\n", wname[i], total[i]);
+	/* Each get_pfn but those of the prefault; shared pages written; the page of the code. */
+	printf("COUNT faults %ld\n", use_vcpu ? total[0] - 128 + 16 * m + 1 : 0);
 	printf("RESULT %s (%d failed)\n", failures ? "FAIL" : "PASS", failures);
 	return !!failures;
 }

@@ -83,6 +83,11 @@ static __always_inline int mt_aggregate(struct mt_occurrence *o)
 		return 0;
 	if (o->nid < 0 || o->nid >= MT_NIDS)
 		return 0;
+#ifdef MT_GMEM
+	/* Which page of a guest it became is the question there. */
+	if (o->parent >= MT_EV_GMEM_FAULT && o->parent <= MT_EV_GMEM_PREFAULT)
+		return 0;
+#endif
 	if (o->dur != MT_UNKNOWN_NS) {
 		if (o->dur >= MT_TAIL_NS)
 			return 0;

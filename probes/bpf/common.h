@@ -35,6 +35,12 @@
 #define MT_FLAG_FAILED 256
 #define MT_FLAG_ALTMAP 512
 #define MT_FLAG_CGROUP_SHIFT 16
+#define MT_FLAG_PRIVATE (1 << 12)
+#define MT_FLAG_RETRIED (1 << 13)
+#define MT_FLAG_NOOP (1 << 14)
+
+#define MT_PAGES_UNKNOWN (~0U)
+#define MT_NO_GFN (~0ULL)
 
 /* One occurrence, as it travels in a ring.  probes/ring.py has the same layout. */
 struct mt_record {
@@ -55,6 +61,12 @@ struct mt_record {
 	s16 nid;
 	s16 nid_requested;
 	char comm[16];
+#ifdef MT_GMEM
+	u64 gfn;
+	u32 requested;	/* pages asked for */
+	u16 vm;		/* 0: unknown */
+	s16 vcpu;
+#endif
 };
 
 /* One occurrence, as a program describes it to mt_emit(). */
@@ -81,6 +93,10 @@ struct mt_occurrence {
 	u8 wake;	/* the reader is told at once */
 	u8 root;	/* event number plus one of the outermost root around it, 0: none */
 	u8 within;	/* the same of the innermost */
+	u64 gfn;
+	u32 requested;
+	u16 vm;
+	s16 vcpu;
 };
 
 struct mt_conf_t {
@@ -307,6 +323,12 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->nid = o->nid;
 	r->nid_requested = o->nid_requested;
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
+#ifdef MT_GMEM
+	r->gfn = o->gfn;
+	r->requested = o->requested;
+	r->vm = o->vm;
+	r->vcpu = o->vcpu;
+#endif
 	bpf_ringbuf_submit(r, o->wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	if (o->count)
 		counter->aggregated += o->count;

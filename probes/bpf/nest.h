@@ -30,6 +30,15 @@ struct mt_frame_t {
 	s16 nid_requested;
 	s16 order;
 	s16 nid;
+#ifdef MT_GMEM
+	u64 gfn;
+	u64 pfn;
+	u64 scratch;
+	u32 requested;
+	u32 flags;
+	u16 vm;
+	s16 vcpu;
+#endif
 };
 struct mt_frames_t {
 	u64 depth;
@@ -108,6 +117,14 @@ static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 	return key - f->key < 16384;
 }
 
+/* Frame i, of MT_DEPTH: masked where the compiler can't move it, for the verifier to see the bound. */
+static __always_inline struct mt_frame_t *mt_at(struct mt_frames_t *frames, u64 i)
+{
+	asm volatile("" : "+r"(i));
+	i &= MT_DEPTH - 1;
+	return &frames->frame[i];
+}
+
 /* A new innermost frame, or 0 when the stack is full (counted). */
 static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 {
@@ -126,7 +143,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	for (int i = 0; i < MT_DEPTH; i++) {
 		u64 top = depth - 1;
 
-		if (top >= MT_DEPTH || !mt_stale(&frames->frame[top], key))
+		if (top >= MT_DEPTH || !mt_stale(mt_at(frames, top), key))
 			break;
 		depth = top;
 		counter->unmatched_entry++;
@@ -136,7 +153,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 		counter->unmatched_entry++;
 		return 0;
 	}
-	f = &frames->frame[depth];
+	f = mt_at(frames, depth);
 	frames->depth = depth + 1;
 	f->key = key;
 	f->event = event;
@@ -152,7 +169,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->root = 0;
 	f->within = 0;
 	if (depth > 0 && depth - 1 < MT_DEPTH) {
-		below = &frames->frame[depth - 1];
+		below = mt_at(frames, depth - 1);
 		f->root = below->root;
 		f->within = below->within;
 	}
@@ -161,6 +178,15 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 			f->root = event + 1;
 		f->within = event + 1;
 	}
+#ifdef MT_GMEM
+	f->gfn = MT_NO_GFN;
+	f->pfn = 0;
+	f->scratch = 0;
+	f->requested = 0;
+	f->flags = 0;
+	f->vm = 0;
+	f->vcpu = -1;
+#endif
 	return f;
 }
 
@@ -173,6 +199,7 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 {
 	u64 context = mt_context(task);
 	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frame_t *innermost;
 	struct mt_counter_t *counter;
 	u64 depth, at;
 
@@ -184,7 +211,8 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	at = depth - 1;
 	if (at >= MT_DEPTH)
 		return 0;
-	if (frames->frame[at].key != key || frames->frame[at].event != event) {
+	innermost = mt_at(frames, at);
+	if (innermost->key != key || innermost->event != event) {
 		at = MT_DEPTH;
 #pragma unroll
 		for (u32 i = 0; i < MT_DEPTH; i++) {
@@ -196,10 +224,10 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	}
 	if (at >= MT_DEPTH)
 		return 0;
-	*out = frames->frame[at];
+	*out = *mt_at(frames, at);
 	frames->depth = at;
 	if (at > 0 && at - 1 < MT_DEPTH)
-		*parent = &frames->frame[at - 1];
+		*parent = mt_at(frames, at - 1);
 	counter = mt_counter(event);
 	if (counter)
 		counter->unmatched_entry += depth - at - 1;

@@ -110,7 +110,8 @@ static __always_inline void mt_task_add(struct mt_occurrence *o)
 	if (!(slot->age++ & 15))
 		bpf_get_current_comm(slot->comm, sizeof(slot->comm));
 	slot->sum.count += o->count ? o->count : 1;
-	slot->sum.pages += o->pages;
+	if (o->pages != MT_PAGES_UNKNOWN)
+		slot->sum.pages += o->pages;
 	if (o->dur != MT_UNKNOWN_NS)
 		slot->sum.total_ns += o->dur;
 }

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from memtrace.probes.ring import NO_PARENT, RECORD, UNKNOWN_U64
+from memtrace.probes.fields import Kinds
+from memtrace.probes.ring import GUEST_RECORD, NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
 from memtrace.probes.rows import Naming, from_records
 from memtrace.traces.schema import Flag, arrow_schema
 
@@ -14,27 +15,28 @@ NAMING = Naming(
     events=("alloc", "zero.alloc", "zero.user", "hot.add"),
     sites=("fentry:a", "callsite:b"),
     page_size=4096,
-    gfp_events=frozenset({0, 1}),
-    hot_events=frozenset({3}),
+    kinds=Kinds(gfp=frozenset({0, 1}), hot=frozenset({3})),
     stack_text=lambda stack_id: {7: "root;leaf"}.get(stack_id),
 )
 ACCEPT = Naming(
     events=("alloc", "accept.block", "accept.call", "accept.step"),
     sites=("fentry:a", "fentry:b"),
     page_size=4096,
-    gfp_events=frozenset({0}),
+    kinds=Kinds(
+        gfp=frozenset({0}),
+        if_nested_gfp=frozenset({1}),
+        asked=frozenset({2}),
+        summed=frozenset({3}),
+        exact=frozenset({2}),
+    ),
     stack_text=lambda stack_id: None,
     cgroup_text=lambda cpu, slot: f"/{cpu}/{slot}",
-    if_nested_gfp_events=frozenset({1}),
-    asked_events=frozenset({2}),
-    summed_events=frozenset({3}),
-    exact_events=frozenset({2}),
 )
 
 
 def record(**fields: Any) -> Any:
     """One record, known in every field unless told otherwise."""
-    one = np.zeros(1, dtype=RECORD)
+    one = np.zeros(1, dtype=GUEST_RECORD)
     values: dict[str, Any] = {
         "ts": 1000, "dur": 50, "self": 30, "pfn": 77, "gfp": 0x100, "tid": 12, "pid": 11, "stack": 7,
         "pages": 512, "flags": int(Flag.ZEROED), "event": 1, "site": 1, "order": 9, "parent": 0,
@@ -59,7 +61,7 @@ def test_a_record_known_in_every_field() -> None:
             "site": "callsite:b", "cpu": 3, "pid": 11, "tid": 12, "comm": "touch", "order": 9,
             "bytes": 2 << 20, "bytes_requested": None, "pfn": 77, "nid": 1, "nid_requested": 0, "gfp": 0x100,
             "flags": int(Flag.ZEROED), "parent": "alloc", "cgroup": None, "stack": "root;leaf",
-            "error": None,
+            "error": None, "vm": None, "vcpu": None, "gfn": None,
         }
     ]  # fmt: skip
 
@@ -86,6 +88,23 @@ def test_unknown_is_null_never_zero() -> None:
         assert {name: mixed[0][name] for name in names} == dict.fromkeys(names)
 
 
+def test_a_guest_s_record_has_its_machine_and_range() -> None:
+    guest = dataclasses.replace(NAMING, kinds=Kinds(guest=frozenset({1})))
+    records = np.concatenate(
+        [
+            record(vm=3, vcpu=1, gfn=65536, requested=16, pages=0),
+            record(vm=0, vcpu=-1, gfn=UNKNOWN_U64, pages=UNKNOWN_U32),
+            record(event=2, vm=3, vcpu=1, gfn=5, pages=0),
+        ]
+    )
+    found = from_records(records, guest).select(["vm", "vcpu", "gfn", "bytes", "bytes_requested"])
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        (3, 1, 65536, 0, 16 * 4096),
+        (None, None, None, None, None),
+        (None, None, None, None, None),
+    ]
+
+
 def test_a_stack_the_kernel_dropped_is_null() -> None:
     assert [r["stack"] for r in rows(record(stack=7), record(stack=8))] == ["root;leaf", None]
 
@@ -107,6 +126,8 @@ def test_memory_of_which_a_part_was_given() -> None:
 def test_an_attempt_that_failed_has_its_errno_and_no_memory() -> None:
     (row,) = rows(record(event=3, pages=16, gfp=512, order=-1, flags=int(Flag.FAILED)))
     assert (row["bytes"], row["bytes_requested"], row["error"]) == (0, 2 << 20, 16)
+
+
 def test_a_call_has_the_bytes_asked_for_and_those_accepted_none_being_known() -> None:
     some, none = rows(record(event=2, gfp=1024, pages=1536), record(event=2, gfp=4, pages=0), naming=ACCEPT)
     assert (some["bytes"], some["bytes_requested"], some["gfp"]) == (6 << 20, 4 << 20, None)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often a page is cleared on its way into a guest.
+
+pages                 folios in 4 KiB pages that gmem.prepare or gmem.zero saw for the first use.
+by_gmem               of these cleared by guest_memfd (gmem.zero).
+by_allocator          of these whose last allocation before cleared them (flag ZEROED of the alloc
+                      with that pfn); null where allocations were not recorded, or not for all.
+expected_allocator    what init_on_alloc of the host says instead: all or none; null if unknown.
+per_page              (by_gmem + by_allocator) over pages; with the expectation where the other is null
+                      (``is_expected``).
+What the guest adds is not here: its allocator clears a page once more with init_on_alloc, and a
+TDX module when the guest accepts it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.facts import fact
+from memtrace.analyzer.gmem.rows import FAILED, ZEROED, ask
+from memtrace.analyzer.tables import Column, Row, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+
+def clears(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM."""
+    by_gmem = "sum(pages) FILTER (event = 'gmem.zero')"
+    prepared = f"sum(pages) FILTER (event = 'gmem.prepare' AND NOT {FAILED})"
+    found = ask(
+        connection,
+        f"SELECT vm, coalesce({prepared}, 0)::BIGINT AS prepared, coalesce({by_gmem}, 0)::BIGINT AS zeroed "
+        "FROM g WHERE event IN ('gmem.zero', 'gmem.prepare') GROUP BY vm ORDER BY vm",
+    )
+    allocated = {
+        row["vm"]: row
+        for row in ask(
+            connection,
+            f"SELECT u.vm AS vm, count(*) AS seen, count(*) FILTER (a.flags IS NOT NULL) AS found, "
+            f"count(*) FILTER (a.{ZEROED}) AS zeroed FROM "
+            "(SELECT * FROM g WHERE event = 'gmem.zero' AND pfn IS NOT NULL) u "
+            "ASOF LEFT JOIN (SELECT * FROM g WHERE event = 'alloc' AND pfn IS NOT NULL) a "
+            "ON u.pfn = a.pfn AND u.ts_ns >= a.ts_ns GROUP BY u.vm",
+        )
+    }
+    rows = [_row(run, row, allocated.get(row["vm"])) for row in found]
+    notes: tuple[str, ...] = ()
+    if any(row["is_expected"] for row in rows):
+        notes = (
+            "Allocations were not all recorded (-e gmem,alloc): the allocator's part is "
+            "what init_on_alloc says.",
+        )
+    if rows:
+        notes += (
+            "The guest adds its own: one more with init_on_alloc there, one more when a TDX guest accepts.",
+        )
+    return Table("clears", "Clears of a page on its way in", _NAMES, tuple(rows), _COLUMNS, notes=notes)
+
+
+def _row(run: Run, row: Row, allocated: Row | None) -> Row:
+    on_alloc = {"yes": True, "no": False}.get(fact(run.header, "init_on_alloc"))
+    on_free = fact(run.header, "init_on_free") == "yes"
+    pages = max(row["prepared"], row["zeroed"])
+    expected = None if on_alloc is None else pages * int(on_alloc and not on_free)
+    complete = allocated is not None and allocated["seen"] and allocated["found"] == allocated["seen"]
+    by_allocator = allocated["zeroed"] if complete and allocated is not None else None
+    counted = by_allocator if by_allocator is not None else expected
+    return {
+        "vm": row["vm"],
+        "pages": pages,
+        "by_gmem": row["zeroed"],
+        "by_allocator": by_allocator,
+        "expected_allocator": expected,
+        "per_page": (row["zeroed"] + counted) / pages if counted is not None and pages else None,
+        "is_expected": by_allocator is None and expected is not None,
+    }
+
+
+_NAMES = ("vm", "pages", "by_gmem", "by_allocator", "expected_allocator", "per_page", "is_expected")
+_COLUMNS = (
+    Column("vm", "vm", "number"),
+    Column("pages", "first used", "count"),
+    Column("by_gmem", "by guest_memfd", "count"),
+    Column("by_allocator", "by allocator", "count"),
+    Column("per_page", "clears a page", "rate", lambda row: "~" if row["is_expected"] else ""),
+)

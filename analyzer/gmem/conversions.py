@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges that change between private and shared, and pages that are prepared again.
+
+Conversions (``pingpong``): gmem.convert that changed something, by their exact range.
+
+round_trips     the smaller of the changes to private and to shared.
+median_ns       between two changes of the range, the median.
+Only ranges that went there and back are listed; the table ``vms`` has all changes.
+
+Again (``again``): preparations of a guest page that had been prepared in this run.
+
+after_free      the page had been given back in between: the price of a hole.
+redundant       it had not: nothing was gained.  A fault after a conversion that only looks
+                the page up again is no preparation and is not here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, ask, of
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+TOP = 10
+
+
+def pingpong(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM and range that was converted to and fro, the busiest first."""
+    size = run.header.page_size
+    changes = of("gmem.convert", f"NOT ({FAILED} OR {NOOP})")
+    found = ask(
+        connection,
+        "WITH c AS (SELECT *, ts_ns - lag(ts_ns) OVER (PARTITION BY vm, gfn, asked ORDER BY ts_ns) AS since "
+        f"FROM {changes}) SELECT vm, gfn, asked, count(*) FILTER ({PRIVATE}) AS to_private, "
+        f"count(*) FILTER (NOT {PRIVATE}) AS to_shared, sum(dur_ns)::BIGINT AS total, "
+        "median(since)::BIGINT AS median FROM c GROUP BY vm, gfn, asked "
+        "HAVING to_private > 0 AND to_shared > 0 ORDER BY to_private + to_shared DESC, vm, gfn",
+    )
+    rows = tuple(
+        {
+            "vm": row["vm"],
+            "gfn": row["gfn"],
+            "start_bytes": row["gfn"] * size,
+            "bytes": row["asked"] * size,
+            "to_private": row["to_private"],
+            "to_shared": row["to_shared"],
+            "round_trips": min(row["to_private"], row["to_shared"]),
+            "total_ns": row["total"],
+            "median_ns": row["median"],
+            "start": f"{row['gfn'] * size:#x}",
+        }
+        for row in found
+    )
+    columns = (
+        Column("vm", "vm", "number"),
+        Column("start", "guest address"),
+        Column("bytes", "range", "bytes"),
+        Column("round_trips", "round trips", "count"),
+        Column("to_private", "->private", "count"),
+        Column("to_shared", "->shared", "count"),
+        Column("total_ns", "in the calls", "ns"),
+        Column("median_ns", "between", "ns"),
+    )
+    names = ("vm", "gfn", *(c.name for c in columns[1:]), "start_bytes")
+    return Table("pingpong", "Converted to and fro", names, rows, columns, 3, top=TOP)
+
+
+def again(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM."""
+    size = run.header.page_size
+    found = ask(
+        connection,
+        "WITH s AS (SELECT vm, gfn, event, pages, dur_ns, lag(event) OVER w AS before, "
+        "count(*) FILTER (event = 'gmem.prepare') OVER "
+        "(PARTITION BY vm, gfn ORDER BY ts_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier "
+        f"FROM g WHERE event IN ('gmem.prepare', 'gmem.free') AND NOT {FAILED} AND gfn IS NOT NULL "
+        "WINDOW w AS (PARTITION BY vm, gfn ORDER BY ts_ns)) "
+        "SELECT vm, count(*) AS preparations, count(DISTINCT gfn) AS distinct_gfns, "
+        "count(*) FILTER (earlier > 0 AND before = 'gmem.free') AS after_free, "
+        "count(*) FILTER (earlier > 0 AND before = 'gmem.prepare') AS redundant, "
+        "coalesce(sum(pages) FILTER (earlier > 0), 0)::BIGINT AS pages, "
+        "coalesce(sum(dur_ns) FILTER (earlier > 0), 0)::BIGINT AS total "
+        "FROM s WHERE event = 'gmem.prepare' GROUP BY vm ORDER BY vm",
+    )
+    rows = tuple(
+        {
+            "vm": row["vm"],
+            "preparations": row["preparations"],
+            "distinct_gfns": row["distinct_gfns"],
+            "after_free": row["after_free"],
+            "redundant": row["redundant"],
+            "bytes": row["pages"] * size,
+            "total_ns": row["total"],
+        }
+        for row in found
+    )
+    columns = (
+        Column("vm", "vm", "number"),
+        Column("preparations", "preparations", "count"),
+        Column("distinct_gfns", "of guest pages", "count"),
+        Column("after_free", "again after a hole", "count"),
+        Column("redundant", "again without", "count"),
+        Column("bytes", "memory again", "bytes"),
+        Column("total_ns", "time again", "ns"),
+    )
+    return Table("again", "Prepared more than once", tuple(c.name for c in columns), rows, columns)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holes punched into guest_memfd, and what a rule "none below 2 MiB" would have done.
+
+Of gmem.punch that did not fail.  Alignment is that of the guest frame where the hole begins,
+which is the file's own where a slot binds it aligned to 2 MiB.
+
+size_bytes     the hole's length rounded down to a power of two.
+alignment      the largest of 4 KiB, 64 KiB, 2 MiB, 1 GiB that divides the start; null: not known.
+freed_bytes    memory really given back.
+whole, rounded, refused
+               holes of whole 2 MiB ranges only; holes with a whole range in them that reach beyond,
+               which the rule would shorten; holes with none, which it would refuse.
+kept_bytes     memory that the rule would have kept: all that refused holes freed, and of
+               rounded ones what they freed beyond their whole ranges (at least).
+
+Partly punched ranges (table ``kept``): 2 MiB ranges of the guest that a hole covers in part.
+
+kept_bytes     prepared memory still there after the last such hole: what cannot become a 2 MiB
+               page again, or what a kernel that cannot split keeps.
+freed_bytes    prepared memory that partial holes gave back there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.gmem.rows import FAILED, ask, of
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+_WHOLE = "greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0)"
+_KIND = (
+    "CASE WHEN gfn % 512 = 0 AND asked % 512 = 0 THEN 'whole' "
+    f"WHEN {_WHOLE} > 0 THEN 'rounded' ELSE 'refused' END"
+)
+_ALIGNED = (
+    "CASE WHEN gfn % 262144 = 0 THEN 1073741824 WHEN gfn % 512 = 0 THEN 2097152 "
+    "WHEN gfn % 16 = 0 THEN 65536 WHEN gfn IS NOT NULL THEN 4096 END"
+)
+
+
+def holes(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM, size and alignment."""
+    size = run.header.page_size
+    found = ask(
+        connection,
+        f"WITH p AS (SELECT *, {_KIND} AS kind, {_WHOLE} AS whole FROM {of('gmem.punch', f'NOT {FAILED}')}) "
+        f"SELECT vm, (1::BIGINT << floor(log2(greatest(asked, 1)))::INT) AS size, {_ALIGNED} AS alignment, "
+        "count(*) AS count, sum(asked)::BIGINT AS asked, sum(pages)::BIGINT AS freed, "
+        "count(*) FILTER (kind = 'whole') AS whole, count(*) FILTER (kind = 'rounded') AS rounded, "
+        "count(*) FILTER (kind = 'refused') AS refused, "
+        "sum(CASE kind WHEN 'refused' THEN pages WHEN 'rounded' THEN greatest(pages - 512 * whole, 0) "
+        "ELSE 0 END)::BIGINT AS kept FROM p GROUP BY ALL ORDER BY ALL",
+    )
+    rows = tuple(
+        {
+            "vm": row["vm"],
+            "size_bytes": row["size"] * size,
+            "alignment_bytes": row["alignment"],
+            "count": row["count"],
+            "asked_bytes": row["asked"] * size,
+            "freed_bytes": row["freed"] * size,
+            **{
+                name: row[name] if row["alignment"] is not None else None
+                for name in ("whole", "rounded", "refused")
+            },
+            "kept_bytes": row["kept"] * size if row["alignment"] is not None else None,
+        }
+        for row in found
+    )
+    columns = (
+        Column("vm", "vm", "number"),
+        Column("size_bytes", "size", "bytes"),
+        Column("alignment_bytes", "aligned", "bytes"),
+        Column("count", "holes", "count"),
+        Column("asked_bytes", "asked", "bytes"),
+        Column("freed_bytes", "freed", "bytes"),
+        Column("whole", "whole", "count"),
+        Column("rounded", "rounded", "count"),
+        Column("refused", "refused", "count"),
+        Column("kept_bytes", "kept", "bytes"),
+    )
+    notes = (
+        ("whole, rounded, refused, kept: what a rule of no hole below 2 MiB would make of them.",)
+        if rows
+        else ()
+    )
+    return Table(
+        "holes", "Holes by size and alignment", tuple(c.name for c in columns), rows, columns, 3, notes=notes
+    )
+
+
+def kept(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM with partly punched ranges."""
+    size = run.header.page_size
+    partial = (
+        "SELECT vm, r AS range, max(ts_ns) AS ts_ns, count(*) AS holes FROM "
+        "(SELECT vm, ts_ns, gfn, asked, unnest(range(gfn // 512, (gfn + asked - 1) // 512 + 1)) AS r "
+        f"FROM {of('gmem.punch', f'NOT {FAILED} AND gfn IS NOT NULL AND asked > 0')}) "
+        "WHERE gfn > r * 512 OR gfn + asked < (r + 1) * 512 GROUP BY vm, r"
+    )
+    last = (
+        "SELECT g.vm, g.range, g.gfn, arg_max(g.event, g.ts_ns) AS event, max(g.pages) AS pages, "
+        "count(*) FILTER (g.event = 'gmem.free' AND g.parent = 'gmem.punch') AS freed "
+        "FROM g JOIN partial p ON g.vm = p.vm AND g.range = p.range AND g.ts_ns <= p.ts_ns "
+        f"WHERE g.event IN ('gmem.prepare', 'gmem.free') AND NOT {FAILED} GROUP BY g.vm, g.range, g.gfn "
+        "HAVING bool_or(g.event = 'gmem.prepare')"
+    )
+    found = ask(
+        connection,
+        f"WITH partial AS ({partial}), last AS ({last}) SELECT p.vm AS vm, count(DISTINCT "
+        "p.range) AS ranges, "
+        "(SELECT sum(holes)::BIGINT FROM partial q WHERE q.vm = p.vm) AS holes, "
+        "coalesce(sum(l.pages) FILTER (l.event = 'gmem.prepare'), 0)::BIGINT AS kept, "
+        "coalesce(sum(l.freed), 0)::BIGINT AS freed "
+        "FROM partial p LEFT JOIN last l ON p.vm = l.vm AND p.range = l.range GROUP BY p.vm ORDER BY p.vm",
+    )
+    rows = tuple(
+        {
+            "vm": row["vm"],
+            "ranges": row["ranges"],
+            "holes": row["holes"],
+            "kept_bytes": row["kept"] * size,
+            "freed_bytes": row["freed"] * size,
+        }
+        for row in found
+    )
+    columns = (
+        Column("vm", "vm", "number"),
+        Column("ranges", "2M ranges", "count"),
+        Column("holes", "holes in part", "count"),
+        Column("kept_bytes", "prepared, still there", "bytes"),
+        Column("freed_bytes", "prepared, freed", "bytes"),
+    )
+    return Table("kept", "Ranges punched in part", tuple(c.name for c in columns), rows, columns)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""At which level private memory was prepared, and what a MiB of it cost.
+
+A *preparation* is a gmem.assign (rmp_make_private(), tdh_mem_page_aug()) of a VM that has
+any, else a gmem.prepare, whose level is the order of the folio.  Failed ones are left out.
+
+level           order 0, 9 or 18: 4 KiB, 2 MiB, 1 GiB.
+ns_per_mib      total_ns over bytes in MiB; inclusive (of splits), exact where the site is.
+memory_share    of the VM's memory prepared.
+fallbacks       preparations at 4 KiB of a page whose folio was of 2 MiB or more.
+in_hardware     false: the VM is neither SNP nor TDX, the hook returned at once, and its time is
+                the price of a call; null: the kind of VM is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.gmem.machines import REAL
+from memtrace.analyzer.gmem.rows import FAILED, ask, inside, of
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+PREPARED = (
+    f"(SELECT * FROM g WHERE NOT {FAILED} AND \"order\" IS NOT NULL AND (event = 'gmem.assign' "
+    "OR (event = 'gmem.prepare' AND vm NOT IN (SELECT vm FROM g WHERE event = "
+    "'gmem.assign' AND vm IS NOT NULL))))"
+)
+"""SQL: the preparations of all VMs, as a relation."""
+
+
+def levels(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM and level."""
+    size = run.header.page_size
+    fallback = inside(of("gmem.assign", '"order" = 0'), of("gmem.prepare", '"order" >= 9'), "i.vm AS vm")
+    fallbacks = {
+        r["vm"]: r["n"] for r in ask(connection, f"SELECT vm, count(*) AS n FROM ({fallback}) GROUP BY vm")
+    }
+    kinds = {vm.number: vm.kind for vm in run.status.vms}
+    found = ask(
+        connection,
+        'SELECT vm, "order" AS level, min(event) AS event, count(*) AS calls, sum(pages)::BIGINT AS pages, '
+        f"sum(dur_ns)::BIGINT AS total_ns FROM {PREPARED} GROUP BY ALL ORDER BY ALL",
+    )
+    rows = []
+    for row in found:
+        pages, total = row["pages"], row["total_ns"]
+        whole = sum(r["pages"] for r in found if r["vm"] == row["vm"])
+        kind = kinds.get(row["vm"])
+        rows.append(
+            {
+                "vm": row["vm"],
+                "level": row["level"],
+                "event": row["event"],
+                "calls": row["calls"],
+                "bytes": pages * size,
+                "memory_share": pages / whole if whole else None,
+                "total_ns": total,
+                "ns_per_call": total / row["calls"] if total is not None else None,
+                "ns_per_mib": total / (pages * size / 2**20) if total is not None and pages else None,
+                "fallbacks": fallbacks.get(row["vm"], 0) if row["level"] == 0 else 0,
+                "in_hardware": kind in REAL if kind else None,
+            }
+        )
+    notes = []
+    if idle := sorted({str(row["vm"]) for row in rows if row["in_hardware"] is False}):
+        which = f"VM{'s' * (len(idle) > 1)} {', '.join(idle)}"
+        notes.append(
+            f"Preparation is a no-op for {which}, neither SNP nor TDX: the time is that of calling a hook "
+            "that returns at once, not the price of preparing memory."
+        )
+    if rows and {row["level"] for row in rows} == {0}:
+        notes.append("Nothing was prepared at 2 MiB, so that 4 KiB cannot be held against it.")
+    return Table("levels", "Preparation by level", _NAMES, tuple(rows), _COLUMNS, keys=2, notes=tuple(notes))
+
+
+_NAMES = (
+    "vm",
+    "level",
+    "event",
+    "calls",
+    "bytes",
+    "memory_share",
+    "total_ns",
+    "ns_per_call",
+    "ns_per_mib",
+    "fallbacks",
+    "in_hardware",
+)
+_COLUMNS = (
+    Column("vm", "vm", "number"),
+    Column("level", "order", "number"),
+    Column("event", "seen as"),
+    Column("calls", "calls", "count"),
+    Column("bytes", "memory", "bytes"),
+    Column("memory_share", "share", "share"),
+    Column("total_ns", "total", "ns"),
+    Column("ns_per_call", "a call", "ns"),
+    Column("ns_per_mib", "a MiB", "ns"),
+    Column("fallbacks", "fallback", "count", if_any=True),
+)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The virtual machines of a run: what each is, and what happened to its private memory.
+
+private_faults, shared_faults
+    gmem.fault of private and of other memory, those that failed or are taken again
+    included; ``failed`` went to user space with an error, ``retried`` were neither
+    resolved nor failed.  Unknown where only the tracepoint was there.
+prepared_bytes
+    Memory made private: bytes of gmem.prepare, each use of a fresh page once.
+populated_bytes
+    Initial contents, likewise private.
+freed_bytes
+    Memory given back: bytes of gmem.free.
+to_private, to_shared, no_op
+    Conversions that changed something, by direction, and calls that changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, RETRIED, ask
+from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+
+_SUMS = {
+    "private_faults": f"count(*) FILTER (event = 'gmem.fault' AND {PRIVATE})",
+    "shared_faults": f"count(*) FILTER (event = 'gmem.fault' AND NOT {PRIVATE})",
+    "failed": f"count(*) FILTER (event = 'gmem.fault' AND {FAILED})",
+    "retried": f"count(*) FILTER (event = 'gmem.fault' AND {RETRIED})",
+    "lookups": "count(*) FILTER (event = 'gmem.get')",
+    "preparations": "count(*) FILTER (event = 'gmem.prepare')",
+    "prepared_pages": "coalesce(sum(pages) FILTER (event = 'gmem.prepare'), 0)::BIGINT",
+    "populated_pages": "coalesce(sum(pages) FILTER (event = 'gmem.populate'), 0)::BIGINT",
+    "freed_pages": "coalesce(sum(pages) FILTER (event = 'gmem.free'), 0)::BIGINT",
+    "to_private": f"count(*) FILTER (event = 'gmem.convert' AND {PRIVATE} AND NOT ({NOOP} OR {FAILED}))",
+    "to_shared": f"count(*) FILTER (event = 'gmem.convert' AND NOT ({PRIVATE} OR {NOOP} OR {FAILED}))",
+    "no_op": f"count(*) FILTER (event = 'gmem.convert' AND {NOOP})",
+    "holes": "count(*) FILTER (event = 'gmem.punch')",
+}
+_NAMES = ("vm", "kind", "private", "pid", "comm")
+_PAGES = {"prepared_pages", "populated_pages", "freed_pages"}
+REAL = ("snp", "tdx")
+"""Kinds of VMs whose pages are prepared in hardware."""
+
+
+def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+    """One row for each VM, those without any event included; vm null: pages nobody is known to own."""
+    sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+    found = {row["vm"]: row for row in ask(connection, f"SELECT vm, {sums} FROM g GROUP BY vm ORDER BY vm")}
+    timed = next((s.time != "unknown" for s in run.header.manifest if s.event == "gmem.fault"), True)
+    size = run.header.page_size
+    known = {vm.number: vm for vm in run.status.vms}
+    rows = []
+    for number in sorted({*found, *known}, key=lambda n: (n is None, n)):
+        vm, row = known.get(number), found.get(number, dict.fromkeys(_SUMS, 0))
+        rows.append(
+            {
+                "vm": number,
+                "kind": vm.kind if vm else None,
+                "private": vm.private if vm else None,
+                "pid": vm.pid if vm else None,
+                "comm": (vm.comm or None) if vm else None,
+                **{_bytes(name): row[name] * (size if name in _PAGES else 1) for name in _SUMS},
+            }
+        )
+        if not timed:
+            rows[-1] |= dict.fromkeys(("failed", "retried", "private_faults", "shared_faults"))
+    names = (*_NAMES, *map(_bytes, _SUMS))
+    return Table("vms", "Virtual machines", names, tuple(rows), _COLUMNS)
+
+
+def _bytes(name: str) -> str:
+    return name.replace("_pages", "_bytes")
+
+
+def no_ops(run: Run) -> list[int]:
+    """Numbers of the VMs for which preparation has nothing to do in hardware."""
+    return [vm.number for vm in run.status.vms if vm.private and vm.kind not in REAL]
+
+
+_COLUMNS = (
+    Column("vm", "vm", "number"),
+    Column("kind", "kind"),
+    Column("comm", "process"),
+    Column("private_faults", "private", "count"),
+    Column("shared_faults", "shared", "count"),
+    Column("failed", "failed", "count"),
+    Column("retried", "again", "count"),
+    Column("lookups", "get_pfn", "count"),
+    Column("prepared_bytes", "prepared", "bytes", block=1),
+    Column("populated_bytes", "populated", "bytes", block=1),
+    Column("freed_bytes", "freed", "bytes", block=1),
+    Column("to_private", "->private", "count", block=1),
+    Column("to_shared", "->shared", "count", block=1),
+    Column("no_op", "no-op", "count", block=1),
+    Column("holes", "holes", "count", block=1),
+)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gmem view: how private memory of virtual machines was prepared, split, punched and paid for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.facts import facts, heading
+from memtrace.analyzer.gmem import (
+    clears,
+    conversions,
+    coverage,
+    holes,
+    levels,
+    machines,
+    rows,
+    stalls,
+    state,
+    together,
+    touch,
+    whatif,
+)
+from memtrace.analyzer.losses import known_losses, sentence
+from memtrace.analyzer.tables import Caveat, Report, Table
+from memtrace.analyzer.views import Choice, Result
+from memtrace.errors import MemtraceError
+
+if TYPE_CHECKING:
+    from memtrace.traces.reader import Run
+
+
+def view(run: Run, choice: Choice) -> Result:
+    """The gmem view of a host's run; raises MemtraceError if it has nothing of guest_memfd."""
+    from memtrace.analyzer.scan import connect
+
+    _refuse(run)
+    with connect(run) as connection:
+        rows.load(run, connection)
+        ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
+        if not count:
+            raise MemtraceError(_nothing(run))
+        coverage.prepare(connection)
+        tables: tuple[Table, ...] = (
+            machines.machines(run, connection),
+            levels.levels(run, connection),
+            touch.first_touch(run, connection),
+            clears.clears(run, connection),
+            coverage.coverage(run, connection),
+            coverage.timeline(run, connection),
+            holes.holes(run, connection),
+            holes.kept(run, connection),
+            conversions.pingpong(run, connection),
+            conversions.again(run, connection),
+            stalls.stalls(run, connection),
+            state.state(run, connection),
+            whatif.what_if(run, connection),
+        )
+        if choice.guest is not None:
+            tables = (*together.together(run, choice.guest, connection), *tables)
+        turns = rows.ask(connection, TURNS)
+    report = Report(
+        view="gmem",
+        title=f"memtrace report --view gmem: {run.path.name}",
+        run=facts(run),
+        heading=heading(run, count),
+        tables=tables,
+        caveats=tuple(_caveats(run, count)),
+        main="vms",
+    )
+
+    def draw(path: Path) -> None:
+        from memtrace.analyzer.gmem.plot import draw_gmem
+
+        draw_gmem(run, report, turns, path)
+
+    return Result(report, draw)
+
+
+TURNS = (
+    f"SELECT vm, ts_ns, asked, {rows.PRIVATE} AS private FROM "
+    f"{rows.of('gmem.convert', f'NOT ({rows.FAILED} OR {rows.NOOP})')} ORDER BY ts_ns LIMIT 100000"
+)
+"""SQL: the conversions to be drawn."""
+
+
+def _refuse(run: Run) -> None:
+    """Raises MemtraceError where the run was made without any gmem event."""
+    if "vm" not in run.columns or not any(event.startswith("gmem.") for event in run.header.events):
+        raise MemtraceError(
+            f"{run.path} has no events of guest_memfd: record on the host with `memtrace "
+            "record -e gmem,alloc -a`"
+        )
+    sites = [site for site in run.header.manifest if site.event.startswith("gmem.")]
+    if sites and not any(site.site for site in sites):
+        why = next((r.detail or r.reason for site in sites for r in site.refused), "no reason kept")
+        raise MemtraceError(f"nothing of guest_memfd could be seen in {run.path}: {why}")
+
+
+def _nothing(run: Run) -> str:
+    plain = [str(vm.number) for vm in run.status.vms if vm.private is False]
+    if plain and len(plain) == len(run.status.vms):
+        which = f"VM{'s' * (len(plain) > 1)} {', '.join(plain)}"
+        return f"{run.path} has no private memory in it: {which} cannot have any (KVM's type is default)"
+    return f"{run.path} has no private memory in it: no VM used a guest_memfd while it was recorded"
+
+
+def _caveats(run: Run, count: int) -> list[Caveat]:
+    found = []
+    if run.cut_short or not run.status.complete:
+        found.append(Caveat("cut-short", "the recorder was cut short: this is the run up to its last flush"))
+    if known_losses(run.status):
+        found.append(Caveat("losses", f"{sentence(run.status, count)}; counts are short by as much"))
+    if run.status.gone:
+        events = ", ".join(run.status.gone)
+        found.append(
+            Caveat("module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}")
+        )
+    sites = {s.event: s for s in run.header.manifest if s.event.startswith("gmem.")}
+    if absent := [event for event, site in sites.items() if not site.site and event in run.header.events]:
+        found.append(Caveat("site-absent", f"not observed at all, no site here: {', '.join(absent)}"))
+    if missing := [e for e in sites if e not in run.header.events]:
+        found.append(Caveat("not-recorded", f"not recorded: {', '.join(missing)}"))
+    plain = [str(vm.number) for vm in run.status.vms if vm.private is False]
+    if plain:
+        found.append(
+            Caveat("vm-without-private", f"without private memory, and left out: VM {', '.join(plain)}")
+        )
+    if run.status.vms and run.status.vms[0].first_ns is not None:
+        early = [
+            vm
+            for vm in run.status.vms
+            if vm.first_ns is not None and vm.first_ns < run.status.started_ns + 10**6
+        ]
+        if early:
+            which = ", ".join(str(vm.number) for vm in early)
+            text = f"already there when recording began: VM {which}; what was prepared before is not known"
+            found.append(Caveat("vm-before", text))
+    if machines.no_ops(run):
+        found.append(
+            Caveat("no-hardware", "no RMP and no secure EPT here: what SNP or TDX add to a fault is not seen")
+        )
+    return found

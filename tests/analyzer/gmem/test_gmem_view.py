@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gmem view on generated events: levels, splits and ends of coverage that no lab has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.tables import Report
+from memtrace.analyzer.views import PLAIN, view
+from memtrace.errors import MemtraceError
+from memtrace.tests.analyzer.cases import START, Case, Row, header, status
+from memtrace.traces.reader import Run
+from memtrace.traces.run import Fact, ProbeSite, Refusal, VirtualMachine
+from memtrace.traces.schema import Flag
+
+EVENTS = tuple(
+    f"gmem.{name}"
+    for name in (
+        *("fault", "get", "zero", "prepare", "assign", "split", "allocate"),
+        *("punch", "free", "convert", "populate", "prefault"),
+    )
+)
+PAGE, HUGE = 4096, 512
+PRIVATE = int(Flag.PRIVATE)
+MS = 10**6
+
+
+class Host:
+    """Rows of one VM's host, each event a millisecond after the one before."""
+
+    def __init__(self, vm: int = 1) -> None:
+        self.rows: list[Row] = []
+        self.now = START
+        self.vm = vm
+
+    def event(
+        self, name: str, gfn: int | None, pages: int | None, order: int | None = None, **more: Any
+    ) -> int:
+        """One event that ends now and took 100 us; returns its end."""
+        self.now += MS
+        row: Row = {
+            "ts_ns": self.now, "dur_ns": 100_000, "count": 1, "total_ns": 100_000, "self_ns": 100_000,
+            "event": f"gmem.{name}", "site": name, "cpu": 0, "pid": 100, "tid": 101, "comm": "qemu",
+            "order": order, "bytes": None if pages is None else pages * PAGE, "flags": PRIVATE, "vm": self.vm,
+            "vcpu": 0, "gfn": gfn,
+        }  # fmt: skip
+        self.rows.append(row | more)
+        return self.now
+
+    def fault(
+        self, gfn: int, pfn: int, order: int = 0, *, prepare: bool = True, level: int | None = None
+    ) -> None:
+        """A private fault of 1000 us: get 600, in it zero 200 and prepare 100, in that assign 50."""
+        pages = 1 << order
+        self.now += MS
+        end = self.now
+        inner = {"pfn": pfn, "tid": 101}
+
+        def row(name: str, at: int, dur: int, parent: str | None, of: int = order) -> None:
+            times = {
+                "ts_ns": end - at * 1000,
+                "dur_ns": dur * 1000,
+                "total_ns": dur * 1000,
+                "self_ns": dur * 1000,
+            }
+            self.event(name, gfn, 1 << of, of, parent=parent, **inner, **times)
+
+        if prepare:
+            row("zero", 500, 200, "gmem.get")
+            if level is not None:
+                row("assign", 420, 50, "gmem.prepare", level)
+            row("prepare", 400, 100, "gmem.get")
+        row("get", 300, 600, "gmem.fault")
+        row("fault", 0, 1000, None)
+        self.rows[-1]["bytes"] = pages * PAGE
+        self.now = end + MS
+
+    def punch(self, gfn: int, pages: int, freed: dict[int, int]) -> None:
+        """A hole; ``freed``: gfn -> pfn of the 4 KiB pages that were there."""
+        for at, pfn in freed.items():
+            self.event("free", at, 1, 0, pfn=pfn, parent="gmem.punch", dur_ns=10)
+        self.now += MS
+        begun = self.now - (len(freed) + 2) * MS
+        self.event("punch", gfn, len(freed), bytes_requested=pages * PAGE, dur_ns=self.now + MS - begun)
+
+    def convert(self, gfn: int, pages: int, private: bool, no_op: bool = False) -> None:
+        flags = (PRIVATE if private else 0) | (int(Flag.NOOP) if no_op else 0)
+        done = 0 if no_op else pages
+        self.event("convert", gfn, done, bytes_requested=pages * PAGE, flags=flags, vcpu=None)
+
+
+def case(host: Host, kind: str = "snp", **changes: Any) -> Case:
+    machine = VirtualMachine(1, 100, "qemu", kind, kind != "default", START + 2 * MS)
+    done = status(60, vms=(machine,), exit_status=None)
+    return Case(host.rows, header(*EVENTS, **changes), done)
+
+
+@pytest.fixture
+def report_of(run_of: Callable[[Case | str], Run]) -> Callable[..., Report]:
+    def make(host: Host, kind: str = "snp", **changes: Any) -> Report:
+        return view(run_of(case(host, kind, **changes)), "gmem", PLAIN).report
+
+    return make
+
+
+def rows(report: Report, name: str) -> list[dict[str, Any]]:
+    table = report.table(name)
+    assert table is not None
+    return [dict(row) for row in table.rows]
+
+
+def cells(report: Report, name: str, *columns: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[c] for c in columns) for row in rows(report, name)]
+
+
+def test_levels_are_those_of_the_rmp(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for i in range(4):
+        host.fault(HUGE * i, 10_000 * HUGE + HUGE * i, 9, level=9)
+    host.fault(HUGE * 8, 777, 0, level=0)
+    # A folio of 2 MiB that the RMP took at 4 KiB only.
+    host.fault(HUGE * 9, 20_000 * HUGE, 9, level=0)
+    report = report_of(host)
+    assert cells(report, "levels", "level", "event", "calls", "bytes", "total_ns", "fallbacks") == [
+        (0, "gmem.assign", 2, 2 * PAGE, 100_000, 1),
+        (9, "gmem.assign", 4, 8 << 20, 200_000, 0),
+    ]
+    assert [round(ns) for (ns,) in cells(report, "levels", "ns_per_mib")] == [12_800_000, 25_000]
+    assert rows(report, "levels")[0]["in_hardware"] is True
+
+
+def test_without_snp_or_tdx_preparation_is_said_to_be_a_no_op(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 1)
+    report = report_of(host, "sw-protected")
+    table = report.table("levels")
+    assert table is not None
+    assert "no-op for VM 1, neither SNP nor TDX" in table.notes[0]
+    assert "no-hardware" in {c.id for c in report.caveats}
+    assert cells(report, "levels", "event", "level", "in_hardware") == [("gmem.prepare", 0, False)]
+
+
+def test_parts_of_a_first_touch_add_up_to_it(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for i in range(10):
+        host.fault(i, 100 + i)
+    # Again after a conversion: looked up, not prepared, and no first touch.
+    host.fault(3, 103, prepare=False)
+    parts = {row["part"]: row for row in rows(report_of(host), "first_touch")}
+    assert {part: row["total_ns"] for part, row in parts.items()} == {
+        "allocation": None, "zeroing": 10 * 200_000, "preparation": 10 * 100_000, "lookup": 10 * 300_000,
+        "rest": 10 * 400_000,
+    }  # fmt: skip
+    assert {row["faults"] for row in parts.values()} == {10}
+    assert sum(row["share"] or 0 for row in parts.values()) == pytest.approx(1)
+
+
+def test_what_ended_2_mib_coverage(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    base = 1 << 20
+    for i in range(8):
+        host.fault(HUGE * i, base + HUGE * i, 9, level=9)
+    host.event("split", None, HUGE, 9, pfn=base + HUGE * 1, vm=None)
+    host.event("punch", HUGE * 2 + 8, 0, bytes_requested=4 * PAGE)
+    host.event("punch", HUGE * 3, 0, bytes_requested=2 << 20)
+    host.convert(HUGE * 4 + 1, 1, private=False)
+    host.convert(HUGE * 5, HUGE, private=False)
+    # Changed nothing, so it ended nothing.
+    host.convert(HUGE * 6, HUGE, private=False, no_op=True)
+    host.fault(HUGE * 7 + 5, 99, level=0)
+    report = report_of(host)
+    ends = {row["ended_by"]: row["ranges"] for row in rows(report, "coverage")}
+    assert ends == {
+        "split": 1, "part punched": 1, "punched": 1, "part shared": 1, "shared": 1, "4 KiB again": 1,
+        "still covered": 2,
+    }  # fmt: skip
+    timeline = rows(report, "timeline")
+    assert max(row["covered_bytes"] for row in timeline) == 16 << 20
+    assert timeline[-1]["covered_bytes"] == 4 << 20
+
+
+def test_holes_by_size_and_alignment_and_the_2_mib_rule(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.event("punch", 8, 1, bytes_requested=PAGE)
+    host.event("punch", 16, 16, bytes_requested=64 << 10)
+    host.event("punch", 33, 16, bytes_requested=64 << 10)
+    host.event("punch", HUGE, HUGE, bytes_requested=2 << 20)
+    host.event("punch", 2 * HUGE + 1, 511, bytes_requested=2 << 20)
+    host.event("punch", 8 * HUGE - 4, 2 * HUGE, bytes_requested=(2 << 20) + 8 * PAGE)
+    host.event("punch", 0, 0, bytes_requested=PAGE, flags=PRIVATE | int(Flag.FAILED))
+    found = cells(
+        report_of(host), "holes", "size_bytes", "alignment_bytes", "count", "freed_bytes", "whole", "rounded",
+        "refused", "kept_bytes",
+    )  # fmt: skip
+    assert found == [
+        (4 << 10, 4 << 10, 1, 4 << 10, 0, 0, 1, 4 << 10),
+        (64 << 10, 4 << 10, 1, 64 << 10, 0, 0, 1, 64 << 10),
+        (64 << 10, 64 << 10, 1, 64 << 10, 0, 0, 1, 64 << 10),
+        (2 << 20, 4 << 10, 2, (2 << 20) - PAGE + (4 << 20), 0, 1, 1, (2 << 20) - PAGE + (2 << 20)),
+        (2 << 20, 2 << 20, 1, 2 << 20, 1, 0, 0, 0),
+    ]
+
+
+def test_pages_prepared_twice_and_kept_after_a_hole(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for gfn in range(4):
+        host.fault(gfn, 100 + gfn)
+    host.punch(1, 2, {1: 101, 2: 102})
+    host.fault(1, 101)
+    # Prepared though it was: nothing had been given back.
+    host.fault(3, 103)
+    report = report_of(host)
+    assert cells(report, "again", "preparations", "distinct_gfns", "after_free", "redundant") == [
+        (6, 4, 1, 1)
+    ]
+    assert cells(report, "kept", "ranges", "holes", "kept_bytes", "freed_bytes") == [
+        (1, 1, 2 * PAGE, 2 * PAGE)
+    ]
+
+
+def test_to_and_fro(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 1)
+    host.convert(0, 1 << 14, private=True)
+    for _ in range(3):
+        host.convert(64, 16, private=False)
+        host.convert(64, 16, private=True)
+    host.convert(64, 16, private=True, no_op=True)
+    report = report_of(host)
+    assert cells(report, "pingpong", "gfn", "bytes", "to_private", "to_shared", "round_trips") == [
+        (64, 64 << 10, 3, 3, 3)
+    ]
+    assert cells(report, "vms", "to_private", "to_shared", "no_op") == [(4, 3, 1)]
+
+
+def test_a_stall_is_not_slow_work(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for i in range(20):
+        host.fault(i, 100 + i)
+    host.now += 20_000 * MS
+    host.fault(20, 120)
+    for i in range(20):
+        host.fault(HUGE * 4 + i, 200 + i)
+    verdicts = {row["gfn"]: row["verdict"] for row in rows(report_of(host), "stalls")}
+    assert verdicts == {0: "one gap", HUGE * 4: "steady"}
+
+
+def test_what_other_policies_would_have_done(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.convert(0, 4 * HUGE, private=True)
+    for i in range(100):
+        host.fault(i, 100 + i)
+    for i in range(50):
+        host.fault(HUGE + i, 1000 + i)
+    # The first range breaks; the pages of the hole are touched again.
+    host.punch(10, 4, {10 + i: 110 + i for i in range(4)})
+    for i in range(4):
+        host.fault(10 + i, 500 + i)
+    report = report_of(host)
+    found = {row["policy"]: row for row in rows(report, "whatif")}
+
+    def of(name: str) -> tuple[int, ...]:
+        row = found[name]
+        pages = row["cleared_bytes"] // PAGE
+        return row["faults"], row["preparations"], pages, row["holes_refused"]
+
+    assert of("as recorded") == (154, 154, 154, 0)
+    # Two huge pages, then four small ones in the broken range.
+    assert of("huge+fallback") == (6, 6, 2 * HUGE + 4, 0)
+    assert of("huge only") == (2, 2, 2 * HUGE, 1)
+    assert of("no small holes") == (154, 150, 150, 1)
+    # All pages of the four ranges are made by the conversion; the hole's are faulted in again.
+    assert of("prefault") == (4, 154 + 4 * HUGE - 150, 154 + 4 * HUGE - 150, 0)
+    assert found["as recorded"]["time_ns"] == 154 * 1_000_000
+    assert found["preallocated"]["time_ns"] is None
+    fault, clear, prepare = 700_000, 200_000, 100_000
+    assert found["no small holes"]["time_ns"] == 154 * 1_000_000 - 4 * (clear + prepare)
+    assert found["prefault"]["time_ns"] == 154 * 1_000_000 - 150 * fault + (4 * HUGE - 150) * (
+        clear + prepare
+    )
+
+
+def test_freed_pages_go_to_the_vm_that_had_them(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(5, 100)
+    host.event("free", None, 1, 0, pfn=100, vm=None, vcpu=None)
+    # Never touched by the guest; its process is known.
+    host.event("free", None, 1, 0, pfn=200, vm=None, vcpu=None)
+    assert cells(report_of(host), "vms", "vm", "freed_bytes", "prepared_bytes") == [(1, 2 * PAGE, PAGE)]
+
+
+def test_the_figure(run_of: Callable[[Case | str], Run], tmp_path: Path) -> None:
+    host = Host()
+    host.convert(0, 2 * HUGE, private=True)
+    host.fault(0, HUGE, 9, level=9)
+    host.convert(HUGE, 16, private=False)
+    result = view(run_of(case(host, workload=("sh", "-c", "$A $B"))), "gmem", PLAIN)
+    for suffix in ("png", "svg"):
+        file = tmp_path / f"figure.{suffix}"
+        result.draw(file)
+        assert file.stat().st_size > 5000
+
+
+def refused(report_of: Callable[..., Report], host: Host, kind: str = "snp", **changes: Any) -> str:
+    with pytest.raises(MemtraceError) as error:
+        report_of(host, kind, **changes)
+    return str(error.value)
+
+
+def test_runs_that_cannot_answer_say_why(
+    report_of: Callable[..., Report], run_of: Callable[..., Run]
+) -> None:
+    empty = Host()
+    with pytest.raises(MemtraceError, match=r"no events of guest_memfd: record on the host"):
+        view(run_of("streamed"), "gmem", PLAIN)
+    assert "no private memory in it: VM 1 cannot have any" in refused(report_of, empty, "default")
+    assert "no VM used a guest_memfd" in refused(report_of, empty, "snp")
+    why = (Refusal("kvm", "absent", "KVM is not loaded: modprobe kvm_amd"),)
+    manifest = tuple(ProbeSite(event, None, refused=why) for event in EVENTS)
+    assert refused(report_of, empty, manifest=manifest).endswith("KVM is not loaded: modprobe kvm_amd")
+
+
+def test_clears_of_a_page(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    facts = (Fact("init_on_alloc", "yes"), Fact("init_on_free", "no"))
+    assert cells(report_of(host, facts=facts), "clears", "pages", "by_gmem", "per_page", "is_expected") == [
+        (1, 1, 2.0, True)
+    ]
+    known = dataclasses.replace(header(), facts=(Fact("init_on_alloc", "unknown"),)).facts
+    assert cells(report_of(host, facts=known), "clears", "per_page", "is_expected") == [(None, False)]
+    alloc = {"event": "alloc", "parent": "gmem.get", "pfn": 100, "ts_ns": START + MS - 800_000, "vm": None}
+    host.event("x", None, 1, 0, **alloc, flags=int(Flag.ZEROED), dur_ns=1)
+    assert cells(report_of(host, facts=known), "clears", "by_allocator", "per_page") == [(1, 2.0)]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""guest_memfd against the truth: gmemtest knows what it makes KVM do, to the page.
+
+All runs of a boot share one recording: each gmemtest is a VM of its own.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from memtrace.analyzer.views import view
+from memtrace.errors import MemtraceError
+from memtrace.lab.programs import program
+from memtrace.lab.spec import GuestResult
+from memtrace.probes.gmem import EVENTS as GMEM
+from memtrace.traces.reader import open_run
+from memtrace.traces.schema import Flag
+
+pytestmark = pytest.mark.vm
+
+Guest = Callable[..., GuestResult]
+SIZES = ((64, 1), (300, 20), (777, 7), (1600, 40))
+ONE = ((300, 20),)
+HOLES = [
+    (0x8000, 4 << 10, 1),
+    (0x10000, 64 << 10, 16),
+    (0x21000, 64 << 10, 16),
+    (0x2000000, 2 << 20, 512),
+    (0x2201000, 2 << 20, 511),
+    (0x3C00000, 2 << 20, 0),
+]
+BASE = 256 << 20
+FAILED, PRIVATE, NOOP = Flag.FAILED, Flag.PRIVATE, Flag.NOOP
+
+
+def script(sizes: tuple[tuple[int, int], ...], events: str, options: str = "", name: str = "run") -> str:
+    runs = "".join(f"$FILES/gmemtest -n {n} -m {m} > $RESULTS/known-{n}; " for n, m in sizes)
+    return f"memtrace record -q -f -e {events} {options} -o $RESULTS/{name}.parquet -- sh -c '{runs}'\n"
+
+
+def known(folder: Path, n: int) -> dict[str, int]:
+    """gmemtest's own counts."""
+    text = (folder / f"known-{n}").read_text()
+    assert "RESULT PASS" in text
+    return {name: int(value) for name, value in re.findall(r"^COUNT (\w+) (\d+)$", text, re.M)}
+
+
+class Traced:
+    """The rows of one gmemtest in a run."""
+
+    def __init__(self, file: Path, vm: int, pid: int) -> None:
+        self._file, self._where = file, f"coalesce(vm, {vm}) = {vm} AND pid = {pid}"
+
+    def _one(self, value: str, event: str, condition: str) -> int:
+        source = f"FROM '{self._file}' WHERE event = '{event}' AND {self._where} AND {condition}"
+        ((found,),) = duckdb.sql(f"SELECT {value} {source}").fetchall()
+        return int(found or 0)
+
+    def count(self, event: str, condition: str = "true") -> int:
+        return self._one("sum(count)", event, condition)
+
+    def pages(self, event: str, condition: str = "true") -> int:
+        return self._one("sum(bytes) // 4096", event, condition)
+
+
+def traced(folder: Path) -> list[Traced]:
+    """One for each VM, in the order of their beginning."""
+    run = open_run(folder / "run.parquet")
+    vms = run.status.vms
+    assert [vm.number for vm in vms] == list(range(1, len(vms) + 1))
+    assert all(vm.kind == "sw-protected" and vm.private and vm.pid for vm in vms)
+    assert not run.status.losses.ring_full and not run.status.losses.entry_without_exit
+    return [Traced(folder / "run.parquet", vm.number, vm.pid or 0) for vm in vms]
+
+
+def holds(folder: Path, sizes: tuple[tuple[int, int], ...], init_on_alloc: int) -> None:
+    """The run has what gmemtest counted, to the page, and each page's clears."""
+    for (n, _), vm in zip(sizes, traced(folder), strict=True):
+        want = known(folder, n)
+        no_op = f"flags & {int(NOOP)} != 0"
+        got = {
+            "get_pfn": vm.count("gmem.get"),
+            "prepare": vm.count("gmem.prepare"),
+            "fallocate": vm.count("gmem.allocate") + vm.count("gmem.punch"),
+            "free_folio": vm.pages("gmem.free"),
+            "set_attr": vm.count("gmem.convert"),
+            "attr_pre": vm.count("gmem.convert", f"NOT {no_op}"),
+            "populate": vm.count("gmem.populate"),
+            "faults": vm.count("gmem.fault"),
+        }
+        assert got == {name: want[name] for name in got}
+        # What was cleared for its first use was prepared at once, and nothing else was.
+        assert vm.count("gmem.zero") == want["prepare"] == vm.pages("gmem.prepare")
+        # Three calls of fallocate fail on purpose, and populating twice.
+        failed = f"flags & {int(FAILED)} != 0"
+        assert vm.count("gmem.allocate", failed) + vm.count("gmem.punch", failed) == 3
+        assert (vm.count("gmem.populate", failed), vm.pages("gmem.populate")) == (1, 40)
+        assert vm.count("gmem.fault", failed) == vm.count("gmem.get", failed) == 0
+        # Shared pages are faults too, but not of private memory.
+        assert vm.count("gmem.fault", f"flags & {int(PRIVATE)} != 0") == want["get_pfn"] - 128
+        assert (vm.count("gmem.prefault"), vm.pages("gmem.prefault")) == (1, 128)
+        assert vm.pages("gmem.allocate") == 1024
+        assert vm.pages("gmem.punch") + vm.pages("gmem.free", "parent IS NULL") == want["free_folio"]
+    report = view(open_run(folder / "run.parquet"), "gmem").report
+    table = report.table("clears")
+    assert table is not None
+    assert [row["per_page"] for row in table.rows] == [1 + init_on_alloc] * len(sizes)
+    assert not any(row["is_expected"] for row in table.rows)
+
+
+def test_every_count_is_the_program_s_own(guest: Guest) -> None:
+    result = guest(
+        "accept-6.12",
+        # And with nothing else asked for.
+        script(SIZES, "gmem,alloc") + script(ONE, "gmem.punch", name="holes"),
+        files=(program("gmemtest"),),
+        append="init_on_alloc=1",
+        time_limit_s=300,
+    )
+    assert result.status == 0
+    holds(result.results, SIZES, 1)
+    file = result.results / "holes.parquet"
+    rows = duckdb.sql(
+        f"SELECT (gfn << 12) - {BASE}, bytes_requested, bytes // 4096 FROM '{file}' "
+        f"WHERE event = 'gmem.punch' AND flags & {int(FAILED)} = 0 ORDER BY ts_ns LIMIT 6"
+    ).fetchall()
+    assert rows == HOLES
+    assert duckdb.sql(f"SELECT DISTINCT event FROM '{file}'").fetchall() == [("gmem.punch",)]
+
+
+def test_kprobes_see_the_same(guest: Guest) -> None:
+    result = guest(
+        "accept-6.12",
+        script(ONE, "gmem,alloc", "--avoid fentry"),
+        files=(program("gmemtest"),),
+        append="init_on_alloc=0",
+        time_limit_s=300,
+    )
+    assert result.status == 0
+    holds(result.results, ONE, 0)
+    kinds = {s.kind for s in open_run(result.results / "run.parquet").header.manifest if s.event in GMEM}
+    assert kinds == {"kprobe"}
+
+
+# A VM of KVM's default type, whose first instruction halts.
+PLAIN_VM = """
+import ctypes, fcntl, mmap, os, struct
+kvm = os.open("/dev/kvm", os.O_RDWR)
+vm = fcntl.ioctl(kvm, 0xAE01, 0)
+memory = mmap.mmap(-1, 1 << 20)
+memory[0] = 0xF4
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+fcntl.ioctl(vm, 0x4020AE46, struct.pack("<IIQQQ", 0, 0, 0, 1 << 20, address))
+vcpu = fcntl.ioctl(vm, 0xAE41, 0)
+sregs = bytearray(0x138)
+fcntl.ioctl(vcpu, 0x8138AE83, sregs)
+sregs[0:8] = bytes(8)
+sregs[12:14] = bytes(2)
+fcntl.ioctl(vcpu, 0x4138AE84, bytes(sregs))
+regs = bytearray(0x90)
+regs[0x80:0x90] = struct.pack("<QQ", 0, 2)
+fcntl.ioctl(vcpu, 0x4090AE82, bytes(regs))
+fcntl.ioctl(vcpu, 0xAE80, 0)
+print("ran")
+"""
+MODULE = f"""
+memtrace record -q -f -e gmem -d 1 -o $RESULTS/none.parquet 2> $RESULTS/not-loaded
+modprobe kvm_amd
+cat > /tmp/vm.py <<'PY'
+{PLAIN_VM}
+PY
+memtrace record -q -f -e gmem -o $RESULTS/plain.parquet -- python3 /tmp/vm.py > $RESULTS/ran
+memtrace record -f -e gmem -a -o $RESULTS/gone.parquet -- sh -c 'rmmod kvm_amd && rmmod kvm' 2> $RESULTS/gone
+"""
+
+
+def test_kvm_as_a_module(guest: Guest) -> None:
+    """Not loaded, with a VM that has no private memory, and unloaded while recording."""
+    result = guest("debian-6.12", MODULE, time_limit_s=300)
+    folder = result.results
+    assert (folder / "not-loaded").read_text() == (
+        "memtrace: none of these events can be seen: KVM is not loaded: modprobe kvm_amd or kvm_intel before "
+        "recording gmem events\n"
+    )
+    assert (folder / "ran").read_text() == "ran\n"
+    plain = open_run(folder / "plain.parquet")
+    assert [(vm.kind, vm.private) for vm in plain.status.vms] == [("default", False)]
+    with pytest.raises(MemtraceError, match=r"no private memory in it: VM 1 cannot have any"):
+        view(plain, "gmem")
+    assert result.status == 0
+    gone = open_run(folder / "gone.parquet")
+    assert gone.status.complete and "gmem.fault" in gone.status.gone
+    assert "a kernel module was unloaded while recording" in (folder / "gone").read_text()
