@@ -132,9 +132,8 @@ def test_a_call_has_the_bytes_asked_for_and_those_accepted_none_being_known() ->
     some, none = rows(record(event=2, gfp=1024, pages=1536), record(event=2, gfp=4, pages=0), naming=ACCEPT)
     assert (some["bytes"], some["bytes_requested"], some["gfp"]) == (6 << 20, 4 << 20, None)
     assert (none["bytes"], none["bytes_requested"]) == (0, 16384)
-    (unseen,) = rows(
-        record(event=2, gfp=4, pages=0), naming=dataclasses.replace(ACCEPT, exact_events=frozenset())
-    )
+    inexact = dataclasses.replace(ACCEPT, kinds=dataclasses.replace(ACCEPT.kinds, exact=frozenset()))
+    (unseen,) = rows(record(event=2, gfp=4, pages=0), naming=inexact)
     assert (unseen["bytes"], unseen["bytes_requested"]) == (None, 16384)
 
 
