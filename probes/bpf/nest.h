@@ -58,6 +58,19 @@ static __always_inline struct mt_frames_t *mt_frames(u64 task)
 }
 
 /*
+ * The index of the innermost of ``depth`` frames, MT_DEPTH or more if there is none.  The
+ * compiler must not fold the subtraction into an address: the verifier of 6.1 then sees
+ * one below the array.
+ */
+static __always_inline u64 mt_top(u64 depth)
+{
+	u64 top = depth - 1;
+
+	asm volatile("" : "+r"(top));
+	return top;
+}
+
+/*
  * Whether memory is left to accept: vm_zone_stat[NR_UNACCEPTED], mm/vmstat.c, which is
  * exact because blocks are larger than what a CPU may hold back.  If it can't be read: yes.
  */
@@ -90,7 +103,7 @@ static __always_inline int mt_innermost_is(int event)
 
 	if (!frames)
 		return 0;
-	top = frames->depth - 1;
+	top = mt_top(frames->depth);
 	return top < MT_DEPTH && frames->frame[top].event == event;
 }
 
@@ -120,7 +133,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	depth = frames->depth;
 #pragma unroll
 	for (int i = 0; i < MT_DEPTH; i++) {
-		u64 top = depth - 1;
+		u64 top = mt_top(depth);
 
 		if (top >= MT_DEPTH || !mt_stale(&frames->frame[top], key))
 			break;
@@ -157,14 +170,14 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	u64 context = mt_context(task);
 	struct mt_frames_t *frames = mt_open.lookup(&context);
 	struct mt_counter_t *counter;
-	u64 depth, at;
+	u64 depth, at, below;
 
 	*parent = 0;
 	if (!frames)
 		return 0;
 	depth = frames->depth;
 	/* Nearly always the innermost. */
-	at = depth - 1;
+	at = mt_top(depth);
 	if (at >= MT_DEPTH)
 		return 0;
 	if (frames->frame[at].key != key || frames->frame[at].event != event) {
@@ -181,8 +194,12 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 		return 0;
 	*out = frames->frame[at];
 	frames->depth = at;
-	if (at > 0 && at - 1 < MT_DEPTH)
-		*parent = &frames->frame[at - 1];
+	below = mt_top(at);
+	if (below < MT_DEPTH) {
+		/* Nor make the address before it knows. */
+		asm volatile("" : "+r"(below));
+		*parent = &frames->frame[below];
+	}
 	counter = mt_counter(event);
 	if (counter)
 		counter->unmatched_entry += depth - at - 1;
