@@ -307,9 +307,9 @@ static __always_inline int mt_hot_page(u64 order)
 	if (!frames)
 		return 0;
 	top = frames->depth - 1;
-	if (top >= MT_DEPTH || frames->frame[top].event != MT_EV_HOT_ONLINE)
+	if (top >= MT_DEPTH || mt_at(frames, top)->event != MT_EV_HOT_ONLINE)
 		return 0;
-	frames->frame[top].zero_ns += 1ULL << (order & 31);
+	mt_at(frames, top)->zero_ns += 1ULL << (order & 31);
 	return 0;
 }
 

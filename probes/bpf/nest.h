@@ -70,6 +70,14 @@ static __always_inline struct mt_frames_t *mt_frames(u64 task)
 	return mt_open.lookup(&context);
 }
 
+/* Frame i, of MT_DEPTH: masked where the compiler can't move it, for the verifier to see the bound. */
+static __always_inline struct mt_frame_t *mt_at(struct mt_frames_t *frames, u64 i)
+{
+	asm volatile("" : "+r"(i));
+	i &= MT_DEPTH - 1;
+	return &frames->frame[i];
+}
+
 /*
  * Whether memory is left to accept: vm_zone_stat[NR_UNACCEPTED], mm/vmstat.c, which is
  * exact because blocks are larger than what a CPU may hold back.  If it can't be read: yes.
@@ -104,7 +112,7 @@ static __always_inline int mt_innermost_is(int event)
 	if (!frames)
 		return 0;
 	top = frames->depth - 1;
-	return top < MT_DEPTH && frames->frame[top].event == event;
+	return top < MT_DEPTH && mt_at(frames, top)->event == event;
 }
 
 /*
@@ -115,14 +123,6 @@ static __always_inline int mt_innermost_is(int event)
 static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 {
 	return key - f->key < 16384;
-}
-
-/* Frame i, of MT_DEPTH: masked where the compiler can't move it, for the verifier to see the bound. */
-static __always_inline struct mt_frame_t *mt_at(struct mt_frames_t *frames, u64 i)
-{
-	asm volatile("" : "+r"(i));
-	i &= MT_DEPTH - 1;
-	return &frames->frame[i];
 }
 
 /* A new innermost frame, or 0 when the stack is full (counted). */
