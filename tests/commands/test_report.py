@@ -61,7 +61,7 @@ def test_a_figure_beside_it(run: Path, capsys: Printed, monkeypatch: Patch) -> N
         (("a.parquet", "b.parquet"), 2, "one run file at a time"),
         (("folder",), 2, "one run file at a time"),
         (("run.parquet", "--by", "color"), 2, "--by knows no 'color'; it takes any of event, order, node"),
-        (("run.parquet", "--format", "html"), 2, "--format knows no 'html'; it takes text, json, csv, md"),
+        (("run.parquet", "--format", "pdf"), 2, "--format knows no 'pdf'; it takes text, json, csv, md"),
         (("run.parquet", "--view", "weather"), 2, "--view knows no 'weather'; it takes summary"),
         (("run.parquet", "--table", "x"), 2, "no table 'x'; it has events, main, tasks, losses"),
         (("run.parquet", "--plot", "x.pdf"), 2, "--plot writes .png or .svg, not 'x.pdf'"),
