@@ -137,16 +137,17 @@ static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, i
 	return 0;
 }
 
+/* Arguments by number, 255: none. */
 struct mt_hot_function_t {
 	u64 address;
-	s8 pfn;
-	s8 pages;
-	s8 nid;
-	s8 wish;
-	s8 mgid;
-	s8 resource;
-	s8 device;
-	s8 altmap;
+	u8 pfn;
+	u8 pages;
+	u8 nid;
+	u8 wish;
+	u8 mgid;
+	u8 resource;
+	u8 device;
+	u8 altmap;
 	u8 shift;
 	u8 fails;
 	u8 early;
@@ -158,7 +159,7 @@ BPF_ARRAY(mt_hot_functions, struct mt_hot_function_t, MT_HOT_EVENTS);
 
 int mt_hot_kprobe(struct pt_regs *ctx)
 {
-	/* The last one is for arguments that the function does not have: index -1 & 7. */
+	/* The last one is for arguments that the function does not have: index 255 & 7. */
 	u64 args[8] = {PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx),
 		       PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx)};
 	struct mt_hot_function_t *fn = 0;
@@ -179,14 +180,14 @@ int mt_hot_kprobe(struct pt_regs *ctx)
 		return 0;
 	h.pfn = args[fn->pfn & 7] >> ((12 - fn->shift) & 63);
 	h.pages = args[fn->pages & 7] >> ((12 - fn->shift) & 63);
-	h.nid = fn->nid < 0 ? -1 : (int)args[fn->nid & 7];
-	h.wish = fn->wish < 0 ? -1 : (int)args[fn->wish & 7];
+	h.nid = fn->nid > 5 ? -1 : (int)args[fn->nid & 7];
+	h.wish = fn->wish > 5 ? -1 : (int)args[fn->wish & 7];
 	h.altmap = args[fn->altmap & 7] != 0;
-	if (fn->resource >= 0)
+	if (fn->resource <= 5)
 		mt_hot_resource(&h, args[fn->resource & 7]);
-	if (fn->device >= 0)
+	if (fn->device <= 5)
 		mt_hot_device(&h, args[fn->device & 7]);
-	if (fn->mgid >= 0 && (args[fn->mgid & 7] & MT_MHP_NID_IS_MGID))
+	if (fn->mgid <= 5 && (args[fn->mgid & 7] & MT_MHP_NID_IS_MGID))
 		h.nid = -1;
 	return mt_hot_enter(ctx, event, PT_REGS_SP(ctx), &h, fn->early);
 }
