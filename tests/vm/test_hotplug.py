@@ -20,9 +20,11 @@ SIZE = 512 * MIB
 MEMMAP = SIZE // 64
 BLOCK = 128 * MIB
 PAGE = 4096
-RECORD = "memtrace record -q -f -e {events} -a --ring-size 1M -o $RESULTS/run.parquet -- bash -c '{work}'"
+RECORD = "memtrace record -q -f -e {events} -a --ring-size 1M -o $RESULTS/run.parquet -- bash -c '. /tmp/lib.sh; {work}'"
 # Memory of node 1 shows as block links below it; the request has returned a moment later.
+# In a file: the shell that starts memtrace hands no functions on.
 ADDED = """
+cat > /tmp/lib.sh <<'SH'
 wait_blocks() {
   for try in $(seq 100); do
     [ $(ls -d /sys/devices/system/node/node1/memory[0-9]* 2>/dev/null | wc -l) -ge $1 ] && break
@@ -35,7 +37,7 @@ online() {
     grep -q offline $block/state && echo $1 > $block/state
   done
 }
-export -f wait_blocks online
+SH
 """
 # Pipe buffers cannot be moved, and a task's memory policy says on which node they are.
 PIN = r"""
@@ -292,11 +294,12 @@ def test_a_virtio_mem_device_brings_a_part_of_a_block_online(guest: Guest) -> No
 # All free memory but about 64 MiB goes into a file that nobody can reclaim (no swap).
 FILL = """
 mkdir /tmp/fill; mount -t tmpfs -o size=100% none /tmp/fill
+cat >> /tmp/lib.sh <<'SH'
 fill() {
   left=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
   head -c $((left - 96))M /dev/zero > /tmp/fill/file
 }
-export -f fill
+SH
 """
 
 
