@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 VAGUE_NS = 1_000_000
 """Uncertainty of an imported file's clock at which times are no longer to be compared finely."""
 _IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
+SAMPLED_ENOUGH = 0.9
+"""Share of the clock samples due below which estimates are too low to be left without a word."""
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
 
@@ -45,6 +47,7 @@ def caveats(
         *_imported(run),
         *_sites(run),
         *_times(events),
+        *_samples(run),
         *_aggregates(keys, partials),
         *_coarse(events, main),
         *_few(main),
@@ -165,6 +168,21 @@ def _coarse(events: Sequence[Row], main: Sequence[Row]) -> Found:
     known = sum(row["durations"] for row in events)
     if known and main and not any(row["durations"] for row in main):
         yield "no-quantiles", "too many groups for histograms: p50, p90, p99 and max are not given for them"
+
+
+def _samples(run: Run) -> Found:
+    """Whether the CPU clock was sampled as often as asked: known only where no task was left out."""
+    samples, header = run.status.samples, run.header
+    period, taken = samples.get("period_ns"), samples.get("all")
+    if not period or taken is None or header.filters or not header.cpus:
+        return
+    due = (run.status.ended_ns - run.status.started_ns) * header.cpus / period
+    if due >= FEW and taken < SAMPLED_ENOUGH * due:
+        yield (
+            "samples-missing",
+            f"only {taken / due:.0%} of the clock samples were taken (throttled, or virtual CPUs that did"
+            " not run): estimated times are lower bounds",
+        )
 
 
 def _few(main: Sequence[Row]) -> Found:

@@ -136,3 +136,19 @@ def test_an_older_schema_is_told(run_of: RunOf) -> None:
 
 def test_a_recorder_that_costs_little_is_not_mentioned(run_of: RunOf) -> None:
     assert texts(run_of(with_status(cost=dataclasses.replace(PLAIN_COST, probe_ns=200)))) == {}
+
+
+@pytest.mark.parametrize(
+    ("taken", "filters", "told"), [(1500, {}, True), (3900, {}, False), (1500, {"pid": "7"}, False)]
+)
+def test_samples_that_were_not_taken(
+    run_of: Callable[[Case | str], Run], taken: int, filters: dict[str, str], told: bool
+) -> None:
+    # Two CPUs for two seconds, a sample due each millisecond.
+    samples = {"period_ns": 1_000_000, "all": taken}
+    case = dataclasses.replace(
+        CLEAN,
+        header=dataclasses.replace(CLEAN.header, filters=filters),
+        status=dataclasses.replace(CLEAN.status, samples=samples),
+    )
+    assert ("samples-missing" in texts(run_of(case))) == told

@@ -235,7 +235,8 @@ def test_the_sampled_time_is_near_what_probes_saw_of_the_same_work(tmp_path: Pat
     """Two recorders at once: fentry/fexit of folio_zero_user(), and samples of the CPU clock."""
     boot("debian-6.12", "init_on_alloc=0", SAMPLED, tmp_path)
     with open_run(tmp_path / "sampled.parquet") as run:
-        tables = {table.name: table.rows for table in view(run, "zero").report.tables}
+        report = view(run, "zero").report
+        tables = {table.name: table.rows for table in report.tables}
         started, ended = run.status.started_ns, run.status.ended_ns
     (estimate,) = (row for row in tables["sums"] if row["event"] == "zero.user")
     with duckdb.connect() as sql:
@@ -247,4 +248,8 @@ def test_the_sampled_time_is_near_what_probes_saw_of_the_same_work(tmp_path: Pat
     print(f"sampled {estimate['total_ns']} ns, seen {exact} ns: {error:+.1%}, ", end="")
     print(f"standard error {estimate['total_rel_error']:.1%}")
     assert estimate["time"] == "estimated"
-    assert abs(error) < 0.1 + 4 * estimate["total_rel_error"]
+    # On a busy host the guest's CPUs miss samples: then the report must say so, and only then.
+    missing = "samples-missing" in {caveat.id for caveat in report.caveats}
+    near = 0.1 + 4 * estimate["total_rel_error"]
+    assert error < near
+    assert missing or error > -near
