@@ -79,7 +79,10 @@ def traceable(name: str, functions: bytes | None) -> bool | None:
     if functions is None:
         return None
     needle = name.encode()
-    return functions.startswith(needle + b"\n") or b"\n" + needle + b"\n" in functions
+    if functions.startswith((needle + b"\n", needle + b" [")):
+        return True
+    # A module's functions have its name behind theirs.
+    return b"\n" + needle + b"\n" in functions or b"\n" + needle + b" [" in functions
 
 
 def blacklisted(name: str, path: Path = Path("/sys/kernel/debug/kprobes/blacklist")) -> bool | None:

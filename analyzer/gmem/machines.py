@@ -51,7 +51,12 @@ REAL = ("snp", "tdx")
 def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM, those without any event included; vm null: pages nobody is known to own."""
     sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
-    found = {row["vm"]: row for row in ask(connection, f"SELECT vm, {sums} FROM g GROUP BY vm ORDER BY vm")}
+    found = {
+        row["vm"]: row
+        for row in ask(
+            connection, f"SELECT vm, {sums} FROM g WHERE event LIKE 'gmem.%' GROUP BY vm ORDER BY vm"
+        )
+    }
     timed = next((s.time != "unknown" for s in run.header.manifest if s.event == "gmem.fault"), True)
     size = run.header.page_size
     known = {vm.number: vm for vm in run.status.vms}

@@ -81,7 +81,11 @@ def test_too_many_tasks_do_not_cost_the_report(crowded: Run, monkeypatch: pytest
 
 def test_every_view_is_there(run_of: RunOf) -> None:
     for name in VIEWS:
-        assert named(run_of("streamed"), name).report.view == name
+        if name == "gmem":
+            with pytest.raises(MemtraceError, match="record -e gmem"):
+                named(run_of("streamed"), name)
+        else:
+            assert named(run_of("streamed"), name).report.view == name
 
 
 def test_an_unknown_view_is_a_usage_error(run_of: RunOf) -> None:

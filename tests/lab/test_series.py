@@ -66,3 +66,10 @@ def test_the_default_workload_touches_every_node_that_has_memory() -> None:
 
 def test_a_workload_is_quoted() -> None:
     assert Series(AB, 1, workload=("sh", "-c", "a b")).script().endswith("-- sh -c 'a b'")
+
+
+def test_the_lab_s_own_program_is_brought_in_and_its_words_kept() -> None:
+    series = Series(AB, 1, workload=("gmemtest", "-n", "300"))
+    assert series.program == "gmemtest"
+    assert series.script().endswith("-- $FILES/gmemtest -n 300 > $RESULTS/output")
+    assert Series(AB, 1, workload=("sleep", "1")).program is None

@@ -41,3 +41,9 @@ def test_reading_leaves_no_mount_behind() -> None:
     assert b"mm_page_alloc" in files["events/kmem/mm_page_alloc/format"]
     assert "no/such/file" not in files
     assert Path("/proc/mounts").read_text() == mounts
+
+
+def test_a_module_s_function_may_be_traceable() -> None:
+    functions = b"first [kvm]\nkvm_vcpu_ioctl [kvm]\nlast\n"
+    assert [tracefs.traceable(name, functions) for name in ("first", "kvm_vcpu_ioctl", "last")] == [True] * 3
+    assert tracefs.traceable("kvm_vcpu", functions) is False

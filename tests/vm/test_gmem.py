@@ -190,6 +190,9 @@ def test_kvm_as_a_module(guest: Guest) -> None:
     assert [(vm.kind, vm.private) for vm in plain.status.vms] == [("default", False)]
     with pytest.raises(MemtraceError, match=r"no private memory in it: VM 1 cannot have any"):
         view(plain, "gmem")
+    kinds = {s.event: s.kind for s in plain.header.manifest if s.event in GMEM}
+    # These two are of the core kernel.
+    assert {event for event, kind in kinds.items() if kind != "kprobe"} == {"gmem.assign", "gmem.split"}
     assert result.status == 0
     gone = open_run(folder / "gone.parquet")
     assert gone.status.complete and "gmem.fault" in gone.status.gone
