@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "probes": "The events, and the kernel site that serves each here.",
     "record": "Record what memory costs on the running kernel.",
     "report": "The answer, from a run file.",
+    "compare": "Is it the patch or is it noise: runs against runs.",
     "import": "A run from saved traces and kernel logs.",
     "boot": "Catch the part of the boot that no BPF program can see.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",

@@ -77,7 +77,9 @@ class Settled:
     parent: Ints
     """``event`` of the interval directly around it, -1 for none."""
     root: Ints
-    """``event`` of the outermost root around it, -1 for none."""
+    """``event`` of the outermost root around it, or of itself if it is one; -1 for none."""
+    within: Ints
+    """``event`` of the innermost root around it, -1 for none."""
     columns: dict[str, Any]
 
 
@@ -119,25 +121,29 @@ class Ledger:
         np.subtract.at(inside, parent[later], nested.length[later])
         self.crossing += nested.crossing
         self.union_ns += int(nested.length[done & (parent < 0)].sum())
+        root, within = self._root(given, nested)
         settled = Settled(
             event=given.event[done],
             self_ns=(nested.length - inside)[done],
             parent=np.where(parent >= 0, given.event[parent], -1)[done] if len(given) else parent,
-            root=self._root(given, nested)[done],
+            root=root[done],
+            within=within[done],
             columns={name: values[done] for name, values in given.columns.items()},
         )
         self._open, self._inside = _chosen(given, ~done), inside[~done]
         return settled
 
-    def _root(self, given: Intervals, nested: Nesting) -> Ints:
+    def _root(self, given: Intervals, nested: Nesting) -> tuple[Ints, Ints]:
+        """Outermost root (itself included) and innermost root around each."""
         import numpy as np
 
         own = np.where(np.isin(given.event, self._roots), given.event, -1)
-        root = own.copy()
+        root, within = own.copy(), np.full(len(own), -1)
         for level in nested.levels[1:]:
-            above = root[nested.parent[level]]
-            root[level] = np.where(above >= 0, above, own[level])
-        return root
+            around = nested.parent[level]
+            root[level] = np.where(root[around] >= 0, root[around], own[level])
+            within[level] = np.where(own[around] >= 0, own[around], within[around])
+        return root, within
 
 
 def _joined(first: Intervals, second: Intervals) -> Intervals:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import VIEWS, Choice, view
+from memtrace.analyzer.views import VIEWS, Choice, Result, view
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
 
@@ -57,9 +58,20 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
         choice = Choice(keys, None if window is None else window.of(run))
         result = view(run, request.view, choice)
     report = result.report if request.table is None else only(result.report, request.table)
+    if request.format == "html" and request.table is None:
+        report = dataclasses.replace(report, figures=(_svg(result),))
     if request.plot is not None:
         result.draw(request.plot)
     return render(report, request.format, color=request.color)
+
+
+def _svg(result: Result) -> str:
+    """The view's figure as an SVG element."""
+    with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
+        path = Path(folder) / "figure.svg"
+        result.draw(path)
+        text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]
 
 
 def only(report: Report, name: str) -> Report:

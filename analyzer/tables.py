@@ -68,7 +68,7 @@ class Table:
     top: int | None = None
     """At most so many of them are shown (of each section); None: all."""
     notes: tuple[str, ...] = ()
-    """Sentences under the table."""
+    """Sentences under the table; those that begin with "- " are items of a list."""
 
     def page(self) -> tuple[tuple[Row, ...], int]:
         """The rows that a page shows, and how many ``top`` leaves out."""
@@ -113,6 +113,8 @@ class Report:
     caveats: tuple[Caveat, ...] = ()
     main: str = "main"
     """Name of the table that formats of one table take."""
+    figures: tuple[str, ...] = ()
+    """SVG elements, for formats that can show them."""
 
     def table(self, name: str) -> Table | None:
         """The table of that name, None if this report has none."""

@@ -82,14 +82,14 @@ def measure(rows: int = 50_000_000, repeats: int = 3) -> list[Finding]:
     return findings
 
 
-def make(path: Path, rows: int, timed: bool) -> None:
+def make(path: Path, rows: int, timed: bool, seed: int = 1) -> None:
     """Writes a run of ``rows`` streamed allocations on two nodes, 19 of 20 of order 0."""
     import numpy as np
 
     from memtrace.traces.run import EventCounters, Node, ProbeSite, RunHeader, RunStatus, TaskTotal
     from memtrace.traces.writer import RunWriter
 
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     header = RunHeader(
         tool_version="benchmark",
         command=("memtrace", "record", "--stream", "all"),
@@ -160,15 +160,16 @@ def _compare(path: Path, threads: int, repeats: int) -> dict[str, list[Taken]]:
         for name, more in hand.items()
     }
     for command in commands.values():
-        _run(command)
+        run_process(command)
     found: dict[str, list[Taken]] = defaultdict(list)
     for _ in range(repeats):
         for name in abba(tuple(commands)):
-            found[name].append(_run(commands[name]))
+            found[name].append(run_process(commands[name]))
     return found
 
 
-def _run(command: list[str]) -> Taken:
+def run_process(command: list[str]) -> Taken:
+    """What a command takes; raises MemtraceError if it fails."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile() as complaint:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=complaint)

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.benchmarks import disk, ledger, overhead, reading, report_speed, startup, sustained
+from memtrace.benchmarks import (
+    compare_speed,
+    disk,
+    ledger,
+    overhead,
+    reading,
+    report_speed,
+    startup,
+    sustained,
+)
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
 
@@ -33,6 +42,7 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
         "reading": reading.measure,
         "report_speed": report_speed.measure,
         "ledger": ledger.measure,
+        "compare_speed": compare_speed.measure,
     }
 
 

@@ -166,7 +166,14 @@ def collect(output: Path, force: bool, merge: Path | None, save: Path | None, qu
     from memtrace.probes.boot.collect import Wanted
     from memtrace.probes.boot.collect import collect as gather
 
-    done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
+    on_terminal = sys.stderr.isatty() and not quiet
+    if on_terminal:
+        click.echo("gathering...", err=True, nl=False)
+    try:
+        done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
+    finally:
+        if on_terminal:
+            click.echo("\r\033[K", err=True, nl=False)
     if not quiet:
         click.echo(_collected(done, output), err=True)
 

@@ -33,7 +33,11 @@ Examples:
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
 @click.option("--by", metavar="KEYS", help="Group the main table by these.  [default: order,node]")
 @click.option(
-    "--format", "format_", default="text", metavar="FORMAT", help="text, json, csv or md.  [default: text]"
+    "--format",
+    "format_",
+    default="text",
+    metavar="FORMAT",
+    help="text, json, csv, md or html.  [default: text]",
 )
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")

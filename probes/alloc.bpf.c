@@ -60,8 +60,8 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 	struct mt_conf_t *conf;
 
 #ifdef MT_VICTIMS_ONLY
-	/* The one that accepted the last block is still open. */
-	if (!mt_unaccepted() && !mt_innermost_is(MT_EV_ALLOC))
+	/* Not whether memory is left: the one that accepted the last block is still open. */
+	if (!mt_any_open())
 		return 0;
 #endif
 	conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);

@@ -20,20 +20,6 @@
 #define MT_MHP_NID_IS_MGID 4	/* include/linux/memory_hotplug.h */
 
 #define MT_HOT_ARGUMENT(n) ((n) < 0 ? 0 : mt_argument((unsigned long long *)ctx, (n)))
-#define MT_HOT_REGISTER(n) ((n) < 0 ? 0 : mt_register(ctx, (n)))
-
-static __always_inline u64 mt_register(struct pt_regs *ctx, int n)
-{
-	switch (n) {
-	case 0: return PT_REGS_PARM1(ctx);
-	case 1: return PT_REGS_PARM2(ctx);
-	case 2: return PT_REGS_PARM3(ctx);
-	case 3: return PT_REGS_PARM4(ctx);
-	case 4: return PT_REGS_PARM5(ctx);
-	default: return PT_REGS_PARM6(ctx);
-	}
-}
-
 /* Keys of different events must be far apart (see mt_stale()): no stack address has these top bits. */
 static __always_inline u64 mt_hot_key(int event, u64 value)
 {
@@ -151,150 +137,161 @@ static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, i
 	return 0;
 }
 
-#define MT_HOT_DESCRIBE(X, G)                                                                   \
+struct mt_hot_function_t {
+	u64 address;
+	s8 pfn;
+	s8 pages;
+	s8 nid;
+	s8 wish;
+	s8 mgid;
+	s8 resource;
+	s8 device;
+	s8 altmap;
+	u8 shift;
+	u8 fails;
+	u8 early;
+	u8 unused[5];
+};
+#define MT_HOT_EVENTS (MT_EV_HOT_REMOVE - MT_EV_HOT_REQUEST + 1)
+BPF_ARRAY(mt_hot_functions, struct mt_hot_function_t, MT_HOT_EVENTS);
+#define MT_ENTRY_BYTES 16	/* a kprobe at a function's entry is within these */
+
+int mt_hot_kprobe(struct pt_regs *ctx)
+{
+	/* The last one is for arguments that the function does not have: index -1 & 7. */
+	u64 args[8] = {PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx),
+		       PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx)};
+	struct mt_hot_function_t *fn = 0;
+	struct mt_hot_t h = {};
+	int event = 0;
+
+#pragma unroll
+	for (int i = 0; i < MT_HOT_EVENTS; i++) {
+		int at = i;
+		struct mt_hot_function_t *f = mt_hot_functions.lookup(&at);
+
+		if (!fn && f && f->address && PT_REGS_IP(ctx) - f->address < MT_ENTRY_BYTES) {
+			fn = f;
+			event = MT_EV_HOT_REQUEST + i;
+		}
+	}
+	if (!fn)
+		return 0;
+	h.pfn = args[fn->pfn & 7] >> ((12 - fn->shift) & 63);
+	h.pages = args[fn->pages & 7] >> ((12 - fn->shift) & 63);
+	h.nid = fn->nid < 0 ? -1 : (int)args[fn->nid & 7];
+	h.wish = fn->wish < 0 ? -1 : (int)args[fn->wish & 7];
+	h.altmap = args[fn->altmap & 7] != 0;
+	if (fn->resource >= 0)
+		mt_hot_resource(&h, args[fn->resource & 7]);
+	if (fn->device >= 0)
+		mt_hot_device(&h, args[fn->device & 7]);
+	if (fn->mgid >= 0 && (args[fn->mgid & 7] & MT_MHP_NID_IS_MGID))
+		h.nid = -1;
+	return mt_hot_enter(ctx, event, PT_REGS_SP(ctx), &h, fn->early);
+}
+
+/* Which event's return this is, the frame with its key says. */
+int mt_hot_kretprobe(struct pt_regs *ctx)
+{
+	u64 key = PT_REGS_SP(ctx) - 8, context = mt_context(bpf_get_current_pid_tgid());
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_hot_function_t *fn;
+	int at, event = -1;
+
+	if (!frames)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < MT_DEPTH; i++)
+		if (i < frames->depth && frames->frame[i].key == key)
+			event = frames->frame[i].event;
+	at = event - MT_EV_HOT_REQUEST;
+	if (at < 0 || at >= MT_HOT_EVENTS)
+		return 0;
+	fn = mt_hot_functions.lookup(&at);
+	if (!fn)
+		return 0;
+	/* Sites are numbered in the order of events, fentry and kprobe in turn. */
+	return mt_hot_exit(ctx, event, key, MT_SITE_HOT_REQUEST_KPROBE + 2 * at, fn->fails,
+			   PT_REGS_RC(ctx));
+}
+
+#ifdef MT_HOT_FENTRY
+#define MT_HOT_DESCRIBE(X)                                                                      \
 	struct mt_hot_t h = {                                                                   \
-		.pfn = G(MT_HOT_##X##_PFN) >> (12 - MT_HOT_##X##_SHIFT),                        \
-		.pages = G(MT_HOT_##X##_PAGES) >> (12 - MT_HOT_##X##_SHIFT),                    \
-		.nid = MT_HOT_##X##_NID < 0 ? -1 : (int)G(MT_HOT_##X##_NID),                    \
-		.wish = MT_HOT_##X##_WISH < 0 ? -1 : (int)G(MT_HOT_##X##_WISH),                 \
-		.altmap = G(MT_HOT_##X##_ALTMAP) != 0,                                          \
+		.pfn = MT_HOT_ARGUMENT(MT_HOT_##X##_PFN) >> (12 - MT_HOT_##X##_SHIFT),          \
+		.pages = MT_HOT_ARGUMENT(MT_HOT_##X##_PAGES) >> (12 - MT_HOT_##X##_SHIFT),      \
+		.nid = MT_HOT_##X##_NID < 0 ? -1 : (int)MT_HOT_ARGUMENT(MT_HOT_##X##_NID),      \
+		.wish = MT_HOT_##X##_WISH < 0 ? -1 : (int)MT_HOT_ARGUMENT(MT_HOT_##X##_WISH),   \
+		.altmap = MT_HOT_ARGUMENT(MT_HOT_##X##_ALTMAP) != 0,                            \
 	};                                                                                      \
 	if (MT_HOT_##X##_RESOURCE >= 0)                                                         \
-		mt_hot_resource(&h, G(MT_HOT_##X##_RESOURCE));                                  \
+		mt_hot_resource(&h, MT_HOT_ARGUMENT(MT_HOT_##X##_RESOURCE));                    \
 	if (MT_HOT_##X##_DEVICE >= 0)                                                           \
-		mt_hot_device(&h, G(MT_HOT_##X##_DEVICE));                                      \
-	if (MT_HOT_##X##_MGID >= 0 && (G(MT_HOT_##X##_MGID) & MT_MHP_NID_IS_MGID))              \
+		mt_hot_device(&h, MT_HOT_ARGUMENT(MT_HOT_##X##_DEVICE));                        \
+	if (MT_HOT_##X##_MGID >= 0 && (MT_HOT_ARGUMENT(MT_HOT_##X##_MGID) & MT_MHP_NID_IS_MGID)) \
 		h.nid = -1
 
 #define MT_HOT_ENTRY(X)                                                                         \
-	MT_FENTRY(MT_FN_HOT_##X, unsigned long first)                                                              \
+	MT_FENTRY(MT_FN_HOT_##X, unsigned long first)                                           \
 	{                                                                                       \
 		u64 key = mt_hot_key(MT_EV_HOT_##X, MT_HOT_ARGUMENT(MT_HOT_##X##_KEY));         \
-		MT_HOT_DESCRIBE(X, MT_HOT_ARGUMENT);                                            \
+		MT_HOT_DESCRIBE(X);                                                             \
 		return mt_hot_enter(ctx, MT_EV_HOT_##X, key, &h, MT_HOT_##X##_EARLY);           \
 	}
 
 #define MT_HOT_RETURN(X)                                                                        \
-	MT_FEXIT(MT_FN_HOT_##X, unsigned long first)                                                               \
+	MT_FEXIT(MT_FN_HOT_##X, unsigned long first)                                            \
 	{                                                                                       \
 		u64 key = mt_hot_key(MT_EV_HOT_##X, MT_HOT_ARGUMENT(MT_HOT_##X##_KEY));         \
 		return mt_hot_exit(ctx, MT_EV_HOT_##X, key, MT_SITE_HOT_##X##_FENTRY,           \
 				   MT_HOT_##X##_FAILS, MT_HOT_ARGUMENT(MT_HOT_##X##_RESULT));   \
 	}
 
-#define MT_HOT_KPROBE(X, x)                                                                     \
-	int mt_hot_##x##_kprobe(struct pt_regs *ctx)                                            \
-	{                                                                                       \
-		MT_HOT_DESCRIBE(X, MT_HOT_REGISTER);                                            \
-		return mt_hot_enter(ctx, MT_EV_HOT_##X, PT_REGS_SP(ctx), &h,                    \
-				    MT_HOT_##X##_EARLY);                                        \
-	}
-
-#define MT_HOT_KRETPROBE(X, x)                                                                  \
-	int mt_hot_##x##_kretprobe(struct pt_regs *ctx)                                         \
-	{                                                                                       \
-		return mt_hot_exit(ctx, MT_EV_HOT_##X, PT_REGS_SP(ctx) - 8,                     \
-				   MT_SITE_HOT_##X##_KPROBE, MT_HOT_##X##_FAILS,                \
-				   PT_REGS_RC(ctx));                                            \
-	}
-
 #ifdef MT_FN_HOT_REQUEST
 MT_HOT_ENTRY(REQUEST)
 MT_HOT_RETURN(REQUEST)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_REQUEST_KEY)
-MT_HOT_KPROBE(REQUEST, request)
-MT_HOT_KRETPROBE(REQUEST, request)
-#endif
-
 #ifdef MT_FN_HOT_ADD
 MT_HOT_ENTRY(ADD)
 MT_HOT_RETURN(ADD)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_ADD_KEY)
-MT_HOT_KPROBE(ADD, add)
-MT_HOT_KRETPROBE(ADD, add)
-#endif
-
 #ifdef MT_FN_HOT_SECTION
 MT_HOT_ENTRY(SECTION)
 MT_HOT_RETURN(SECTION)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_SECTION_KEY)
-MT_HOT_KPROBE(SECTION, section)
-MT_HOT_KRETPROBE(SECTION, section)
-#endif
-
 #ifdef MT_FN_HOT_MEMMAP
 MT_HOT_ENTRY(MEMMAP)
 MT_HOT_RETURN(MEMMAP)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_MEMMAP_KEY)
-MT_HOT_KPROBE(MEMMAP, memmap)
-MT_HOT_KRETPROBE(MEMMAP, memmap)
-#endif
-
 #ifdef MT_FN_HOT_ALTMAP
 MT_HOT_ENTRY(ALTMAP)
 MT_HOT_RETURN(ALTMAP)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_ALTMAP_KEY)
-MT_HOT_KPROBE(ALTMAP, altmap)
-MT_HOT_KRETPROBE(ALTMAP, altmap)
-#endif
-
 #ifdef MT_FN_HOT_INIT
 MT_HOT_ENTRY(INIT)
 MT_HOT_RETURN(INIT)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_INIT_KEY)
-MT_HOT_KPROBE(INIT, init)
-MT_HOT_KRETPROBE(INIT, init)
-#endif
-
 #ifdef MT_FN_HOT_ZONE
 MT_HOT_ENTRY(ZONE)
 MT_HOT_RETURN(ZONE)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_ZONE_KEY)
-MT_HOT_KPROBE(ZONE, zone)
-MT_HOT_KRETPROBE(ZONE, zone)
-#endif
-
 #ifdef MT_FN_HOT_ONLINE
 MT_HOT_ENTRY(ONLINE)
 MT_HOT_RETURN(ONLINE)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_ONLINE_KEY)
-MT_HOT_KPROBE(ONLINE, online)
-MT_HOT_KRETPROBE(ONLINE, online)
-#endif
-
 #ifdef MT_FN_HOT_BLOCK
 MT_HOT_ENTRY(BLOCK)
 MT_HOT_RETURN(BLOCK)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_BLOCK_KEY)
-MT_HOT_KPROBE(BLOCK, block)
-MT_HOT_KRETPROBE(BLOCK, block)
-#endif
-
 #ifdef MT_FN_HOT_OFFLINE
 MT_HOT_ENTRY(OFFLINE)
 MT_HOT_RETURN(OFFLINE)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_OFFLINE_KEY)
-MT_HOT_KPROBE(OFFLINE, offline)
-MT_HOT_KRETPROBE(OFFLINE, offline)
-#endif
-
 #ifdef MT_FN_HOT_REMOVE
 MT_HOT_ENTRY(REMOVE)
 MT_HOT_RETURN(REMOVE)
 #endif
-#if defined(MT_KPROBES) && defined(MT_HOT_REMOVE_KEY)
-MT_HOT_KPROBE(REMOVE, remove)
-MT_HOT_KRETPROBE(REMOVE, remove)
 #endif
 
 /*
@@ -316,16 +313,14 @@ static __always_inline int mt_hot_page(u64 order)
 	return 0;
 }
 
-#ifdef MT_FN_HOT_PAGE
+#if defined(MT_HOT_FENTRY) && defined(MT_FN_HOT_PAGE)
 MT_FENTRY(MT_FN_HOT_PAGE, unsigned long page, unsigned long order)
 {
 	return mt_hot_page((u32)order);
 }
 #endif
 
-#ifdef MT_KPROBES
 int mt_hot_page_kprobe(struct pt_regs *ctx)
 {
 	return mt_hot_page((u32)PT_REGS_PARM2(ctx));
 }
-#endif

@@ -17,14 +17,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from memtrace.probes.functions import function_ladder
+from memtrace.probes.functions import attach_pair, function_ladder
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_untraceable
-from memtrace.probes.module import Module
+from memtrace.probes.module import Module, RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
 SOURCE = "hotplug"
+NEVER, ERRNO, NULL = 0, 1, 2
+"""What failure looks like in a returned value: MT_HOT_NEVER, _ERRNO, _NULL."""
 _ALLOC = ("alloc", "zero.alloc")
+_ARGUMENTS = ("pfn", "pages", "nid", "wish", "mgid", "resource", "device", "altmap")
+_DESCRIBED = (*_ARGUMENTS, "shift", "fails", "early")
 _SECTION_PAGES = 1 << 15
 """x86-64: SECTION_SIZE_BITS 27 less PAGE_SHIFT 12 (arch/x86/include/asm/sparsemem.h)."""
 _BLOCK_SIZE = Path("/sys/devices/system/memory/block_size_bytes")
@@ -38,7 +42,7 @@ class _Part:
     functions: tuple[str, ...]
     decode: str
     inside: tuple[str, ...] = ()
-    fails: str = "MT_HOT_ERRNO"
+    fails: int = ERRNO
     key: tuple[str, ...] = ("start_pfn", "pfn", "start")
     """Parameters of which the first that exists tells this call from its neighbours."""
     early_nid: bool = False
@@ -69,7 +73,7 @@ _PARTS = (
         ("vmemmap_alloc_block",),
         "size, requested node: arguments; pfn, nid: of the address returned",
         _ALLOC,
-        fails="MT_HOT_NULL",
+        fails=NULL,
         key=("size",),
     ),
     _Part(
@@ -82,14 +86,14 @@ _PARTS = (
         "hot.init",
         ("memmap_init_range",),
         "start_pfn, size in pages, nid: arguments",
-        fails="MT_HOT_NEVER",
+        fails=NEVER,
     ),
     _Part(
         "hot.zone",
         ("move_pfn_range_to_zone",),
         "start_pfn, nr_pages: arguments; nid: page flags",
         ("hot.init",),
-        fails="MT_HOT_NEVER",
+        fails=NEVER,
     ),
     _Part(
         "hot.online",
@@ -124,8 +128,23 @@ _COUNT = "generic_online_page"
 _COUNTED = "; bytes: pages given to the allocator by generic_online_page()"
 
 
+class _Function(ctypes.Structure):
+    """struct mt_hot_function_t, hotplug.bpf.c."""
+
+    _fields_ = (
+        ("address", ctypes.c_uint64),
+        *((name, ctypes.c_int8) for name in _ARGUMENTS),
+        *((name, ctypes.c_uint8) for name in ("shift", "fails", "early")),
+        ("unused", ctypes.c_uint8 * 5),
+    )
+
+
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """Each event by fentry/fexit or kprobe/kretprobe; no tracepoint exists."""
+    """Each event by kprobe/kretprobe or fentry/fexit; no tracepoint exists.
+
+    Kprobes first: the events are rare, and all kprobes share two small programs, where
+    fentry and fexit need a pair each.
+    """
     return tuple(_ladder(system, part) for part in _PARTS)
 
 
@@ -137,7 +156,7 @@ def _ladder(system: System, part: _Part) -> Ladder:
         part.functions,
         f"MT_FN_HOT_{word}",
         f"MT_SITE_HOT_{word}",
-        f"mt_hot_{word.lower()}",
+        "mt_hot",
         part.decode,
         part.inside,
     )
@@ -148,7 +167,8 @@ def _ladder(system: System, part: _Part) -> Ladder:
     if names is None:
         unknown = Refusal(function, "absent", "no BTF to tell its arguments apart")
         return dataclasses.replace(ladder, candidates=(), ruled_out=(*ladder.ruled_out, unknown), macros={})
-    macros = ladder.macros | _arguments(part, function, names)
+    numbers = _arguments(part, function, names)
+    macros = ladder.macros | {f"MT_HOT_{word}_{name.upper()}": str(n) for name, n in numbers.items()}
     match part.event:
         case "hot.request":
             macros["MT_HOT_STACKS"] = "1"
@@ -156,36 +176,60 @@ def _ladder(system: System, part: _Part) -> Ladder:
             macros |= _direct_map(system)
         case "hot.block":
             macros |= _blocks(system)
-        case "hot.online":
-            return _counting(system, dataclasses.replace(ladder, macros=macros))
-    return dataclasses.replace(ladder, macros=macros)
+    ladder = _kprobes_first(system, dataclasses.replace(ladder, macros=macros), function, numbers)
+    return _counting(system, ladder) if part.event == "hot.online" else ladder
 
 
-def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, str]:
+def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, int]:
     """Where the BPF programs find each argument; -1 for one that the function does not have."""
 
     def place(*wanted: str) -> int:
         return next((names.index(name) for name in wanted if name in names), -1)
 
-    in_pages = place("start_pfn", "pfn") >= 0
-    returns = part.fails != "MT_HOT_NEVER" and function != "arch_remove_memory"
-    numbers = {
-        "PFN": place("start_pfn", "pfn", "start"),
-        "PAGES": place("nr_pages", "size"),
-        "SHIFT": 12 if in_pages else 0,
-        "KEY": place(*part.key),
-        "NID": place("nid"),
-        "WISH": place("node"),
-        "MGID": place("mhp_flags"),
-        "RESOURCE": place("res"),
-        "DEVICE": place("dev"),
-        "ALTMAP": place("altmap") if part.event == "hot.section" else -1,
-        "RESULT": len(names) if returns else -1,
-        "EARLY": int(part.early_nid),
+    returns = part.fails != NEVER and function != "arch_remove_memory"
+    return {
+        "pfn": place("start_pfn", "pfn", "start"),
+        "pages": place("nr_pages", "size"),
+        "nid": place("nid"),
+        "wish": place("node"),
+        "mgid": place("mhp_flags"),
+        "resource": place("res"),
+        "device": place("dev"),
+        "altmap": place("altmap") if part.event == "hot.section" else -1,
+        "shift": 12 if place("start_pfn", "pfn") >= 0 else 0,
+        "fails": part.fails if returns else NEVER,
+        "early": int(part.early_nid),
+        "key": place(*part.key),
+        "result": len(names) if returns else -1,
     }
-    texts = {name: str(value) for name, value in numbers.items()}
-    texts["FAILS"] = part.fails if returns else "MT_HOT_NEVER"
-    return {f"MT_HOT_{part.word}_{name}": text for name, text in texts.items()}
+
+
+def _kprobes_first(system: System, ladder: Ladder, function: str, numbers: dict[str, int]) -> Ladder:
+    """``ladder`` with its kprobe, if the function's address is known, before its fentry."""
+    symbol = system.symbols.one(function)
+    by_kind = {candidate.kind: candidate for candidate in ladder.candidates}
+    kprobe, fentry = by_kind.get("kprobe"), by_kind.get("fentry")
+    if kprobe is None or symbol is None:
+        alone = (fentry,) if fentry else ()
+        return dataclasses.replace(ladder, candidates=alone, macros=ladder.macros | {"MT_HOT_FENTRY": "1"})
+    described = _Function(address=symbol.address, **{n: v for n, v in numbers.items() if n in _DESCRIBED})
+    number = EVENTS.index(ladder.event)
+    attach = partial(_attach_shared, function=function, number=number, described=described)
+    kept: tuple[Candidate, ...] = (dataclasses.replace(kprobe, attach=attach, standalone=True),)
+    if fentry:
+        kept = (*kept, dataclasses.replace(fentry, attach=partial(_attach_fentry, function=function)))
+    return dataclasses.replace(ladder, candidates=kept)
+
+
+def _attach_shared(module: Module, function: str, number: int, described: _Function) -> None:
+    attach_pair(module, function, "mt_hot")
+    module.update("mt_hot_functions", ctypes.c_uint32(number), described)
+
+
+def _attach_fentry(module: Module, function: str) -> None:
+    if not module.has_fentry(function):
+        raise RefusedError("avoided", "compiled only where there are no kprobes, or with --avoid kprobe")
+    module.attach_fentry(function)
 
 
 def _direct_map(system: System) -> dict[str, str]:
@@ -242,7 +286,7 @@ def _counting(system: System, ladder: Ladder) -> Ladder:
 
 
 def _attach_counting(module: Module, outer: Callable[[Module], None], kind: str) -> None:
-    if kind == "fentry":
+    if kind == "fentry" and module.has_fentry(_COUNT):
         module.attach_fentry_only(_COUNT)
     else:
         module.attach_kprobe(_COUNT, "mt_hot_page_kprobe")

@@ -106,6 +106,14 @@ class Module:
             bpf.detach_kretfunc(fn_name=exit_name)
             raise
 
+    def has_fentry(self, function: str) -> bool:
+        """Whether a program for the entry of ``function`` was compiled."""
+        try:
+            self._program("kfunc__", function)
+        except RefusedError:
+            return False
+        return True
+
     def attach_fentry_only(self, function: str) -> None:
         """fentry of ``function`` alone; raises RefusedError."""
         entry_name = self._program("kfunc__", function)

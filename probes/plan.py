@@ -83,6 +83,8 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         ladders = tuple(for_victims(ladder) for ladder in ladders)
     if set(accept.EVENTS) & set(watched):
         macros["MT_ACCEPT"] = "1"
+    if "kprobe" in shape.avoid:
+        macros["MT_HOT_FENTRY"] = "1"
     for ladder in ladders:
         macros |= ladder.macros if ladder.event in watched else {}
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):

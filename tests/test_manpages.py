@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -318,6 +319,23 @@ def test_report_explains_every_table_column_and_mark(tmp_path: Path) -> None:
     assert set(MARKS) <= signs
 
 
+def test_compare_explains_every_table_verdict_format_and_metric(tmp_path: Path) -> None:
+    from memtrace.analyzer.compare import metrics, request
+    from memtrace.analyzer.compare.changes import VERDICTS
+    from memtrace.analyzer.render import FORMATS
+
+    explained = [item.head for item in items(section("compare", "OUTPUT"))]
+    before, after = (small_run(tmp_path / f"{name}.parquet") for name in ("before", "after"))
+    asked = request.Request((str(before), str(after)), fail_on=("alloc.bytes>5%",), format="json")
+    tables = json.loads(request.make(asked).text)["tables"]
+    assert {*tables, "calibration"} <= set(explained)
+    bold = {text for line in section("compare", "OUTPUT") for text, is_bold in words_of(line) if is_bold}
+    assert set(VERDICTS) <= bold
+    assert described("compare")["--format"].bold == set(FORMATS)
+    named = " ".join(explained)
+    assert all(f".{measure}" in named for measure in metrics.TIMES)
+
+
 def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
     from memtrace.analyzer.views import view
     from memtrace.tests.analyzer.accept.cases import CASES
@@ -348,6 +366,19 @@ def test_workload_explains_every_workload() -> None:
 
     heads = {item.head for item in items(section("workload", "DESCRIPTION"))}
     assert heads == set(KINDS)
+
+
+def test_report_explains_every_table_and_column_of_the_boot() -> None:
+    from memtrace.analyzer.views import view
+    from memtrace.traces.reader import open_run
+
+    recorded = Path(__file__).parent / "analyzer" / "boot" / "data" / "lazy-6.12.parquet"
+    with open_run(recorded) as run:
+        tables = view(run, "boot").report.tables
+    explained = {item.head: item.bold for item in items(section("report", "VIEW BOOT"))}
+    shown = {t.name: {word for c in t.columns for word in c.heading.split()} for t in tables}
+    assert shown.keys() == explained.keys()
+    assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
 
 
 def small_run(path: Path) -> Path:

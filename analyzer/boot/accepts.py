@@ -28,6 +28,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memtrace.traces.schema import Flag
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -39,14 +41,27 @@ Window = tuple[int | None, int | None]
 BLOCK, CALL, ARCH = "accept.block", "accept.call", "accept.arch"
 MAX_PAGE_ORDER = 10
 """x86-64's (include/linux/mmzone.h); no other architecture has unaccepted memory."""
-_COLUMNS = ("ts_ns", "dur_ns", "event", "cpu", "comm", "count", "bytes", "bytes_requested", "total_ns", "nid")
+_COLUMNS = (
+    "flags",
+    "ts_ns",
+    "dur_ns",
+    "event",
+    "cpu",
+    "comm",
+    "count",
+    "bytes",
+    "bytes_requested",
+    "total_ns",
+    "nid",
+)
 _TABLE = f"""
 CREATE TEMP TABLE accepts AS
 SELECT "ts_ns" - coalesce("dur_ns", 0) AS begun_ns, "ts_ns" AS ended_ns,
   "event"::VARCHAR AS event, "cpu" AS cpu,
   coalesce("nid", TRY_CAST(nullif(regexp_extract("comm"::VARCHAR, '^pgdatinit([0-9]+)$', 1), '') AS INTEGER))
     AS nid,
-  "count" AS n, "total_ns" AS total_ns, "parent"::VARCHAR IS NOT DISTINCT FROM '{BLOCK}' AS in_block,
+  "count" AS n, "total_ns" AS total_ns, "flags" & {int(Flag.ESTIMATED)} <> 0 AS estimated,
+  "parent"::VARCHAR IS NOT DISTINCT FROM '{BLOCK}' AS in_block,
   CASE "event"::VARCHAR WHEN '{BLOCK}' THEN coalesce("bytes", "count" * {{block}})
     WHEN '{CALL}' THEN coalesce("bytes_requested", "bytes") ELSE "bytes" END AS bytes
 FROM rows_ WHERE "event"::VARCHAR IN ('{BLOCK}', '{CALL}', '{ARCH}')
@@ -64,9 +79,11 @@ class Seen:
     queued: int | None
     total_ns: int | None
     time_partial: bool
+    time_estimated: bool
+    """A part of ``total_ns`` is an estimate (the function tracer's, which sees no returns)."""
 
 
-NOTHING = Seen(0, 0, False, 0, 0, False)
+NOTHING = Seen(0, 0, False, 0, 0, False, False)
 
 
 class Accepts:
@@ -110,6 +127,12 @@ class Accepts:
             queued=queued,
             total_ns=total if timed or not calls else None,
             time_partial=0 < timed < calls,
+            time_estimated=bool(
+                self._ask(
+                    f"SELECT 1 FROM accepts WHERE {clause} AND event = '{self.counted}'"
+                    " AND estimated AND total_ns IS NOT NULL LIMIT 1"
+                )
+            ),
         )
 
     def _bytes(self, clause: str, calls: int) -> tuple[int | None, int | None, bool]:

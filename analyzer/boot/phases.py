@@ -17,10 +17,10 @@ calls, bytes, time   of the accepts that began in it (accepts.py).  time is summ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.boot.accepts import Accepts, Window
+from memtrace.analyzer.boot.accepts import Accepts, Seen, Window
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.traces.phases import PHASES
 
@@ -103,14 +103,20 @@ def _row(phase: Phase, accepts: Accepts, extent: tuple[int, int] | None, since: 
 def _accepted(accepts: Accepts, window: Window | None, nids: Sequence[int] | None) -> dict[str, Any]:
     """Calls, bytes and time in a window; unknown (None) without one, and where nothing can be seen."""
     if window is None or accepts.counted is None:
-        return {"calls": None, "bytes": None, "bytes_partial": False, "time_ns": None, "time_partial": False}
-    seen = accepts.seen(window, nids)
+        unknown = {"calls": None, "bytes": None, "bytes_partial": False}
+        return unknown | {"time_ns": None, "time_partial": False, "time_estimated": False}
+    return shown(accepts.seen(window, nids))
+
+
+def shown(seen: Seen) -> dict[str, Any]:
+    """The columns of what was seen."""
     return {
         "calls": seen.calls,
         "bytes": seen.bytes,
         "bytes_partial": seen.bytes_partial,
         "time_ns": seen.total_ns,
         "time_partial": seen.time_partial,
+        "time_estimated": seen.time_estimated,
     }
 
 
@@ -135,15 +141,22 @@ def _outside(found: Sequence[Phase], accepts: Accepts) -> Row:
         "bytes_partial": len(sizes) < len(kept) or any(part.bytes_partial for part in kept),
         "time_ns": sum(times) if times else None,
         "time_partial": len(times) < len(kept) or any(part.time_partial for part in kept),
+        "time_estimated": any(part.time_estimated for part in kept),
     }
 
 
-def _partly(name: str, flag: str) -> Callable[[Row], str]:
-    return lambda row: ">" if row[flag] and row[name] is not None else ""
+def _bound(row: Row) -> str:
+    return ">" if row["bytes_partial"] and row["bytes"] is not None else ""
 
 
-BYTES = Column("bytes", "accepted", "bytes", _partly("bytes", "bytes_partial"))
-TIME = Column("time_ns", "time", "ns", _partly("time_ns", "time_partial"))
+def _timed(row: Row) -> str:
+    if row["time_ns"] is None:
+        return ""
+    return ">" if row["time_partial"] else "~" if row["time_estimated"] else ""
+
+
+BYTES = Column("bytes", "accepted", "bytes", _bound)
+TIME = Column("time_ns", "time", "ns", _timed)
 _NAMES = (
     "phase",
     "nid",
@@ -156,6 +169,7 @@ _NAMES = (
     "bytes_partial",
     "time_ns",
     "time_partial",
+    "time_estimated",
     "source",
     "resolution_ns",
     "detail",

@@ -11,7 +11,7 @@ from memtrace.analyzer.boot import balance as balances
 from memtrace.analyzer.boot import sources as origins
 from memtrace.analyzer.boot.accepts import Accepts
 from memtrace.analyzer.boot.applies import Verdict, verdict
-from memtrace.analyzer.boot.phases import BYTES, TIME, phases
+from memtrace.analyzer.boot.phases import BYTES, TIME, phases, shown
 from memtrace.analyzer.facts import facts, heading
 from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.scan import connect
@@ -96,16 +96,7 @@ def seen(run: Run, accepts: Accepts, read: Reading | None) -> Table:
     for name, window in windows:
         found = accepts.seen(window)
         if found.calls or name != _AFTER:
-            rows.append(
-                {
-                    "seen_by": name,
-                    "calls": found.calls,
-                    "bytes": found.bytes,
-                    "bytes_partial": found.bytes_partial,
-                    "time_ns": found.total_ns,
-                    "time_partial": found.time_partial,
-                }
-            )
+            rows.append({"seen_by": name, **shown(found)})
     notes = [f"calls and time of {accepts.counted}"] if accepts.counted else ["no accept was seen"]
     return Table("seen", "Accepts seen", tuple(rows[0]), tuple(rows), _SEEN, notes=tuple(notes))
 

@@ -48,15 +48,17 @@ def in_block(add: HotAdd, page_size: int) -> int:
     return by_init or sections // page_size * STRUCT_PAGE
 
 
-def matrix(adds: Sequence[HotAdd]) -> Table:
+def matrix(adds: Sequence[HotAdd], page_size: int) -> Table:
     """Bytes of struct pages by hot-add, node asked for and real node."""
     sums: dict[tuple[int, Any, Any, str], int] = defaultdict(int)
     for add in adds:
         for row in of(add.rows, "hot.memmap"):
             sums[add.number, row.wish, row.nid, "allocated"] += row.bytes or 0
-        for block in add.blocks:
-            for row in of(block.inside, "hot.altmap"):
-                sums[add.number, add.nid, row.nid, "in the block"] += row.bytes or 0
+        altmaps = [row for block in add.blocks for row in of(block.inside, "hot.altmap")]
+        for row in altmaps:
+            sums[add.number, add.nid, row.nid, "in the block"] += row.bytes or 0
+        if not altmaps and (size := in_block(add, page_size)):
+            sums[add.number, add.nid, add.nid, "in the block"] += size
     added = {add.number: add.bytes for add in adds}
     rows = [
         {

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 PHASES: dict[str, str] = {
-    "request": "the request itself: resource, group, block devices",
-    "arch": "arch_add_memory(): direct map, page tables",
-    "sections": "sections, without their struct pages",
+    "request": "request: resource, block devices",
+    "arch": "arch_add_memory(): direct map",
+    "sections": "sections, less their struct pages",
     "memmap": "allocation of struct pages",
     "memmap_zero": "clearing of struct pages",
     "altmap": "struct pages inside the block",
     "init": "initialising struct pages",
     "zone": "the zone's span",
-    "online": "onlining: pages to the allocator, zonelists",
+    "online": "onlining: pages to the allocator",
     "accept": "acceptance",
-    "block": "the block device: notifiers, state",
+    "block": "block device: notifiers, state",
     "other_alloc": "other allocation inside",
     "other_zero": "other clearing inside",
     "not_in_rows": "not in rows (summed in the kernel)",
@@ -132,14 +132,14 @@ def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int
         time[phase] = (time[phase] or 0) + own
     spent = sum(window.dur or 0 for window in add.windows)
     time["not_in_rows"] = max(spent - sum(value or 0 for value in time.values()), 0)
-    time["gap"] = add.end - add.request.start - _covered(add.windows)
+    time["gap"] = add.end - add.request.start - covered(add.windows)
     for phase in _untraced(seen):
         if not time[phase]:
             time[phase] = None
     return time
 
 
-def _covered(windows: Sequence[Occurrence]) -> int:
+def covered(windows: Sequence[Occurrence]) -> int:
     """ns in at least one of the intervals."""
     total, reached = 0, 0
     for window in sorted(windows, key=lambda w: w.start):

@@ -87,7 +87,7 @@ def _tables(
         phases.table(adds, times, PHASES_OF),
         blocks.firsts(adds),
         blocks.table(adds),
-        memmap.matrix(adds),
+        memmap.matrix(adds, page),
         memmap.witnesses(adds, counted, seen, page),
         state.nodes(adds, brackets, page),
         state.dip(adds, brackets, snapshots),
@@ -124,7 +124,7 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
                 "total_ns": add.end - add.request.start,
                 "accepts": inside.accepts_online,
                 "accept_bytes": inside.accept_bytes,
-                "result": _result(add),
+                "result": _result(add, page_size),
                 "comm": add.request.comm,
                 "tid": add.request.tid,
             }
@@ -146,13 +146,14 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
     return Table("adds", "Memory added", names, tuple(rows), columns, top=24)
 
 
-def _result(add: HotAdd) -> str:
+def _result(add: HotAdd, page_size: int) -> str:
     online = sum(block.outer.size for block in add.blocks)
     if add.removed is not None:
         return "removed"
     if not add.blocks:
         return "offline"
-    return "online" if online >= add.bytes - sum(b.in_block for b in add.blocks) else "partly"
+    # Without hot.block, a block that holds its struct pages is only as long as what came online.
+    return "online" if online >= add.bytes - memmap.in_block(add, page_size) else "partly"
 
 
 def _nothing(run: Run) -> Table:
@@ -192,5 +193,5 @@ def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str]) -> Iterator
     unknown = [add for add in adds if any(row.nid is None for row in add.rows if row.event == "hot.memmap")]
     if unknown:
         yield "node-unknown", "the real node of struct pages is unknown where the direct map's base is"
-    if any(len({w.tid for w in add.windows}) > 1 for add in adds):
-        yield "threads", "blocks came online in several threads: phases may add up to more than passed"
+    if any(sum(w.dur or 0 for w in add.windows) > phases.covered(add.windows) for add in adds):
+        yield "threads", "blocks came online in several threads at once: phases add up to more than passed"

@@ -13,6 +13,7 @@ FORMATS: dict[str, str] = {
     "json": "memtrace.analyzer.render.json",
     "csv": "memtrace.analyzer.render.csv",
     "md": "memtrace.analyzer.render.md",
+    "html": "memtrace.analyzer.render.html",
 }
 """The words of ``--format`` and the module of each."""
 

@@ -30,7 +30,7 @@ def _table(table: Table) -> str:
     if rows:
         below += [_escaped(note) for note in dict.fromkeys(c.note for c in columns if c.note)]
         below += [f"`{sign}` {_escaped(text)}" for sign, text in legend(columns, rows)]
-    below += [_escaped(note) for note in table.notes]
+    below += [_escaped(note.removeprefix("- ")) for note in table.notes]
     if not lines and not below:
         return ""
     return "\n\n".join(part for part in (f"### {table.title}", "\n".join(lines), _lines(below)) if part)

@@ -47,7 +47,7 @@ def _table(table: Table, bold: Style) -> str:
     lines = _body(table, rows) if rows else []
     if cut:
         lines.append(_sentence(f"({cut} more rows in --format json)"))
-    lines += [_sentence(note) for note in table.notes]
+    lines += [_note(note) for note in table.notes]
     return "\n".join([bold(table.title), *lines]) if lines else ""
 
 
@@ -140,6 +140,10 @@ def _fitted(columns: Sequence[Column], sizes: list[int]) -> list[int]:
 
 def _width(sizes: Sequence[int], gap: int = 1) -> int:
     return len(_INDENT) + sum(sizes) + gap * (len(sizes) - 1)
+
+
+def _note(text: str) -> str:
+    return _sentence(text[2:], "- ") if text.startswith("- ") else _sentence(text)
 
 
 def _sentence(text: str, first: str = "") -> str:

@@ -146,7 +146,8 @@ def cells(totals: Sequence[RootTotal], by: tuple[str, ...], derive: bool) -> dic
 
 def counts_callers(run: Run) -> bool:
     """Whether clearing by callers was counted in this run: the site of zero.user sees each folio."""
-    return any(site.event == "zero.user" and site.count == "exact" for site in run.header.manifest)
+    sites = [site for site in run.header.manifest if site.event == "zero.user" and site.site]
+    return any(site.count == "exact" for site in sites)
 
 
 def derives(run: Run) -> bool:

@@ -10,6 +10,7 @@ and node, for each clearer; the pale ones from a CPU of another node.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from memtrace.traces.reader import Run
+    from memtrace.traces.run import RootTotal
 
 _COLORS = {
     "root": "#6f7780",
@@ -35,21 +37,21 @@ _NARROW = 0.04
 """Of the width: no label in what is narrower."""
 
 
-def draw_zero(run: Run, report: Report, path: Path) -> None:
+def draw_zero(run: Run, report: Report, totals: Sequence[RootTotal], path: Path) -> None:
     """Writes the figure; raises MemtraceError if the file cannot be written."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        save(_figure(run, report), path)
+        save(_figure(run, report, totals), path)
 
 
-def _figure(run: Run, report: Report) -> Figure:
+def _figure(run: Run, report: Report, totals: Sequence[RootTotal]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
     figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     grid = figure.add_gridspec(2, 1, height_ratios=(1, 1.3))
-    _icicle(figure.add_subplot(grid[0]), parts_of(run))
+    _icicle(figure.add_subplot(grid[0]), parts_of(totals))
     table = report.table("bandwidth")
     _bars(figure.add_subplot(grid[1]), [r for r in (table.rows if table else ()) if r["gib_per_s"]])
     losses = dict(report.heading)["losses"]
@@ -58,10 +60,10 @@ def _figure(run: Run, report: Report) -> Figure:
     return figure
 
 
-def parts_of(run: Run) -> list[tuple[str, dict[str, int]]]:
+def parts_of(totals: Sequence[RootTotal]) -> list[tuple[str, dict[str, int]]]:
     """For each outermost root its wall time in parts, ns, which add up; the largest first."""
     walls: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COLORS, 0))
-    for total in run.status.roots:
+    for total in totals:
         if not total.root or total.total_ns is None:
             continue
         parts = walls[total.root.removeprefix("root.")]

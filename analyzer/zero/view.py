@@ -22,19 +22,28 @@ from memtrace.analyzer.zero.coverage import coverage
 from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
 from memtrace.analyzer.zero.redundant import after_acceptance, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
+from memtrace.analyzer.zero.totals import totals_of
+from memtrace.analyzer.zero.touches import touches
 from memtrace.analyzer.zero.whatif import whatifs
+from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 
 def view(run: Run, choice: Choice = PLAIN) -> Result:
-    """The zero view of a run."""
-    totals, derive = run.status.roots, derives(run)
+    """The zero view of a run; raises MemtraceError (exit 2) for a choice that it has not."""
+    if tuple(choice.by) != tuple(DEFAULT):
+        raise MemtraceError("the zero view has its own groups: leave out --by, or take --view summary", 2)
+    if choice.window is not None:
+        raise MemtraceError("the zero view is of a whole run: take --view summary for a stretch of it", 2)
+    derive = derives(run)
     with connect(run) as connection:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
+        totals = totals_of(run, connection)
         ledger = accounts(run, connection)
         together = at_once(run, connection)
+        touched = touches(run, connection)
         wasted = [*redundant(totals, derive), *after_acceptance(run, connection)]
     times = [t.total_ns for t in totals if t.event in CLEARING]
     cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
@@ -45,6 +54,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         roots(totals, rooted),
         bandwidth(totals),
         *((sums,) if derive or not totals else ()),
+        touched,
         redundant_table(wasted, cleared_ns),
         whatifs(totals, run.header, derive, together),
         ledger,
@@ -56,13 +66,13 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run),
         heading=heading(run, int(parts.count.sum())),
         tables=tables,
-        caveats=_caveats(run, parts, tables, totals != ()),
+        caveats=_caveats(run, parts, tables, run.status.roots != ()),
     )
 
     def draw(path: Path) -> None:
         from memtrace.analyzer.zero.picture import draw_zero
 
-        draw_zero(run, report, path)
+        draw_zero(run, report, totals, path)
 
     return Result(report, draw)
 
@@ -87,7 +97,8 @@ def _caveats(run: Run, parts: Partials, tables: tuple[Table, ...], has_totals: b
     check = integrity(parts, run.status)
     found = list(caveats(run, events, (), (), parts, check))
     if not has_totals:
-        text = "this run has no sums by root (cut short, imported or older): only what its rows tell is shown"
+        text = "this run has no sums by root (cut short, imported or older): these are of its rows, and"
+        text += " aggregated rows have no root"
         found.insert(0, Caveat("no-roots", text))
     if run.status.tasks_dropped:
         text = f"{run.status.tasks_dropped} occurrences are in none of the sums by root (table full)"

@@ -38,6 +38,8 @@ class Collected:
 
 def collect(wanted: Wanted) -> Collected:
     """Gathers, and writes the run.  Raises MemtraceError."""
+    if wanted.save is not None and wanted.save.is_dir() and any(wanted.save.iterdir()):
+        raise MemtraceError(f"--save {wanted.save}: the folder is not empty; give a new one")
     texts = gather.gather(wanted.argv)
     missing = [(one.name, one.why_not) for one in texts if one.text is None]
     merge, why = (wanted.merge, "") if wanted.merge else recorded()

@@ -116,7 +116,7 @@ def parameters(kernel: Kernel) -> tuple[Parameter, ...]:
         Parameter(
             f"ftrace_filter={','.join(wanted)}",
             "only these functions",
-            "about 0.1 us and 28 bytes for each call of one of them",
+            "28 bytes, and the tracer's time, for each call of one of them",
         ),
         Parameter(
             "trace_event=initcall,printk",

@@ -15,14 +15,18 @@ _EDGES = ("_sinittext", "_einittext")
 
 def kernel(description: SystemDescription) -> Kernel:
     """The running kernel; without privileges more of it is unknown, nothing is refused."""
-    filter_functions = tracefs.read(("available_filter_functions",)).get("available_filter_functions")
+    files = tracefs.read(("available_filter_functions", "available_tracers"))
+    filter_functions, tracers = files.get("available_filter_functions"), files.get("available_tracers")
+    config = dict(description.config)
+    if tracers is not None and b"function" not in tracers.split():
+        config["CONFIG_FUNCTION_TRACER"] = "n"
     symbols = _symbols(read_bytes("/", "/proc/kallsyms") or b"")
     init = (symbols.get(_EDGES[0], 0), symbols.get(_EDGES[1], 0))
     facts = {fact.name: fact.value for fact in description.facts}
     accept = facts.get("accept_memory", "unknown")
     return Kernel(
         functions=tuple(traceable(name, filter_functions, symbols, init) for name in FUNCTIONS),
-        config=description.config,
+        config=config,
         cpus=max(description.cpus, 1),
         memory_bytes=_memory_bytes(),
         efi=exists("/", "/sys/firmware/efi"),

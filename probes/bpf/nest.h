@@ -76,6 +76,15 @@ static __always_inline int mt_unaccepted(void)
 #endif
 }
 
+/* Whether the current task has any interval open. */
+static __always_inline int mt_any_open(void)
+{
+	u64 context = mt_context(bpf_get_current_pid_tgid());
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+
+	return frames && frames->depth;
+}
+
 /* Whether the current task's innermost interval is of this event. */
 static __always_inline int mt_innermost_is(int event)
 {

@@ -28,7 +28,7 @@ def bpf_array(size: Size) -> Done:
     def create() -> None:
         made.append(libc.syscall(_SYS_BPF, _BPF_MAP_CREATE, attribute, len(attribute)))
 
-    # One page for the head, and an array of pointers to all of them (mm/vmalloc.c).
+    # One page for the head, and a cleared array of pointers to all of them (mm/vmalloc.c).
     held = pages + 1 + -(-(pages + 1) * 8 // mmap.PAGESIZE)
     done = timed(create, mmap.PAGESIZE, held)
     if made[0] < 0:

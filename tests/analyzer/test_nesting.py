@@ -92,7 +92,7 @@ class Machine:
     now: int = 1000
     stacks: dict[int, list[Call]] = field(default_factory=dict)
     rows: list[tuple[int, ...]] = field(default_factory=list)
-    """start, end, tid, cpu, event, self, parent, root"""
+    """start, end, tid, cpu, event, self, parent, root, within"""
     missed: int = 0
     interrupts: int = 0
     switches: int = 0
@@ -136,7 +136,9 @@ class Machine:
             around[-1].child_ns += length
         parent = around[-1].event if around else -1
         roots = [c.event for c in (*around, call) if c.event in ROOTS]
-        row = (call.start, self.now, tid, cpu, call.event, length - call.child_ns, parent, (*roots, -1)[0])
+        within = (-1, *(c.event for c in around if c.event in ROOTS))[-1]
+        own = length - call.child_ns
+        row = (call.start, self.now, tid, cpu, call.event, own, parent, (*roots, -1)[0], within)
         self.rows.append(row)
 
 
@@ -158,12 +160,15 @@ def intervals(rows: Any) -> Intervals:
 def check(settled: list[Settled], rows: Any) -> None:
     found = np.concatenate([s.columns["row"] for s in settled])
     said = np.column_stack(
-        [np.concatenate([getattr(s, name) for s in settled]) for name in ("self_ns", "parent", "root")]
+        [
+            np.concatenate([getattr(s, name) for s in settled])
+            for name in ("self_ns", "parent", "root", "within")
+        ]
     )
     assert len(found) == len(rows)
     # Intervals of no length at one moment are told apart by nothing.
     clear = found[:, 0] < found[:, 1]
-    assert (said[clear] == found[clear][:, 5:8]).all()
+    assert (said[clear] == found[clear][:, 5:9]).all()
     assert said[~clear][:, 0].sum() == 0
 
 

@@ -190,7 +190,7 @@ def test_markdown_escapes_what_would_be_markup() -> None:
 
 def test_an_unknown_format_is_a_usage_error() -> None:
     with pytest.raises(MemtraceError, match="text, json, csv, md") as error:
-        render(report(), "html")
+        render(report(), "pdf")
     assert error.value.exit_code == 2
 
 

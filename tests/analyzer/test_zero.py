@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.tables import Report, Row
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.analyzer.zero.kinds import kind_of
 from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, redundant
+from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import CASES, START, Case, header, status, streamed, total
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, Node, ProbeSite
@@ -199,6 +201,40 @@ def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
     )
     after = [row for row in rows(run_of(case), "redundant") if row["why"] == "after acceptance"]
     assert [(row["bytes"], row["total_ns"]) for row in after] == [(2 << 20, 70)] * found
+
+
+def test_the_first_clear_of_a_frame_is_told_from_later_ones(run_of: RunOf) -> None:
+    cleared = [
+        streamed("zero.user", 9, ns, pfn=pfn, ts_ns=START + i)
+        for i, (pfn, ns) in enumerate([(512, 9000), (512, 1000), (1024, 7000), (512, 3000)])
+    ]
+    (row,) = rows(run_of(Case(cleared, header("zero.user"), status())), "touches")
+    assert (row["first_bytes"], row["again_bytes"]) == (4 << 20, 4 << 20)
+    assert row["first_ns_per_4kib"] == pytest.approx(16000 / 1024)
+    assert row["again_ns_per_4kib"] == pytest.approx(4000 / 1024)
+
+
+def test_without_the_recorders_sums_the_ledger_finds_the_roots(run_of: RunOf) -> None:
+    case = CASES["zeroing"]()
+    bare = dataclasses.replace(case, status=dataclasses.replace(case.status, roots=()))
+    run = run_of(bare)
+    huge = one(run, "main", kind="anonymous, huge", order=9, nid=0)
+    assert (huge["pages"], huge["by_allocator"], huge["by_caller"], huge["total_ns"]) == (
+        512,
+        512,
+        512,
+        300_000,
+    )
+    fault = one(run, "roots", root="fault")
+    assert (fault["calls"], fault["wall_ns"], fault["clearing_ns"]) == (1, 700_000, 300_000)
+    assert "no-roots" in {caveat.id for caveat in report(run).caveats}
+
+
+def test_what_the_view_has_not_is_refused(run_of: RunOf) -> None:
+    run = run_of("zeroing")
+    for choice in (Choice(by=parse_keys("comm")), Choice(window=(START, START + 1))):
+        with pytest.raises(MemtraceError, match="the zero view"):
+            view(run, "zero", choice)
 
 
 @pytest.mark.parametrize("case", sorted(CASES))

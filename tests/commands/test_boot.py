@@ -62,6 +62,12 @@ def test_bad_input_is_a_sentence(words: tuple[str, ...], said: str) -> None:
         run(*words)
 
 
+def test_texts_are_not_saved_among_others(tmp_path: Path) -> None:
+    (tmp_path / "dmesg").write_text("of last week")
+    with pytest.raises(MemtraceError, match="the folder is not empty"):
+        run("collect", "-o", str(tmp_path / "x.parquet"), "--save", str(tmp_path))
+
+
 def test_collect_tells_what_it_found_and_what_is_not_there(tmp_path: Path) -> None:
     output = tmp_path / "boot.parquet"
     found = run("collect", "-o", str(output))

@@ -33,7 +33,8 @@ COSTS = (0, 200_000, 1_000_000, 5_000_000)
 Guest = Callable[..., Any]
 Row = dict[str, Any]
 
-# Touches fresh memory of a node, so many MiB for each cost, and keeps it.
+# Touches fresh memory of a node, so many MiB for each cost, and keeps it; quickly, in huge
+# pages, where the cost of 1 says that it is only to use up what is accepted already.
 GROW = """
 cat > /tmp/grow.py <<'PY'
 import contextlib, sys
@@ -43,7 +44,7 @@ open("/proc/self/comm", "w").write("grow")
 with contextlib.ExitStack() as held:
     for cost in costs:
         open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(str(cost))
-        touch(held.enter_context(fresh(mib << 20, False, nid)), mib << 20)
+        touch(held.enter_context(fresh(mib << 20, cost == 1, nid)), mib << 20)
 PY
 record() { name=$1; shift; memtrace record -q -f -a -o $RESULTS/$name.parquet "$@"
            cat /sys/kernel/debug/unaccepted_emul > $RESULTS/$name.log; }
@@ -192,11 +193,10 @@ def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(guest: Guest) -
     script = f"""{GROW}
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir -p /tmp/cgroup/lab/grow
 echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
-record fentry -e accept -- python3 /tmp/grow.py 1 100 1 1 1 {costs}
-# The first goes to memory that is accepted already.
-record kprobe -e accept --avoid fentry -- python3 /tmp/grow.py 1 170 1 1 1 1 1 {costs}
+record fentry -e accept -- python3 /tmp/grow.py 1 100 {"1 " * 3}{costs}
+record kprobe -e accept --avoid fentry -- python3 /tmp/grow.py 1 100 {"1 " * 11}{costs}
 """
-    result = guest("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=400)
+    result = guest("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=900)
     for kind in ("fentry", "kprobe"):
         run, log = load(result.results, kind)
         sites = {site.event: site.kind for site in run.header.manifest if site.site}
@@ -301,20 +301,11 @@ record late -e accept -- sh -c 'python3 /tmp/grow.py 1 100 1000000; lab-mark plu
     )
     run, log = load(result.results, "late")
     states = [s.vmstat["nr_unaccepted"] for s in run.status.snapshots]
-    assert (states[0], max(states)) == (0, 512 * MIB // 4096)
+    assert states[0] == 0 < max(states)
     assert len(paired(run, log)) > 20
-    the_fall = peak(run)
-    assert total(rows(run, "accept.block"), "bytes") == the_fall
-    victims_are_who_waited_by_name(run)
-
-
-def peak(run: Run) -> int:
-    """Bytes by which nr_unaccepted fell after its highest."""
-    states = [snapshot.vmstat["nr_unaccepted"] for snapshot in run.status.snapshots]
-    return (max(states) - states[-1]) * 4096
-
-
-def victims_are_who_waited_by_name(run: Run) -> None:
+    it_nests(run)
+    # All that came was unaccepted, so what is not any more has been seen.
+    assert bytes_by_node(rows(run, "accept.block")) == {1: 512 * MIB - states[-1] * 4096}
     victims = rows(run, "alloc")
     assert victims
     assert all(row["flags"] & Flag.VICTIM for row in victims)
@@ -364,7 +355,8 @@ for platform in ("TDX", "SEV-SNP"):
                 for end in ("kprobe", "kretprobe"):
                     program = f"mt_accept_{name}_{end}".encode()
                     attached.module._bpf.load_func(program, attached.module._bpf.KPROBE)
-        found[f"{platform} {kind}"] = {s.event: s.site or s.refused[0].reason for s in attached.manifest}
+        ours = [site for site in attached.manifest if site.event in accept.EVENTS]
+        found[f"{platform} {kind}"] = {s.event: s.site or s.refused[0].reason for s in ours}
         attached.module.close()
 json.dump(found, open(sys.argv[1], "w"))
 PY

@@ -8,18 +8,21 @@ Python itself allocates is elsewhere.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from memtrace.analyzer.tables import Row
+from memtrace.analyzer.scan import connect
 from memtrace.analyzer.views import view
+from memtrace.analyzer.zero.totals import from_rows
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestSpec
 from memtrace.traces.reader import open_run
+from memtrace.traces.run import RootTotal
 
 pytestmark = pytest.mark.vm
 
@@ -107,7 +110,7 @@ def test_each_page_is_cleared_as_often_as_the_kernel_says(kernel: str, init: int
             check_faults(trace, name, row, f"{window} AND tid = {row['tid']}", init)
         if name == "fork":
             check_copies(trace, row, window, init)
-    check_vmalloc(trace, done["vmalloc"], init)
+    check_vmalloc(trace, done["vmalloc"])
     check_hugetlb(trace, done["hugetlb"], init)
     check_view(tmp_path / "run.parquet", kernel, init)
 
@@ -137,13 +140,12 @@ def check_copies(trace: Trace, row: dict[str, Any], window: str, init: int) -> N
     assert trace.frames(f"event = 'zero.alloc' AND {child}") == (got if init else [])
 
 
-def check_vmalloc(trace: Trace, row: dict[str, Any], init: int) -> None:
+def check_vmalloc(trace: Trace, row: dict[str, Any]) -> None:
     window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
     pages = trace.pages(f"event = 'zero.alloc' AND parent = 'root.vmalloc' AND {window}")
-    # The array of pointers to its pages is not asked to be cleared.
+    # Data, head, and the array of pointers to their pages: all asked for cleared.
     data = MIB * 256 + 1
-    assert pages == (row["pages"] if init else data)
-    assert row["pages"] - data == -(-data * 8 // 4096)
+    assert pages == row["pages"] == data + -(-data * 8 // 4096)
 
 
 def check_hugetlb(trace: Trace, row: dict[str, Any], init: int) -> None:
@@ -174,26 +176,25 @@ def check_view(path: Path, kernel: str, init: int) -> None:
     (ledger,) = tables["ledger"]
     assert (ledger["crossing"], ledger["differs"]) == (0, 0)
     assert ledger["self_sum_ns"] == ledger["union_ns"] > 0
-    check_roots(path, tables["roots"])
+    check_sums(path)
 
 
-def check_roots(path: Path, rows: tuple[Row, ...]) -> None:
-    """The recorder's sums by root are those of the ledger, row by row."""
-    from memtrace.analyzer.ledger import Ledger, settle_run
-    from memtrace.analyzer.scan import connect
-    from memtrace.probes.events import NAMES
-
+def check_sums(path: Path) -> None:
+    """The recorder's sums by root are those that the ledger makes of the rows, to the nanosecond."""
     with open_run(path) as run, connect(run) as connection:
-        ledger = Ledger([i for i, name in enumerate(NAMES) if name.startswith("root.")])
-        seen: dict[str, int] = {}
-        for settled in settle_run(run, ledger, NAMES, connection, ("bytes", "flags"), chunk=20_000):
-            for event, root, size, flags in zip(
-                settled.event, settled.root, settled.columns["bytes"], settled.columns["flags"], strict=True
-            ):
-                if NAMES[event].startswith("zero.") and not flags & 64:
-                    name = NAMES[root].removeprefix("root.") if root >= 0 else "no root"
-                    seen[name] = seen.get(name, 0) + int(size) // 4096
-    assert {row["root"]: row["pages"] for row in rows if row["pages"]} == seen
+        assert summed(from_rows(run, connection)) == summed(run.status.roots)
+
+
+def summed(totals: Sequence[RootTotal]) -> dict[tuple[Any, ...], list[int]]:
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for t in totals:
+        # A root zeroes nothing itself.
+        zeroed = t.zeroed and not t.event.startswith("root.")
+        key = (t.event, t.root, t.within, t.order, t.nid, t.remote, zeroed, t.asked, t.movable)
+        held = found.setdefault(key, [0, 0, 0])
+        for i, value in enumerate((t.count, t.bytes, t.total_ns or 0)):
+            held[i] += value
+    return found
 
 
 FREE = """

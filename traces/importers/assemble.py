@@ -14,7 +14,9 @@ from memtrace.errors import MemtraceError
 from memtrace.traces.importers import clocks, formats, kprobe_events, marks, rows, source, states
 from memtrace.traces.importers.clocks import Alignment
 from memtrace.traces.importers.formats import Input
-from memtrace.traces.importers.pairing import Occurrence, Paired, pair, sites_in
+from memtrace.traces.importers.matching import sites_in
+from memtrace.traces.importers.occurrence import Occurrence, Paired
+from memtrace.traces.importers.pairing import pair
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
 from memtrace.traces.importers.topics import EVENTS, SITES
 from memtrace.traces.reader import open_run
@@ -165,7 +167,12 @@ def _tables(files: list[_File], boot: BootFacts, merged: Run | None) -> list[pa.
         frozenset(name for o in every for name in (o.topic.event, o.site))
         | {stamp.what for file in files for stamp in file.parsed.stamps},
     )
-    tables = [rows.table(file.paired.occurrences, file.alignment.shift_ns, around) for file in files]
+    tables = []
+    for file in files:
+        table, garbled = rows.table(file.paired.occurrences, file.alignment.shift_ns, around)
+        tables.append(table)
+        for occurrence in garbled:
+            file.parsed.not_understood(f"{occurrence.site}: {occurrence.entry} {occurrence.back}")
     if merged is not None:
         both = {site.event for site in merged.header.manifest if site.site}
         started = merged.status.started_ns

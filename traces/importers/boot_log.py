@@ -148,7 +148,8 @@ def read(lines: list[Line], parsed: Parsed, resolution_ns: int) -> int:
         reader.boot,
         nodes=tuple(_node(nid, ranges) for nid, ranges in sorted(reader.ranges.items())),
         facts=(*reader.facts.values(), *_accept_memory(reader)),
-        unaccepted=tuple(reader.left) or _emulated(reader),
+        # A log that lost its start may have lost some of the ranges.
+        unaccepted=(tuple(reader.left) if reader.boot.release else ()) or _emulated(reader),
     )
     parsed.phases = phases(reader)
     for nid, _, line in reader.deferred:

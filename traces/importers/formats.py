@@ -42,16 +42,8 @@ class Format:
 FORMATS: dict[str, Format] = {
     module.NAME: Format(module.NAME, module.recognise, module.parse)
     for module in (
-        tracefs,
-        trace_cmd,
-        perf_script,
-        bpftrace,
-        dmesg,
-        kprobe_events,
-        fpdt,
-        systemd,
-        machine,
-        early,
+        *(tracefs, trace_cmd, perf_script, bpftrace, dmesg, kprobe_events),
+        *(fpdt, systemd, early, machine),
     )
 }
 

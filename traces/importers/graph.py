@@ -16,8 +16,8 @@ from memtrace.traces.importers.bodies import Bodies
 from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Parsed, Stamp
 
 GRAPH_LINE = re.compile(
-    r"\s*(?:(\d+)\.(\d+) \|\s+)?(\d+)\)\s+(?:(\S.{0,15}?)-(\d+)\s*\|\s+)?(?:[^\s|]{4,8}\s*\|\s+)?"
-    r"(?:[$@*#!+] *)?(?:([\d.]+) us +)?\|  ?(.*)"
+    r"\s*(?:(\d+)\.(\d{6}) \|\s+)?(\d+)\)\s+(?:(\S.{0,15}?)-(\d+)\s*\|\s+)?(?:[^\s|]{4,8}\s*\|\s+)?"
+    r"(?:[$@*#!+] *)?(?:(\d+(?:\.\d+)?) us +)?\|  ?(.*)"
 )
 """seconds, fraction, CPU, comm, thread, microseconds, body."""
 TASK_SWITCH = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(\S.*?)-(\d+)\s+=>\s+(\S.*?)-(\d+)\s*$")

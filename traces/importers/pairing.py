@@ -23,12 +23,14 @@ hot.online around it, or else its own outermost interval.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass, field
 
 from memtrace.traces.importers.fields import words
+from memtrace.traces.importers.matching import Key, match, task_of
 from memtrace.traces.importers.names import function_of
-from memtrace.traces.importers.parsed import ENTRY, LOSS, POINT, RETURN, Stamp
+from memtrace.traces.importers.occurrence import Occurrence, Paired, occurrence
+from memtrace.traces.importers.parsed import ENTRY, LOSS, RETURN, Stamp
 from memtrace.traces.importers.topics import SITES, Topic
 from memtrace.traces.schema import Flag
 
@@ -37,45 +39,6 @@ _STAMP_NS = 1000
 _WAITING = ("alloc", "hot.online")
 _RECENT = 16
 """Occurrences that an interval without an entry may turn out to contain."""
-
-
-@dataclass(slots=True)
-class Occurrence:
-    """One serving of an event, on the file's own clock."""
-
-    topic: Topic
-    site: str
-    how: str
-    ts_ns: int
-    """The end; the start where only that was seen."""
-    dur_ns: int | None
-    self_ns: int | None
-    cpu: int | None
-    tid: int | None
-    pid: int | None
-    comm: str | None
-    entry: str
-    back: str
-    parent: str | None = None
-    stack: str | None = None
-    flags: int = 0
-    asked: str = ""
-    """Of an acceptance: the entry of the alloc around it."""
-    inside: list[Occurrence] | None = None
-    """What ``topic.collects`` names of it."""
-
-
-@dataclass
-class Paired:
-    """What became of a file's stamps."""
-
-    occurrences: list[Occurrence] = field(default_factory=list)
-    unreturned: int = 0
-    """Entries whose return was not seen, of functions that return elsewhere in the file."""
-    dropped: int = 0
-    """Stamps that make no occurrence: a better site serves the event, nothing was done, or it failed
-    and is tried again."""
-    marks: list[Stamp] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -88,24 +51,10 @@ class _Frame:
     inside: list[Occurrence] = field(default_factory=list)
 
 
-Key = tuple[int, int | None]
-
-
-def sites_in(files: Iterable[list[Stamp]]) -> dict[str, str]:
-    """For each event the best site that any file has."""
-    present = {stamp.what for stamps in files for stamp in stamps} & SITES.keys()
-    best: dict[str, str] = {}
-    for site in present:
-        topic, _, rank = SITES[site]
-        if topic.event not in best or rank < SITES[best[topic.event]][2]:
-            best[topic.event] = site
-    return best
-
-
 def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
     """The occurrences in one file's stamps, which are in the order of the file."""
     paired = Paired()
-    matched, with_returns = _match(stamps)
+    matched, with_returns = match(stamps)
     tasks: dict[Key, _Task] = {}
     # The tracepoint at the end of an allocation belongs to the interval before it.
     both = chosen.get("alloc") == "get_page_from_freelist"
@@ -119,7 +68,7 @@ def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
             paired.marks.append(stamp)
             continue
         topic = found[0]
-        key = _key(stamp)
+        key = task_of(stamp)
         task = tasks.get(key)
         if task is None:
             task = tasks[key] = _Task(paired)
@@ -143,44 +92,13 @@ def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
     return paired
 
 
-def _key(stamp: Stamp) -> Key:
-    """The task; the CPU's own where it is the idle one or not known."""
-    if stamp.tid:
-        return (-1, stamp.tid)
-    return (-2 if stamp.cpu is None else stamp.cpu, stamp.tid)
-
-
-def _match(stamps: list[Stamp]) -> tuple[set[int], set[str]]:
-    """Positions of the entries that return, and the functions that do."""
-    matched: set[int] = set()
-    with_returns = {s.what for s in stamps if s.kind == RETURN and s.what in SITES}
-    open_: dict[Key, list[int]] = {}
-    for index, stamp in enumerate(stamps):
-        if stamp.kind == LOSS:
-            for stack in open_.values():
-                stack[:] = [i for i in stack if stamps[i].cpu != stamp.cpu]
-            continue
-        if stamp.what not in with_returns or stamp.kind == POINT:
-            continue
-        stack = open_.setdefault(_key(stamp), [])
-        if stamp.kind == ENTRY:
-            stack.append(index)
-            continue
-        for depth in range(len(stack) - 1, -1, -1):
-            if stamps[stack[depth]].what == stamp.what:
-                matched.add(stack[depth])
-                del stack[depth:]
-                break
-    return matched, with_returns
-
-
 class _Task:
     """What is open on one task."""
 
     def __init__(self, paired: Paired) -> None:
         self._paired = paired
         self.frames: list[_Frame] = []
-        self._recent: list[Occurrence] = []
+        self._recent: deque[Occurrence] = deque(maxlen=_RECENT)
         self._unclaimed: Occurrence | None = None
         self._unended: list[Occurrence] = []
 
@@ -193,14 +111,14 @@ class _Task:
         entry = frame.stamp
         dur = stamp.dur_ns if stamp.dur_ns is not None else max(stamp.ts_ns - entry.ts_ns, 0)
         own = None if frame.unknown_child else max(dur - frame.children_ns, 0)
-        made = _occurrence(topic, stamp, entry.args, dur, own)
+        made = occurrence(topic, stamp, entry.args, dur, own)
         made.stack = entry.stack or stamp.stack
         made.inside = frame.inside if topic.collects else None
         self._emit(made, frame.accepting)
 
     def point(self, topic: Topic, stamp: Stamp) -> None:
         """An event, or an entry of whose function the return is not seen."""
-        made = _occurrence(topic, stamp, stamp.args, None, None)
+        made = occurrence(topic, stamp, stamp.args, None, None)
         if not topic.ended_by or stamp.kind != ENTRY:
             self._emit(made)
             return
@@ -218,7 +136,7 @@ class _Task:
             return False
         for frame in reversed(self.frames):
             if stamp.what in frame.topic.collects:
-                frame.inside.append(_occurrence(topic, stamp, stamp.args, None, None))
+                frame.inside.append(occurrence(topic, stamp, stamp.args, None, None))
                 return True
         return self._end(stamp)
 
@@ -267,7 +185,7 @@ class _Task:
     def _return_alone(self, topic: Topic, stamp: Stamp) -> None:
         """A return without an entry: with a printed duration an interval all the same."""
         dur = stamp.dur_ns
-        made = _occurrence(topic, stamp, "", dur, dur)
+        made = occurrence(topic, stamp, "", dur, dur)
         made.stack = stamp.stack
         accepting = False
         if dur is not None:
@@ -306,7 +224,7 @@ class _Task:
                 parent.inside.append(made)
             parent.accepting |= accepting or _accepts(made)
         elif made.dur_ns is not None:
-            self._recent = [*self._recent[1 - _RECENT :], made]
+            self._recent.append(made)
         if made.dur_ns is not None and self._waited(made, accepting):
             made.flags |= Flag.VICTIM
         self._paired.occurrences.append(made)
@@ -323,30 +241,14 @@ class _Task:
         return not any(event in _WAITING or event.startswith("accept.") for event in around)
 
 
-def _occurrence(topic: Topic, stamp: Stamp, entry: str, dur: int | None, own: int | None) -> Occurrence:
-    return Occurrence(
-        topic,
-        stamp.what,
-        stamp.how,
-        stamp.ts_ns,
-        dur,
-        own,
-        stamp.cpu,
-        stamp.tid,
-        stamp.pid,
-        stamp.comm,
-        entry,
-        stamp.args if stamp.kind == RETURN else "",
-        stack=stamp.stack,
-    )
-
-
 def _accepts(made: Occurrence) -> bool:
     return made.topic.event.startswith("accept.")
 
 
 def _failed(made: Occurrence) -> bool:
     """Whether an allocation gave nothing; it is tried again, or somebody is told."""
+    if not made.back and made.site != "mm_page_alloc":
+        return False
     values = SITES[made.site][1].values(words(made.entry), words(made.back))
     return bool(values["flags"] & Flag.FAILED)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.importers.fields import PAGE, Values, words
-from memtrace.traces.importers.pairing import Occurrence
+from memtrace.traces.importers.occurrence import Occurrence
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
 from memtrace.traces.schema import Flag, arrow_schema
@@ -27,6 +27,16 @@ _FILLED = (
     *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
 )
 """Columns that saved text can fill; the others are null."""
+_LIMITS = (
+    *((name, 0, 2**63 - 1) for name in ("dur_ns", "self_ns", "bytes", "bytes_requested", "pfn")),
+    *((name, 0, 2**31 - 1) for name in ("tid", "pid")),
+    *((name, 0, 2**15 - 1) for name in ("cpu", "nid", "error")),
+    ("nid_requested", -(2**15), 2**15 - 1),
+    ("ts_ns", -(2**63), 2**63 - 1),
+    ("gfp", 0, 2**32 - 1),
+    ("order", 0, 2**7 - 1),
+)
+"""What a column can hold; NUMA_NO_NODE is -1."""
 
 
 class Places:
@@ -120,46 +130,63 @@ class Surroundings:
     """Events and functions that the files have."""
 
 
-def table(occurrences: Sequence[Occurrence], shift_ns: int, around: Surroundings) -> pa.Table:
-    """The rows of one file's occurrences, ``shift_ns`` added to their times."""
+def table(
+    occurrences: Sequence[Occurrence], shift_ns: int, around: Surroundings
+) -> tuple[pa.Table, list[Occurrence]]:
+    """The rows of one file's occurrences, ``shift_ns`` added to their times.
+
+    Also those that make none, because a number in them cannot be: their lines were garbled.
+    """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {name: [] for name in _FILLED}
     put = {name: column.append for name, column in columns.items()}
+    garbled: list[Occurrence] = []
     for occurrence in occurrences:
-        values = values_of(occurrence, around.seen)
-        pfn = values.get("pfn")
-        if (address := values.get("address")) is not None:
-            pfn = _pfn_of(address, around.bases)
-        nid = values.get("nid")
-        flags = values.get("flags", 0) | occurrence.flags
-        event = occurrence.topic.event
-        if around.init_on_alloc and event == "alloc" and not flags & Flag.FAILED:
-            flags |= Flag.ZEROED
-        put["ts_ns"](occurrence.ts_ns + shift_ns)
-        put["dur_ns"](occurrence.dur_ns)
-        put["count"](1)
-        put["total_ns"](occurrence.dur_ns)
-        put["self_ns"](occurrence.self_ns)
-        put["event"](event)
-        put["site"](f"{occurrence.how}:{occurrence.site}")
-        put["cpu"](occurrence.cpu)
-        put["pid"](occurrence.pid)
-        put["tid"](occurrence.tid)
-        put["comm"](occurrence.comm)
-        for name in _BY_FIELDS:
-            put[name](values.get(name))
-        put["pfn"](pfn)
-        put["nid"](around.places.nid(pfn) if nid is None else nid)
-        put["flags"](int(flags | Flag.IMPORTED))
-        put["parent"](occurrence.parent)
-        put["stack"](occurrence.stack)
+        row = _row(occurrence, shift_ns, around)
+        if all(row[name] is None or low <= row[name] <= high for name, low, high in _LIMITS):
+            for name, append in put.items():
+                append(row[name])
+        else:
+            garbled.append(occurrence)
+    made = len(occurrences) - len(garbled)
     schema = arrow_schema()
     arrays = [
-        pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(len(occurrences), f.type)
-        for f in schema
+        pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(made, f.type) for f in schema
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=schema), garbled
+
+
+def _row(occurrence: Occurrence, shift_ns: int, around: Surroundings) -> dict[str, Any]:
+    values = values_of(occurrence, around.seen)
+    pfn, nid = values.get("pfn"), values.get("nid")
+    if (address := values.get("address")) is not None:
+        pfn = _pfn_of(address, around.bases)
+    flags = values.get("flags", 0) | occurrence.flags | Flag.IMPORTED
+    event = occurrence.topic.event
+    if around.init_on_alloc and event == "alloc" and not flags & Flag.FAILED:
+        flags |= Flag.ZEROED
+    row = {
+        "ts_ns": occurrence.ts_ns + shift_ns,
+        "dur_ns": occurrence.dur_ns,
+        "count": 1,
+        "total_ns": occurrence.dur_ns,
+        "self_ns": occurrence.self_ns,
+        "event": event,
+        "site": f"{occurrence.how}:{occurrence.site}",
+        "cpu": occurrence.cpu,
+        "pid": occurrence.pid,
+        "tid": occurrence.tid,
+        "comm": occurrence.comm,
+        "pfn": pfn,
+        "nid": around.places.nid(pfn) if nid is None else nid,
+        "flags": int(flags),
+        "parent": occurrence.parent,
+        "stack": occurrence.stack,
+    }
+    for name in _BY_FIELDS:
+        row[name] = values.get(name)
+    return row
 
 
 def _pfn_of(address: int, bases: Sequence[int]) -> int | None:

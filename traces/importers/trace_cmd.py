@@ -20,7 +20,7 @@ NAME = "trace-cmd"
 _LINE = re.compile(
     r"\s*(.{1,16}?)-(\d+)\s+\[(\d+)\]\s+(?:([^\s:]{4,8})\s+)?(\d+)\.(\d{6}|\d{9}): +([\w.-]+): +(.*)"
 )
-_GRAPH = re.compile(r"(?:[$@*#!+] *)?(?:([\d.]+) us +)?\|  ?(.*)")
+_GRAPH = re.compile(r"(?:[$@*#!+] *)?(?:(\d+(?:\.\d+)?) us +)?\|  ?(.*)")
 _LOST = re.compile(r"CPU:(\d+) \[(?:LOST )?(\d+)? ?EVENTS(?: DROPPED)?\]")
 _FUNCTION = re.compile(r"([\w.]+) <-- ([\w.]+)")
 _RAW_PROBE = re.compile(r"__probe_(?:ip|func)=")

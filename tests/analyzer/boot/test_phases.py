@@ -12,6 +12,7 @@ from memtrace.tests.analyzer.cases import START, Case, header, status, streamed
 from memtrace.tests.analyzer.cases import Row as CaseRow
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Phase, TraceSource
+from memtrace.traces.schema import Flag
 
 RunOf = Callable[[Case | str], Run]
 MS = 1_000_000
@@ -85,6 +86,12 @@ def test_without_a_boot_trace_phases_before_the_recording_are_unknown(run_of: Ru
     rows = [call(started + 2, started + 3), call(started + 10, started + 11)]
     found = phases_of(run_of, phases, rows, traced=False)
     assert [(r["calls"], r["time_partial"]) for r in found] == [(None, False), (1, True), (1, False)]
+
+
+def test_a_time_that_is_an_estimate_says_so(run_of: RunOf) -> None:
+    rows = [call(10, 12, flags=int(Flag.ESTIMATED)), call(20, 22)]
+    (found,) = phases_of(run_of, [Phase("core", 0, 100 * MS, "x")], rows)
+    assert (found["time_ns"], found["time_partial"], found["time_estimated"]) == (4 * MS, False, True)
 
 
 def test_a_time_that_covers_only_some_calls_says_so(run_of: RunOf) -> None:

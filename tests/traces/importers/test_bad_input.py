@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,32 @@ def test_a_log_of_another_kernel_than_the_run_is_refused(import_: Import) -> Non
     other = import_(TRACE, "hotplug-memmap-off-6.12.dmesg.gz", output="other.parquet")
     with pytest.raises(MemtraceError, match=r"the run is of kernel .* give files of the same boot"):
         import_("eager-boot-6.12.dmesg.gz", merge=other.path)
+
+
+def test_a_number_that_cannot_be_makes_its_lines_unparsed(import_: Import, text: Text) -> None:
+    line = "  sh-7 [001] ..... 1.000000: mm_page_alloc: page=0 pfn=0x{} order={} gfp_flags=GFP_KERNEL\n"
+    run = import_(text(line.format("1", 0) + line.format("1" * 30, 0) + line.format("1", 900)))
+    assert [r["order"] for r in run.rows] == [0]
+    source = run.header.sources[0]
+    assert source.unparsed == 2
+    assert source.examples[1] == "mm_page_alloc: page=0 pfn=0x1 order=900 gfp_flags=GFP_KERNEL"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_garbled_text_is_read_or_refused_and_nothing_else(import_: Import, tmp_path: Path, seed: int) -> None:
+    choose = random.Random(seed)
+    name = choose.choice(sorted(p.name for p in DATA.iterdir() if p.suffix in (".trace", ".txt", ".json")))
+    data = bytearray((DATA / name).read_bytes()[:40_000])
+    for _ in range(40):
+        at = choose.randrange(len(data))
+        if choose.random() < 0.4:
+            del data[at : at + choose.randint(1, 80)]
+        else:
+            data[at] = choose.choice(b"0123456789-+:.()[]{}/*=\n <>xabc\xff")
+    path = tmp_path / "garbled.txt"
+    path.write_bytes(bytes(data))
+    try:
+        source = import_(path).header.sources[0]
+    except MemtraceError:
+        return
+    assert source.ignored + source.unparsed <= source.lines

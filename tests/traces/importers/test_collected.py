@@ -124,6 +124,14 @@ def test_what_firmware_left_is_a_snapshot_at_the_kernels_start(import_: Import, 
     assert entry.nodes == {"0": {"Unaccepted": 10 << 10}, "1": {"Unaccepted": 8 << 10}}
 
 
+def test_a_log_that_lost_its_start_does_not_tell_what_firmware_left(import_: Import, text: Text) -> None:
+    log = """[    0.000000] efi: mem04: [Unaccepted|  ] range=[0x0000000000800000-0x00000000017fffff] (16MB)
+[    0.010000] Early memory node ranges
+[    0.010000]   node   0: [mem 0x0000000000000000-0x0000000001ffffff]
+"""
+    assert import_(text(log, "dmesg")).header.snapshots == ()
+
+
 def printed(ts_ns: int, text: str) -> Stamp:
     return Stamp(ts_ns, POINT, "console", "tracepoint", 0, 1, None, "init", text)
 

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change and its interval, by a hierarchical bootstrap over runs and their histograms.
+
+Runs are drawn with replacement, n of n, on each side.  The spread between runs
+already contains what the chance of their events adds, so drawing these again in
+every run would count it twice (Davison and Hinkley, Bootstrap Methods, 3.8).  It
+is done as far as the runs vary less than their own events alone would make them,
+as happens with few or rare occurrences: the deviations of a resampled histogram are
+added with the weight that brings the variance up to that.
+
+A plain percentile interval of 5 runs a side covers 88 % instead of 95 %; a
+studentized one fails where one run in ten is an outlier.  What covers (see
+tests/analyzer/compare/test_coverage.py) is the percentile interval with each
+side's deviations stretched by sqrt(n / (n - 1)), since a resample varies that
+much less than a new sample, and the quantiles by Student's t over the normal's,
+Welch's degrees of freedom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.compare.histogram import Histogram
+from memtrace.analyzer.compare.metrics import QUANTILES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+DRAWS = 4_000
+FEWEST = 3
+"""Runs a side below which there is no interval."""
+_REPLICATES = 200
+_ENOUGH = 20
+"""Durations below which a histogram says nothing about its own chance."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One metric on one side: the runs that know it, a value each."""
+
+    values: Floats
+    histograms: tuple[Histogram | None, ...] = ()
+    """Of the same runs; empty: none."""
+    measure: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A change, and its interval at each level asked for."""
+
+    before: float
+    after: float
+    change: float | None
+    """after / before - 1; None where before is 0."""
+    intervals: tuple[tuple[float, float] | None, ...]
+    """Of ``change``; inf where before is 0; None with fewer than FEWEST runs on a side."""
+
+
+def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.random.Generator) -> Estimate:
+    """The change from before to after, with an interval for each of the confidence ``levels``."""
+    import numpy as np
+
+    logs = bool((before.values > 0).all() and (after.values > 0).all())
+    x, y = (np.log(s.values) if logs else s.values for s in (before, after))
+    old, new = (mean(s.values, logs=logs) for s in (before, after))
+    change = new / old - 1 if old else (0.0 if new == old else None)
+    if min(len(x), len(y)) < FEWEST:
+        return Estimate(old, new, change, (None,) * len(levels))
+    sides = [_draw(values, sample, logs, rng) for values, sample in ((x, before), (y, after))]
+    moved = sides[1][0] - sides[0][0]
+    freedom = _freedom(
+        *((variance, len(values)) for (_, variance), values in zip(sides, (x, y), strict=True))
+    )
+    found = []
+    for level in levels:
+        low, high = y.mean() - x.mean() + _quantiles(moved, level) * _stretch(level, freedom)
+        found.append((_change(low, old, logs), _change(high, old, logs)))
+    return Estimate(old, new, change, tuple(found))
+
+
+def mean(values: Floats, *, logs: bool) -> float:
+    """The geometric mean, or the arithmetic one; runs that all agree give just their value."""
+    import numpy as np
+
+    if values.min() == values.max():
+        return float(values[0])
+    return float(np.exp(np.log(values).mean())) if logs else float(values.mean())
+
+
+def within(sample: Sample, run: int, rng: np.random.Generator) -> Floats | None:
+    """Logarithms of what resampling a run's histogram does to its value; None where it has none."""
+    import numpy as np
+
+    histogram = sample.histograms[run] if sample.histograms else None
+    if histogram is None or len(histogram) < _ENOUGH or sample.values[run] <= 0:
+        return None
+    if sample.measure in QUANTILES:
+        again = histogram.quantiles_again(QUANTILES[sample.measure], rng, _REPLICATES)
+    else:
+        again = histogram.sums_again(rng, _REPLICATES)
+    logs = np.log(np.maximum(again, 1e-9))
+    about_mean: Floats = logs - logs.mean()
+    return about_mean
+
+
+def chance(sample: Sample, run: int, rng: np.random.Generator) -> float:
+    """The variance of what within() gives; 0 where a run has no histogram."""
+    histogram = sample.histograms[run] if sample.histograms else None
+    if histogram is not None and len(histogram) >= _ENOUGH and sample.measure not in QUANTILES:
+        return histogram.sum_variance()
+    again = within(sample, run, rng)
+    return 0.0 if again is None else float(again.var())
+
+
+def _draw(values: Floats, sample: Sample, logs: bool, rng: np.random.Generator) -> tuple[Floats, float]:
+    """Deviations of the mean in each draw, and the variance of a run."""
+    import numpy as np
+
+    n = len(values)
+    drawn = rng.integers(0, n, (DRAWS, n))
+    moved = (values[drawn].mean(axis=1) - values.mean()) * np.sqrt(n / (n - 1))
+    variance = float(values.var(ddof=1))
+    if not logs or not any(h is not None for h in sample.histograms):
+        return moved, variance
+    inside = float(np.mean([chance(sample, i, rng) for i in range(n)]))
+    if inside <= variance:
+        return moved, variance
+    again = [within(sample, i, rng) for i in range(n)]
+    table = np.array([np.zeros(_REPLICATES) if a is None else a for a in again])
+    weight = np.sqrt(1 - variance / inside)
+    moved += weight * table[drawn, rng.integers(0, _REPLICATES, (DRAWS, n))].mean(axis=1)
+    return moved, inside
+
+
+def _quantiles(moved: Floats, level: float) -> Floats:
+    import numpy as np
+
+    tail = (1 - level) / 2
+    found: Floats = np.quantile(moved, [tail, 1 - tail])
+    return found
+
+
+def _stretch(level: float, freedom: float) -> float:
+    from scipy import stats
+
+    tail = (1 - level) / 2
+    return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
+
+
+def _freedom(*sides: tuple[float, int]) -> float:
+    """Welch's degrees of freedom; those of both sides together where nothing varies."""
+    terms = [(variance / n, n - 1) for variance, n in sides]
+    spread = sum(t**2 / below for t, below in terms)
+    return sum(t for t, _ in terms) ** 2 / spread if spread > 0 else float(sum(b for _, b in terms))
+
+
+def _change(moved: float, old: float, logs: bool) -> float:
+    import numpy as np
+
+    if logs:
+        return float(np.expm1(moved))
+    if old:
+        return max(-1.0, float(moved / old))
+    return 0.0 if moved == 0 else float(np.copysign(np.inf, moved))

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: the numbers of one run, by name.
+
+A *family* is the events whose names begin alike: alloc, zero, accept, hot.
+Window: the whole run.  The recorder's own occurrences and failed attempts are left
+out (cells.APART).  Every time is exclusive (``self_ns``), so that nothing nested
+is added twice; except worst and the percentiles, which are of single durations
+with all that was nested in them.
+
+FAMILY.total, FAMILY.worst
+    Time of the family's events; their longest duration, of aggregates the upper
+    edge of its bucket.
+FAMILY.bytes, FAMILY.ns_per_4kib
+    Memory of the occurrences that are not nested in another of the family, and
+    total over it.  Only for families whose events each handle other memory:
+    zero, alloc, accept (hot.add and hot.online handle the same twice).
+EVENT.p50, EVENT.p99
+    Percentiles of durations, see histogram.py.
+boot.PHASE
+    Length of a phase of the boot, from its first start to its last end on any node.
+EVENT.count, EVENT.bytes, EVENT.total, and all of EVENT.…[order=9,node=1]
+    The same of one event, and of one cell of it.
+
+A run in which an event was watched and did not occur has 0 of it; one in which
+it was not watched has nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer import cells
+from memtrace.analyzer.compare.histogram import Histogram
+from memtrace.analyzer.keys import KEYS, Key
+from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.analyzer.scan import connect, partials
+from memtrace.analyzer.tables import Kind
+from memtrace.traces.schema import Flag
+
+if TYPE_CHECKING:
+    from memtrace.analyzer.partials import Bools
+    from memtrace.traces.reader import Run
+
+FAMILY_BYTES = ("accept", "alloc", "zero")
+TIMES = ("total", "worst", "ns_per_4kib", "p50", "p99")
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+SUMS = ("count", "bytes", "total")
+UNKNOWN = "unknown"
+"""The cell of which no key is known."""
+_KINDS: dict[str, Kind] = {"count": "count", "bytes": "bytes", "ns_per_4kib": "ns"}
+
+
+@dataclass(frozen=True, order=True)
+class Metric:
+    """One number of a run."""
+
+    scope: str
+    """A family, an event, or boot."""
+    measure: str
+    cell: str = ""
+    """order=9,node=1 (keys that are unknown left out); empty for all of the scope."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.scope}.{self.measure}" + (f"[{self.cell}]" if self.cell else "")
+
+    @property
+    def family(self) -> str:
+        return self.scope.partition(".")[0]
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a time (the others are numbers and bytes)."""
+        return self.scope == "boot" or self.measure in TIMES
+
+    @property
+    def unit(self) -> str:
+        return "ns" if self.timed else {"count": "occurrences"}.get(self.measure, self.measure)
+
+    @property
+    def kind(self) -> Kind:
+        """How it is written for people."""
+        return "ns" if self.timed else _KINDS[self.measure]
+
+    @property
+    def costs(self) -> bool:
+        """Whether more of it is worse; not so of the memory and blocks that were hot-added."""
+        return not (self.family == "hot" and self.measure in ("bytes", "count"))
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric in one run."""
+
+    value: float | None
+    """None: unknown."""
+    why: str = ""
+    """Why it is unknown."""
+    histogram: Histogram | None = None
+    """The durations it is made of, where they are known."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All metrics of a run."""
+
+    headline: dict[Metric, Value]
+    parts: dict[Metric, Value]
+    """Per event, and per cell of it."""
+    watched: frozenset[str]
+    """Events that had a site, or occurred."""
+    occurrences: int
+    """In the file, all of them."""
+    counts: dict[str, int]
+    """Of each event in the metrics."""
+
+    def value(self, metric: Metric) -> Value | None:
+        """Its value, 0 where the event was watched and did not occur, None where it was not."""
+        found = self.headline.get(metric) or self.parts.get(metric)
+        if found is not None:
+            return found
+        watched = metric.scope in self.watched or metric.scope in {e.partition(".")[0] for e in self.watched}
+        return Value(0.0) if watched and metric.measure in SUMS and metric.scope != "boot" else None
+
+    def known(self, metric: Metric) -> float:
+        """Its value; NaN where it is unknown."""
+        found = self.value(metric)
+        return math.nan if found is None or found.value is None else found.value
+
+
+def measure(run: Run, by: Sequence[Key]) -> Measured:
+    """The metrics of a run, its cells by the keys ``by``; reads the file once."""
+    keys = tuple(dict.fromkeys((KEYS["event"], *by, KEYS["parent"])))
+    with connect(run) as connection:
+        scanned = partials(run, keys, connection)
+    inside = cells.in_cells(scanned)
+    events = sorted(set(inside.keys["event"]))
+    watched = {s.event for s in run.header.manifest if s.site} | set(events)
+    headline = dict(_phases(run))
+    parts: dict[Metric, Value] = {}
+    for family in sorted({event.partition(".")[0] for event in events}):
+        headline.update(_family(family, inside))
+    for event in events:
+        of = inside.where(_is(inside, "event", event))
+        headline.update({Metric(event, name): value for name, value in _quantiles(of).items()})
+        parts.update({Metric(event, name): value for name, value in _sums(of).items()})
+        parts.update(_cells(event, of, [key for key in by if key.word != "event"]))
+    counts = {event: int(inside.count[_is(inside, "event", event)].sum()) for event in events}
+    parts = {metric: value for metric, value in parts.items() if metric not in headline}
+    return Measured(headline, parts, frozenset(watched), int(scanned.count.sum()), counts)
+
+
+def _phases(run: Run) -> Iterator[tuple[Metric, Value]]:
+    for name in dict.fromkeys(phase.name for phase in run.header.phases):
+        phases = [phase for phase in run.header.phases if phase.name == name]
+        starts, ends = [p.start_ns for p in phases], [p.end_ns for p in phases]
+        known = [t for t in (*starts, *ends) if t is not None]
+        if len(known) == 2 * len(phases):
+            length = max(t for t in ends if t is not None) - min(t for t in starts if t is not None)
+            yield Metric("boot", name), Value(float(length))
+        else:
+            yield Metric("boot", name), Value(None, "one of its ends is not known")
+
+
+def _family(family: str, inside: Partials) -> dict[Metric, Value]:
+    """The headline metrics of a family that has occurrences."""
+    import numpy as np
+
+    ours = np.array([e.partition(".")[0] == family for e in inside.keys["event"]], dtype=bool)
+    of = inside.where(ours)
+    total, worst = _time(of), _worst(of)
+    found = {Metric(family, "total"): total, Metric(family, "worst"): worst}
+    if family in FAMILY_BYTES:
+        outer = np.array([(p or "").partition(".")[0] != family for p in of.keys["parent"]], dtype=bool)
+        size = _sum(of.where(outer), "bytes", Unknown.BYTES)
+        found[Metric(family, "bytes")] = size
+        if total.value is not None and size.value:
+            rate = Value(total.value * cells.PAGE / size.value, histogram=total.histogram)
+            found[Metric(family, "ns_per_4kib")] = rate
+    return found
+
+
+def _sums(of: Partials) -> dict[str, Value]:
+    return {
+        "count": _sum(of, "count", Unknown.COUNT),
+        "bytes": _sum(of, "bytes", Unknown.BYTES),
+        "total": _time(of),
+    }
+
+
+def _quantiles(of: Partials) -> dict[str, Value]:
+    durations = _histogram(of)
+    if durations is None:
+        return {}
+    return {
+        name: Value(float(durations.quantile(share)), histogram=durations)
+        for name, share in QUANTILES.items()
+    }
+
+
+def _cells(event: str, of: Partials, by: Sequence[Key]) -> dict[Metric, Value]:
+    names, group = of.groups([key.output for key in by])
+    found: dict[Metric, Value] = {}
+    for i, values in enumerate(names):
+        words = [f"{key.word}={v}" for key, v in zip(by, values, strict=True) if v is not None]
+        part = of.where(group == i)
+        if by:
+            both = (_sums(part) | _quantiles(part)).items()
+            found.update({Metric(event, name, ",".join(words) or UNKNOWN): value for name, value in both})
+    return found
+
+
+def _is(of: Partials, key: str, value: str) -> Bools:
+    import numpy as np
+
+    return np.array([v == value for v in of.keys[key]], dtype=bool)
+
+
+def _sum(of: Partials, name: str, quantity: Unknown) -> Value:
+    known = of.known(quantity)
+    if len(of) and not known.any():
+        return Value(None, "not seen by its site")
+    return Value(float(getattr(of, name).sum()))
+
+
+def _time(of: Partials) -> Value:
+    """Exclusive time; unknown where it is known for a part only."""
+    timed, counted, sized = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT, Unknown.BYTES))
+    if not timed.any():
+        return Value(None, "no time was seen")
+    if (timed & ~of.known(Unknown.SELF)).any():
+        return Value(None, "its exclusive time is not known")
+    untimed, count = int(of.count[counted & ~timed].sum()), int(of.count.sum())
+    # Sampled time without a number stands for what was counted without a time.
+    if untimed and not (timed & ~counted & ~sized).any():
+        return Value(None, f"time is unknown for {untimed} of {count} occurrences")
+    return Value(float(of.self_ns.sum()), histogram=_histogram(of, own=True))
+
+
+def _worst(of: Partials) -> Value:
+    import numpy as np
+
+    from memtrace.analyzer.quantiles import upper_edge
+
+    known = of.bucket != NO_BUCKET
+    if not known.any():
+        return Value(None, "no durations were seen")
+    summed = of.having(Flag.AGGREGATED)
+    longest = np.where(summed, upper_edge(np.maximum(of.bucket, 0)), of.max_ns)
+    return Value(float(longest[known].max()))
+
+
+def _histogram(of: Partials, *, own: bool = False) -> Histogram | None:
+    """The durations; with ``own``, their exclusive time by bucket of the whole duration."""
+    import numpy as np
+
+    known = (of.bucket != NO_BUCKET) & (of.count > 0) & of.known(Unknown.TOTAL)
+    if not known.any():
+        return None
+    bucket, place = np.unique(of.bucket[known], return_inverse=True)
+    time = of.self_ns if own else of.total_ns
+    sums = np.zeros((2, len(bucket)), dtype=np.int64)
+    np.add.at(sums[0], place, of.count[known])
+    np.add.at(sums[1], place, time[known])
+    return Histogram(bucket, sums[0], sums[1])

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sides of a comparison: which runs each has, and which of them count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from memtrace.analyzer.compare.metrics import Measured, measure
+from memtrace.analyzer.facts import duration_ns
+from memtrace.analyzer.keys import Key
+from memtrace.analyzer.losses import known_losses, occurrences
+from memtrace.errors import MemtraceError
+from memtrace.traces.reader import Run, open_runs
+
+NO_EVIDENCE = 125
+SAME_BOOT_S = 2.0
+"""Runs whose boots began within so long of each other on one host are of one boot."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one kernel that are compared."""
+
+    name: str
+    runs: tuple[Run, ...]
+    measured: tuple[Measured, ...]
+    """Of the same runs."""
+    left_out: tuple[Path, ...] = ()
+    """Runs that were cut short."""
+
+    @property
+    def kernel(self) -> str:
+        return ", ".join(dict.fromkeys(run.header.kernel_release or "unknown kernel" for run in self.runs))
+
+    @property
+    def loss_shares(self) -> tuple[float, ...]:
+        """The share of its occurrences that each run is known to have lost."""
+        return tuple(loss_share(r, m) for r, m in zip(self.runs, self.measured, strict=True))
+
+    @property
+    def boots(self) -> int:
+        """Different boots among the runs; those without clock anchors count as one each."""
+        begun: list[tuple[str, float]] = []
+        unknown = 0
+        for run in self.runs:
+            if not run.header.anchors:
+                unknown += 1
+                continue
+            anchor = run.header.anchors[0]
+            at = (run.header.hostname, (anchor.realtime_ns - anchor.boottime_ns) / 1e9)
+            if not any(at[0] == host and abs(at[1] - t) < SAME_BOOT_S for host, t in begun):
+                begun.append(at)
+        return len(begun) + unknown
+
+
+def read(
+    words: Sequence[str], by: Sequence[Key], told: Callable[[int, int], None] | None = None
+) -> list[Side]:
+    """The sides of the words (file, folder or pattern each), their runs measured.
+
+    Raises MemtraceError: exit 2 for words that give no runs of memtrace or the same
+    run twice, 125 for a side that has no evidence in it.
+    """
+    opened = [_open(word) for word in words]
+    _refuse_twins(words, opened)
+    names = _names(words)
+    kept = [[run for run in runs if _whole(run)] for runs in opened]
+    for name, runs, all_ in zip(names, kept, opened, strict=True):
+        if not runs:
+            raise MemtraceError(
+                f"all {len(all_)} runs of {name} were cut short; record them again", NO_EVIDENCE
+            )
+    measured = _measure([run for runs in kept for run in runs], by, told)
+    sides = []
+    for name, runs, all_ in zip(names, kept, opened, strict=True):
+        mine, measured = tuple(measured[: len(runs)]), measured[len(runs) :]
+        left_out = tuple(run.path for run in all_ if run not in runs)
+        sides.append(Side(name, tuple(runs), mine, left_out))
+        _refuse_all_lost(sides[-1])
+    return sides
+
+
+def loss_share(run: Run, measured: Measured) -> float:
+    """Known losses over all occurrences that are known of."""
+    lost = known_losses(run.status)
+    return lost / occurrences(run.status, measured.occurrences) if lost else 0.0
+
+
+def _open(word: str) -> list[Run]:
+    try:
+        return open_runs(word)
+    except MemtraceError as error:
+        raise MemtraceError(str(error), 2) from error
+
+
+def _whole(run: Run) -> bool:
+    return run.status.complete and not run.cut_short
+
+
+def _measure(
+    runs: Sequence[Run], by: Sequence[Key], told: Callable[[int, int], None] | None
+) -> list[Measured]:
+    """All runs measured; two at a time, since DuckDB scans small files on one core."""
+    found = []
+
+    def one(run: Run) -> Measured:
+        with run:
+            return measure(run, by)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done, measured in enumerate(pool.map(one, runs), 1):
+            found.append(measured)
+            if told is not None:
+                told(done, len(runs))
+    return found
+
+
+def _refuse_twins(words: Sequence[str], opened: Sequence[Sequence[Run]]) -> None:
+    """No file, and no copy of a run, may be there twice: it would count as two boots."""
+    seen: dict[object, tuple[str, Path]] = {}
+    for word, runs in zip(words, opened, strict=True):
+        for run in runs:
+            stat = run.path.stat()
+            keys: list[object] = [(stat.st_dev, stat.st_ino)]
+            if run.header.anchors:
+                keys.append(
+                    (run.header.hostname, run.header.anchors, run.status.started_ns, run.status.ended_ns)
+                )
+            for key in keys:
+                if key in seen:
+                    before, path = seen[key]
+                    same = f"{path} of {before}" if path != run.path else f"{before} too"
+                    raise MemtraceError(
+                        f"{run.path} of {word} is the same run as {same}; give each run once", 2
+                    )
+            seen.update(dict.fromkeys(keys, (word, run.path)))
+
+
+def _refuse_all_lost(side: Side) -> None:
+    if any(m.occurrences for m in side.measured):
+        return
+    lost = sum(known_losses(run.status) for run in side.runs)
+    if lost:
+        raise MemtraceError(
+            f"all events of {side.name} were lost ({lost} of them); record it again, with fewer events",
+            NO_EVIDENCE,
+        )
+
+
+def _names(words: Sequence[str]) -> list[str]:
+    """Short names that differ: the last parts of the paths, as many as are needed.
+
+    The folder "runs" that `lab run` makes names nothing.
+    """
+    paths = [Path(word.removesuffix("/runs")) for word in words]
+    parts = [path.with_name(path.name.removesuffix(".parquet")).parts or (str(path),) for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(words)
+
+
+def window_ns(side: Side) -> float:
+    """The mean length of the side's runs."""
+    return sum(duration_ns(run) for run in side.runs) / len(side.runs)

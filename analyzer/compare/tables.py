@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison as a report: what differs beside the kernel first, then the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from memtrace.analyzer.compare.calibrate import Calibration
+from memtrace.analyzer.compare.changes import (
+    DIFFERENT,
+    NOTHING,
+    TOO_FEW,
+    VERDICTS,
+    WITHHELD,
+    Change,
+    Comparison,
+    Rules,
+)
+from memtrace.analyzer.compare.gates import Outcome
+from memtrace.analyzer.compare.plan import POWER, Need
+from memtrace.analyzer.compare.sides import Side
+from memtrace.analyzer.facts import duration_ns
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Caveat, Column, Report, Row, Table
+
+TOP = 30
+"""Rows of parts that a page shows."""
+
+
+def sides_text(sides: Sequence[Side]) -> tuple[tuple[str, str], ...]:
+    """The header block: each side's kernel and runs, and the workload."""
+    lines = []
+    for i, side in enumerate(sides):
+        runs = f"{len(side.runs)} run{'s' * (len(side.runs) != 1)}"
+        left_out = f", {len(side.left_out)} left out" if side.left_out else ""
+        boots = f" of {side.boots} boot{'s' * (side.boots != 1)}" if side.boots < len(side.runs) else ""
+        lines.append(
+            ("before" if i == 0 else "after", f"{side.name}: {side.kernel}, {runs}{boots}{left_out}")
+        )
+    workloads = dict.fromkeys(
+        " ".join(r.header.workload) or "the running system" for side in sides for r in side.runs
+    )
+    lines.append(("workload", " or ".join(w if len(w) < 200 else f"{w[:198]}.." for w in workloads)))
+    return tuple(lines)
+
+
+def comparability(comparisons: Sequence[Comparison]) -> Table:
+    """What differs beside the kernel, a row each."""
+    rows: list[Row] = []
+    said: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        changes = (*comparison.headline, *comparison.parts)
+        for finding in comparison.findings:
+            held = sum(bool(finding.withholds and finding.withholds(c.metric)) for c in changes)
+            row = {"after": comparison.after.name, "id": finding.id, "text": finding.text}
+            rows.append(row | {"withheld": held})
+            text = finding.text + (f" ({held} metrics withheld)" if held else "")
+            said.setdefault(text, []).append(comparison.after.name)
+    everywhere = len(comparisons)
+    lines = [
+        text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in said.items()
+    ]
+    return Table(
+        "comparability",
+        "What else differs",
+        ("after", "id", "text", "withheld"),
+        tuple(rows),
+        (Column("text", "difference"),),
+        shown=(),
+        notes=tuple(f"- {line}" for line in lines) or ("nothing that the runs tell",),
+    )
+
+
+_CHANGE_NAMES = (
+    "after_side",
+    "metric",
+    "scope",
+    "measure",
+    "cell",
+    "unit",
+    "before",
+    "after",
+    "change",
+    "change_low",
+    "change_high",
+    "p",
+    "p_corrected",
+    "verdict",
+    "reason",
+    "runs_before",
+    "runs_after",
+)
+
+
+def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rules) -> Table:
+    """The headline, or the parts, of all comparisons."""
+    found = [
+        (comparison.after.name, change)
+        for comparison in comparisons
+        for change in (comparison.headline if name == "headline" else comparison.parts)
+    ]
+    rows = tuple(_row(after, change) for after, change in found)
+    shown = None
+    notes: list[str] = []
+    if name == "parts":
+        shown = tuple(i for i, (_, c) in enumerate(found) if c.verdict in DIFFERENT)
+        notes.append(_of_parts(rows))
+    else:
+        notes += _withheld(rows)
+    several = len(comparisons) > 1
+    shown_columns = [c for c in _columns(rules) if name == "headline" or c.name != "_runs"]
+    columns = (*((Column("after_side", "after"),) if several else ()), *shown_columns)
+    keys = 1 + several
+    return Table(
+        name, title, _CHANGE_NAMES, rows, columns, keys=keys, section=several, shown=shown,
+        top=TOP if name == "parts" else None, notes=tuple(notes) if rows else ("no metric",),
+    )  # fmt: skip
+
+
+def _withheld(rows: Sequence[Row]) -> list[str]:
+    """Why which metrics are withheld."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] == WITHHELD:
+            by_reason.setdefault(row["reason"], []).append(row["metric"])
+    return [f"- withheld, {reason}: {', '.join(dict.fromkeys(names))}" for reason, names in by_reason.items()]
+
+
+def _of_parts(rows: Sequence[Row]) -> str:
+    counts = {word: sum(row["verdict"] == word for row in rows) for word in VERDICTS}
+    said = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+    return f"shown are those that differ; of all {len(rows)}: {said}"
+
+
+def _row(after: str, change: Change) -> dict[str, Any]:
+    low, high = change.interval or (None, None)
+    return {
+        "after_side": after,
+        "metric": change.metric.name,
+        "scope": change.metric.scope,
+        "measure": change.metric.measure,
+        "cell": change.metric.cell or None,
+        "unit": change.metric.unit,
+        "before": change.before,
+        "after": change.after,
+        "change": change.change,
+        "change_low": _finite(low),
+        "change_high": _finite(high),
+        "p": change.p,
+        "p_corrected": change.p_corrected,
+        "verdict": change.verdict,
+        "reason": change.reason or None,
+        "runs_before": change.runs[0],
+        "runs_after": change.runs[1],
+    } | _texts(change)
+
+
+def _texts(change: Change) -> dict[str, str | None]:
+    """What a page shows of a change (names begin with _, no format of rows has them)."""
+    interval = change.interval
+    return {
+        "_before": _written(change, change.before),
+        "_after": _written(change, change.after),
+        "_change": None if change.verdict == WITHHELD else _paired(percent(change.change)),
+        "_interval": None if interval is None else _range(*interval),
+        "_runs": f"{change.runs[0]}+{change.runs[1]}",
+    }
+
+
+def _written(change: Change, value: float | None) -> str | None:
+    if value is None:
+        return None
+    return written(round(value) if change.metric.kind == "count" else value, change.metric.kind)
+
+
+def _paired(text: str) -> str:
+    return f"({text:>7})"
+
+
+def percent(value: float | None) -> str:
+    """A change: +5.1%; x12 from ten times on; "new" where there was none before."""
+    if value is None or math.isinf(value):
+        return "new" if value is None or value > 0 else "gone"
+    if value >= 9.995:
+        return f"x{value + 1:.0f}"
+    text = f"{value:+.1%}"
+    return "0.0%" if text in ("+0.0%", "-0.0%") else text
+
+
+def _range(low: float, high: float) -> str:
+    """-1.2..+3.4%"""
+    first, last = percent(low), percent(high)
+    return f"{first.removesuffix('%') if last.endswith('%') else first}..{last}"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _columns(rules: Rules) -> tuple[Column, ...]:
+    return (
+        Column("metric", "metric"),
+        Column("_before", "before", "number"),
+        Column("_after", "after", "number"),
+        Column("_change", "change", "number"),
+        Column("_interval", f"{rules.confidence:.0%} interval", "number"),
+        Column("_runs", "runs", "number"),
+        Column("verdict", "verdict"),
+    )
+
+
+def plan(needs: Sequence[Need], effect: float, rules: Rules, runs: int) -> Table:
+    """What a change of ``effect`` needs."""
+    rows = tuple(
+        {
+            "metric": need.metric.name,
+            "sd_between": need.spread.between,
+            "sd_within": need.spread.within,
+            "runs_needed": need.runs,
+            "detectable": _finite(need.detectable),
+            "best_window": need.window,
+        }
+        | {
+            "_detectable": percent(need.detectable) if math.isfinite(need.detectable) else None,
+            "_window": None if need.window is None else f"x{need.window:.2g}",
+            "_runs": "more" if need.runs is None else str(need.runs),
+        }
+        for need in needs
+    )
+    names = ("metric", "sd_between", "sd_within", "runs_needed", "detectable", "best_window")
+    columns = (
+        Column("metric", "metric"),
+        Column("sd_between", "between runs", "share"),
+        Column("sd_within", "within", "share"),
+        Column("_runs", "runs a side", "number"),
+        Column("_detectable", f"{runs} find", "number"),
+        Column("_window", "window", "number"),
+    )
+    notes = (
+        f"runs a side: to find a change of {effect:.1%} with a probability of {POWER:.0%} at"
+        f" {rules.confidence:.0%} confidence over these metrics together",
+        f'"{runs} find": the change that as many runs as these find so; between runs, within: standard'
+        " deviations; window: the length of a recording that pays best, as a multiple of these runs'",
+    )
+    title = f"Runs needed for a change of {effect:.1%}"
+    return Table(
+        "plan", title, names, rows, columns, notes=notes if rows else ("nothing varies that is known",)
+    )
+
+
+def gates(outcomes: Sequence[Outcome]) -> Table:
+    """The conditions of --fail-on."""
+    rows = tuple(
+        {
+            "condition": outcome.gate.text,
+            "after_side": outcome.after,
+            "metric": outcome.metric,
+            "outcome": outcome.outcome,
+            "reason": outcome.reason,
+            "_interval": None if outcome.change.interval is None else _range(*outcome.change.interval),
+            "_outcome": outcome.outcome + ("" if outcome.change.interval else f": {outcome.reason}"),
+        }
+        for outcome in outcomes
+    )
+    starred = any("*" in outcome.gate.metric for outcome in outcomes)
+    several = len({outcome.after for outcome in outcomes}) > 1
+    columns = (
+        Column("condition", "condition"),
+        *([Column("metric", "metric")] if starred else []),
+        *([Column("after_side", "after")] if several else []),
+        Column("_interval", "interval", "number"),
+        Column("_outcome", "outcome"),
+    )
+    return Table(
+        "gates", "Conditions", ("condition", "after_side", "metric", "outcome", "reason"), rows, columns
+    )
+
+
+def calibration(found: Calibration, effect: float, rules: Rules) -> Table:
+    """What splitting the runs of one kernel says."""
+    rows = tuple(
+        {
+            "metric": one.metric.name,
+            "runs": one.runs,
+            "sd": one.deviation,
+            "pairs_apart": one.pairs_apart,
+            "false_alarms": one.false_alarms,
+            "catches": one.catches,
+            "drift": one.drift,
+        }
+        | {
+            "_catches": "none" if one.catches is None else percent(one.catches),
+            "_drift": "yes" if one.drift else "no",
+        }
+        for one in found.metrics
+    )
+    names = ("metric", "runs", "sd", "pairs_apart", "false_alarms", "catches", "drift")
+    columns = (
+        Column("metric", "metric"),
+        Column("sd", "sd", "share"),
+        Column("pairs_apart", f"pairs >{effect:.0%}", "share"),
+        Column("false_alarms", "cried wolf", "share"),
+        Column("_catches", "catches", "number"),
+        Column("_drift", "drift", "number"),
+    )
+    alarms = (
+        f"any metric: cried wolf in {written(found.any_alarm, 'share')} of {found.splits} splits; stated:"
+    )
+    size = found.metrics[0].runs // 2 if found.metrics else 0
+    notes = (
+        f"{alarms} at most {rules.alpha:.1%}",
+        *([f"not in all runs: {', '.join(found.left_out)}"] if found.left_out else []),
+        f"sd: between runs; pairs: single runs apart by more; catches: the smallest increase found in 9 of 10"
+        f" splits of {size} against {size}; drift: the first half of the runs differs from the second",
+    )
+    return Table("calibration", "One kernel against itself", names, rows, columns, notes=notes)
+
+
+def caveats(comparisons: Sequence[Comparison], rules: Rules) -> tuple[Caveat, ...]:
+    """How the verdicts are to be read."""
+    found = []
+    changes = [c for comparison in comparisons for c in comparison.headline]
+    if any(c.runs != (0, 0) and min(c.runs) == 1 for c in changes):
+        text = (
+            "with one run a side a change cannot be told from the difference between two boots of one"
+            " kernel: there is no interval and no verdict"
+        )
+        found.append(Caveat("one-run", text))
+    elif any(c.verdict == TOO_FEW for c in changes):
+        text = (
+            f"too few runs for verdicts at {rules.confidence:.0%}: relabelling so few runs cannot give a p"
+            f" below {rules.alpha:.2g}; the table of runs needed says how many would do"
+        )
+        found.append(Caveat("too-few", text))
+    if any(c.verdict in (NOTHING, *DIFFERENT) for c in changes):
+        sides = f" times {len(comparisons)} sides" if len(comparisons) > 1 else ""
+        text = (
+            "the unit is the run; verdicts by an exact permutation test of runs, corrected for all headline"
+            f" metrics (Westfall-Young step-down){sides}; parts by false discovery rate (Benjamini-Hochberg)"
+        )
+        found.append(Caveat("test", text))
+    if any(c.interval is not None for c in changes):
+        text = (
+            "before and after are geometric means over runs (arithmetic where a run has 0), the change is"
+            " their ratio; intervals, by hierarchical bootstrap, are of each metric by itself"
+        )
+        found.append(Caveat("interval", text))
+    if words := [
+        f"{w}: {VERDICTS[w]}" for w in ("equivalent", NOTHING) if any(c.verdict == w for c in changes)
+    ]:
+        found.append(Caveat("words", "; ".join(words) + f"; the margin is {rules.margin:.1%}"))
+    return tuple(found)
+
+
+def report(
+    title: str,
+    sides: Sequence[Side],
+    tables: Sequence[Table],
+    caveats: Sequence[Caveat],
+    rules: Rules,
+    main: str,
+) -> Report:
+    """The report of tables about sides."""
+    described = [
+        {
+            "name": side.name,
+            "kernel": side.kernel,
+            "runs": len(side.runs),
+            "boots": side.boots,
+            "files": [str(run.path) for run in side.runs],
+            "left_out": [str(path) for path in side.left_out],
+            "duration_ns": [duration_ns(run) for run in side.runs],
+            "loss_shares": list(side.loss_shares),
+        }
+        for side in sides
+    ]
+    facts = {
+        "sides": described,
+        "confidence": rules.confidence,
+        "margin": rules.margin,
+        "seed": rules.seed,
+    }
+    return Report("compare", title, facts, sides_text(sides), tuple(tables), tuple(caveats), main)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``memtrace compare``: is it the patch, or is it noise?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from memtrace.commands import SETTINGS
+
+
+@click.command(
+    context_settings=SETTINGS,
+    epilog="""\b
+Examples:
+  memtrace compare ab/before ab/after
+  memtrace compare base 'patch-v1/*.parquet' patch-v2 --format md
+  memtrace compare good new --fail-on 'accept.total>+5%'
+  memtrace compare pilot --plan 5%
+  memtrace compare --calibrate base
+""",
+)
+@click.argument("sides", nargs=-1, metavar="BEFORE AFTER...")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="CONDITION",
+    help="Exit 1 if a metric surely changed by more, such as 'accept.total>+5%'; may be given again.",
+)
+@click.option(
+    "--metric", multiple=True, metavar="NAME", help="Only metrics whose names begin so; may be given again."
+)
+@click.option("--by", metavar="KEYS", help="What the parts are split by.  [default: order,node]")
+@click.option(
+    "--confidence", default="95%", show_default=True, metavar="SHARE", help="Of intervals and verdicts."
+)
+@click.option(
+    "--margin",
+    default="1%",
+    show_default=True,
+    metavar="SHARE",
+    help="Changes smaller than this do not matter.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Of all random draws."
+)
+@click.option("--plan", metavar="SHARE", help="Also say how many runs a change of this size would need.")
+@click.option("--calibrate", metavar="RUNS", help="Compare the runs of one kernel with themselves.")
+@click.option(
+    "--format",
+    "format_",
+    default="text",
+    metavar="FORMAT",
+    help="text, json, csv, md or html.  [default: text]",
+)
+@click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the headline).")
+@click.option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
+@click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+def compare(
+    sides: tuple[str, ...],
+    fail_on: tuple[str, ...],
+    metric: tuple[str, ...],
+    by: str | None,
+    confidence: str,
+    margin: str,
+    seed: int,
+    plan: str | None,
+    calibrate: str | None,
+    format_: str,
+    table: str | None,
+    plot: str | None,
+    output: str | None,
+) -> int:
+    """Compare kernels by their runs: each side a file, a folder or a quoted pattern.
+
+    The unit is the run (best a boot each, interleaved: `memtrace lab ab`); ten a
+    side are a good number.  What else differs is named first, and what it makes
+    meaningless is withheld.
+
+    \b
+    Exit status: 0 no regression, 1 regression (with --fail-on), 2 usage,
+    125 not enough evidence (`git bisect run` skips).
+    """
+    from memtrace.analyzer.compare.request import Request, make
+    from memtrace.analyzer.report import write
+
+    request = Request(
+        sides,
+        calibrate=calibrate,
+        plan=plan,
+        fail_on=fail_on,
+        metric=metric,
+        by=by,
+        confidence=confidence,
+        margin=margin,
+        seed=seed,
+        format=format_,
+        table=table,
+        plot=Path(plot) if plot else None,
+        color=output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+    )
+    with _Progress() as progress:
+        answer = make(request, progress.tell)
+    if output is None:
+        click.echo(answer.text, nl=False)
+    else:
+        write(Path(output), answer.text)
+    return answer.exit_code
+
+
+class _Progress:
+    """A line on a terminal's standard error while runs are read, gone afterwards."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            self._told = True
+            click.echo(f"\rread {done} of {total} runs", err=True, nl=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._told:
+            click.echo("\r\033[K", err=True, nl=False)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is taken from one run: nothing twice, nothing unknown as 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrace.analyzer.compare.metrics import Measured, Metric, measure
+from memtrace.analyzer.keys import DEFAULT, KEYS, Key
+from memtrace.tests.analyzer.cases import CASES, Case, Row, aggregated, header, status, streamed, write
+from memtrace.traces.reader import open_run
+from memtrace.traces.run import Phase
+from memtrace.traces.schema import Flag
+
+Measure = Callable[..., Measured]
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measure:
+    """The metrics of rows, or of a case."""
+
+    def make(rows: Sequence[Row] | Case, by: Sequence[Key] = DEFAULT, **fields: Any) -> Measured:
+        events = sorted({row["event"] for row in rows}) if not isinstance(rows, Case) else ()
+        case = rows if isinstance(rows, Case) else Case(rows, header(*events, **fields), status())
+        (tmp_path / "run.parquet").unlink(missing_ok=True)
+        write(case, tmp_path / "run.parquet")
+        return measure(open_run(tmp_path / "run.parquet"), by)
+
+    return make
+
+
+def values(found: Measured) -> dict[str, float | None]:
+    return {m.name: v.value for m, v in (found.headline | found.parts).items()}
+
+
+def test_nested_time_and_bytes_are_counted_once(measured: Measure) -> None:
+    """An acceptance inside an allocation; a block inside a call: one time each, 4 MiB once."""
+    rows = [
+        streamed("alloc", 0, 10_000, self_ns=1_000, bytes=4096),
+        streamed("accept.call", None, 9_000, self_ns=2_000, bytes=4 << 20, parent="alloc"),
+        streamed("accept.block", 10, 7_000, self_ns=7_000, bytes=4 << 20, parent="accept.call"),
+    ]
+    found = values(measured(rows))
+    assert found["alloc.total"] == 1_000
+    assert found["accept.total"] == 9_000
+    assert found["accept.bytes"] == 4 << 20
+    assert found["accept.ns_per_4kib"] == 9_000 * 4096 / (4 << 20)
+    assert found["accept.call.total"] == 2_000
+    assert found["accept.call.bytes"] == found["accept.block.bytes"] == 4 << 20
+    assert found["accept.worst"] == 9_000
+
+
+def test_each_clearing_counts_wherever_it_was_done(measured: Measure) -> None:
+    rows = [
+        streamed("zero.alloc", 9, 100_000, parent="alloc"),
+        streamed("zero.user", 9, 60_000),
+        streamed("alloc", 9, 120_000, self_ns=20_000),
+    ]
+    found = values(measured(rows))
+    assert found["zero.bytes"] == 2 * (2 << 20)
+    assert found["zero.total"] == 160_000
+
+
+def test_blocks_of_hot_added_memory_have_no_bytes_in_common(measured: Measure) -> None:
+    """hot.add and hot.online handle the same memory: a sum would say it twice."""
+    rows = [
+        streamed("hot.add", None, 5_000, bytes=1 << 27),
+        streamed("hot.online", None, 9_000, bytes=1 << 27),
+    ]
+    found = values(measured(rows))
+    assert "hot.bytes" not in found
+    assert found["hot.add.bytes"] == found["hot.online.bytes"] == 1 << 27
+    assert found["hot.total"] == 14_000
+    assert not Metric("hot.add", "bytes").costs and Metric("hot", "total").costs
+
+
+def test_aggregates_and_streams_of_the_same_events_are_the_same(measured: Measure, tmp_path: Path) -> None:
+    streams = measured([streamed("alloc", 0, 256) for _ in range(500)])
+    sums = measured([aggregated("alloc", 300, 256), aggregated("alloc", 200, 256)])
+    ours, theirs = values(streams), values(sums)
+    assert ours.keys() == theirs.keys()
+    # The longest of an aggregate is only known up to its bucket's edge.
+    assert {n: v for n, v in ours.items() if n != "alloc.worst"} == {
+        n: v for n, v in theirs.items() if n != "alloc.worst"
+    }
+    assert ours["alloc.worst"] == 256 and theirs["alloc.worst"] == 271
+
+
+def test_cells_are_named_by_what_is_known_of_them(measured: Measure) -> None:
+    rows = [streamed("alloc", 3, 500, nid=1), streamed("alloc", None, 700, nid=0, bytes=None)]
+    found = values(measured(rows))
+    assert found["alloc.p50[order=3,node=1]"] == pytest.approx(500)
+    assert found["alloc.count[node=0]"] == 1
+    assert found["alloc.bytes[node=0]"] is None
+    by_comm = measured(rows, (KEYS["event"], KEYS["comm"]))
+    assert values(by_comm)["alloc.total[comm=memhog]"] == 1_200
+
+
+def test_watched_and_not_seen_is_nothing_unwatched_is_unknown(measured: Measure) -> None:
+    found = measured(Case((streamed("alloc", 0, 5),), header("alloc", "zero.user"), status()))
+    assert found.value(Metric("zero", "total")) is not None
+    assert found.value(Metric("zero.user", "bytes", "order=9,node=0")).value == 0  # type: ignore[union-attr]
+    assert found.value(Metric("zero.user", "p50")) is None
+    assert found.value(Metric("accept", "total")) is None
+
+
+def test_time_that_was_not_seen_is_unknown_and_says_so(measured: Measure) -> None:
+    found = measured(CASES["tracepoint"]())
+    value = found.headline[Metric("alloc", "total")]
+    assert value.value is None and value.why
+    assert found.headline[Metric("alloc", "bytes")].value == 1_600 * 4096
+
+
+def test_time_that_was_seen_in_part_is_no_total(measured: Measure) -> None:
+    found = measured([streamed("alloc", 0, 500), streamed("alloc", 0, None)])
+    assert found.headline[Metric("alloc", "total")].value is None
+    assert "1 of 2" in found.headline[Metric("alloc", "total")].why
+
+
+def test_the_recorders_own_and_failed_ones_are_left_out(measured: Measure) -> None:
+    rows = [
+        streamed("alloc", 0, 100),
+        streamed("alloc", 0, 9_000, flags=int(Flag.TRACER)),
+        streamed("alloc", 9, 8_000, flags=int(Flag.FAILED)),
+    ]
+    found = values(measured(rows))
+    assert (found["alloc.total"], found["alloc.worst"], found["alloc.count[order=0,node=0]"]) == (100, 100, 1)
+
+
+def test_a_phase_lasts_from_its_first_start_to_its_last_end(measured: Measure) -> None:
+    phases = (
+        Phase("deferred", 1_000, 5_000, "dmesg", nid=0),
+        Phase("deferred", 2_000, 9_000, "dmesg", nid=1),
+        Phase("userspace", 10_000, None, "dmesg"),
+    )
+    found = values(measured([streamed("alloc", 0, 5)], phases=phases))
+    assert found["boot.deferred"] == 8_000
+    assert found["boot.userspace"] is None

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole comparisons of run files: verdicts, many sides, all kinds of runs, bad input, formats."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from memtrace.analyzer.compare.request import Request, make
+from memtrace.errors import MemtraceError
+from memtrace.tests.analyzer.cases import aggregated
+from memtrace.tests.analyzer.compare.conftest import Compare
+from memtrace.tests.analyzer.compare.generated import rows_of, write_run, write_side
+from memtrace.traces.run import Losses, Phase, RunHeader, RunStatus
+from memtrace.traces.schema import KEY_SCHEMA
+
+
+def text(*sides: str, **asked: Any) -> str:
+    return make(Request(sides, **asked)).text
+
+
+@pytest.fixture
+def sides(folder: Path) -> Path:
+    """Ten boots each of a kernel, of itself, and of one that takes a tenth longer."""
+    write_side(folder / "base", 10, seed=1, events=1_500)
+    write_side(folder / "same", 10, seed=2, events=1_500, first=20)
+    write_side(folder / "slow", 10, seed=3, events=1_500, factor=1.15, first=40)
+    return folder
+
+
+def test_a_change_is_found_and_its_size_is_in_the_interval(sides: Path, compared: Compare) -> None:
+    row = compared("base", "slow").change("alloc.p50")
+    assert row["verdict"] == "worse"
+    assert 0 < row["change_low"] <= 0.15 <= row["change_high"]
+    assert row["after"] / row["before"] == pytest.approx(1 + row["change"])
+    assert (row["runs_before"], row["runs_after"], row["unit"]) == (10, 10, "ns")
+
+
+def test_a_gain_is_the_same_the_other_way_round(sides: Path, compared: Compare) -> None:
+    there, back = compared("base", "slow").change("alloc.p50"), compared("slow", "base").change("alloc.p50")
+    assert back["verdict"] == "better"
+    assert (1 + there["change"]) * (1 + back["change"]) == pytest.approx(1)
+
+
+def test_a_kernel_against_itself_has_no_verdict_of_change(sides: Path, compared: Compare) -> None:
+    found = compared("base", "same")
+    assert found.verdicts <= {"~", "equivalent"}
+    assert found.change("alloc.bytes")["verdict"] == "equivalent"
+    assert found.change("alloc.bytes")["change"] == 0
+
+
+def test_equivalence_is_within_the_margin_asked_for(sides: Path, compared: Compare) -> None:
+    assert compared("base", "same").change("alloc.p50")["verdict"] == "~"
+    assert compared("base", "same", margin="20%").change("alloc.p50")["verdict"] == "equivalent"
+
+
+def test_several_sides_are_each_held_against_the_first(sides: Path, compared: Compare) -> None:
+    found = compared("base", "same", "slow")
+    assert found.change("alloc.p50", "same")["verdict"] == "~"
+    assert found.change("alloc.p50", "slow")["verdict"] == "worse"
+    alone = compared("base", "slow").change("alloc.p50")
+    assert found.change("alloc.p50", "slow")["p_corrected"] == pytest.approx(2 * alone["p_corrected"])
+
+
+def test_files_folders_and_patterns_are_sides(sides: Path, compared: Compare) -> None:
+    assert compared("base", "sl*/boot-00?.parquet").change("alloc.p50")["runs_after"] == 10
+    assert compared("base", "slow/boot-003.parquet").change("alloc.p50")["runs_after"] == 1
+
+
+def test_one_run_a_side_has_a_change_and_no_verdict(sides: Path, compared: Compare) -> None:
+    found = compared("base/boot-000.parquet", "slow/boot-000.parquet")
+    row = found.change("alloc.total")
+    assert row["change"] is not None
+    assert (row["change_low"], row["p"]) == (None, None)
+    assert found.verdicts == {"too few"}
+    assert "one-run" in found.caveats
+
+
+def test_three_runs_a_side_have_intervals_and_say_how_many_would_do(sides: Path, compared: Compare) -> None:
+    found = compared("base/boot-00[012].parquet", "slow/boot-00[012].parquet")
+    assert found.verdicts == {"too few"}
+    assert found.change("alloc.p50")["change_low"] is not None
+    needed = {row["metric"]: row["runs_needed"] for row in found.document["tables"]["plan"]}
+    assert 4 <= needed["alloc.p50"] <= 60
+
+
+def test_unequal_numbers_are_compared(sides: Path, compared: Compare) -> None:
+    row = compared("base/boot-00[0-4].parquet", "slow").change("alloc.p50")
+    assert (row["runs_before"], row["runs_after"], row["verdict"]) == (5, 10, "worse")
+
+
+def test_the_same_seed_gives_the_same_text(sides: Path) -> None:
+    assert text("base", "slow") == text("base", "slow")
+    assert text("base", "slow", seed=2) != text("base", "slow", seed=3)
+
+
+def test_metrics_can_be_chosen_and_share_the_correction(sides: Path, compared: Compare) -> None:
+    found = compared("base", "slow", metric=("alloc.p",))
+    assert [row["metric"] for row in found.document["tables"]["headline"]] == ["alloc.p50", "alloc.p99"]
+    row = found.change("alloc.p50")
+    assert row["p"] <= row["p_corrected"]
+
+
+def test_parts_are_split_as_asked(sides: Path, compared: Compare) -> None:
+    cells = {row["cell"] for row in compared("base", "slow", by="cpu,site").document["tables"]["parts"]}
+    assert "site=fentry:alloc" in cells
+    nodes = compared("base", "slow").change("alloc.p50[order=0,node=1]")
+    assert (nodes["verdict"], nodes["cell"]) == ("worse", "order=0,node=1")
+
+
+def test_streams_and_aggregates_of_the_same_are_equivalent(folder: Path, compared: Compare) -> None:
+    for i in range(4):
+        took = [300.0] * 200 + [9_000.0] * (2 + i)
+        write_run(folder / "stream" / f"{i}.parquet", rows_of(took), i)
+        rows = [aggregated("alloc", 200, 300), aggregated("alloc", 2 + i, 9_000)]
+        write_run(folder / "sums" / f"{i}.parquet", rows, 50 + i, events=["alloc"])
+    found = compared("stream", "sums")
+    assert found.findings == {}
+    for metric in ("alloc.total", "alloc.bytes", "alloc.p50"):
+        assert found.change(metric)["change"] == pytest.approx(0), metric
+
+
+def test_an_older_schema_is_compared_and_named(folder: Path, compared: Compare) -> None:
+    write_side(folder / "new", 4)
+    write_side(folder / "old", 4, first=20)
+    for path in (folder / "old").iterdir():
+        as_schema_1(path)
+    found = compared("old", "new")
+    assert "1 against 2" in found.findings["schema"]
+    assert "withheld" not in found.verdicts
+    assert found.change("alloc.total")["change"] == pytest.approx(0)
+
+
+def as_schema_1(path: Path) -> None:
+    """Rewrites a run as a version without cgroup, bytes_requested and phases would have written it."""
+    table = pq.read_table(path)
+    metadata = dict(pq.read_metadata(path).metadata)
+    metadata[KEY_SCHEMA.encode()] = b"1"
+    header = json.loads(metadata[b"memtrace:header"])
+    for name in ("phases", "sources", "origin"):
+        header.pop(name, None)
+    metadata[b"memtrace:header"] = json.dumps(header).encode()
+    table = table.drop_columns([c for c in ("cgroup", "bytes_requested") if c in table.column_names])
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+def test_an_imported_side_is_compared_and_named(folder: Path, compared: Compare) -> None:
+    write_side(folder / "recorded", 4)
+    write_side(folder / "imported", 4, first=20, origin="imported", events=300)
+    found = compared("recorded", "imported")
+    assert "recorded against imported" in found.findings["origin"]
+    assert found.change("alloc.p50")["change_low"] is not None
+
+
+def test_boot_phases_are_headline_metrics(folder: Path, compared: Compare) -> None:
+    for name, length, first in (("a", 100, 0), ("b", 200, 50)):
+        for i in range(4):
+            phases = (Phase("deferred", 10**9, 10**9 + (length + i) * 10**6, "dmesg"),)
+            write_run(folder / name / f"{i}.parquet", rows_of([5.0] * 40), first + i, phases=phases)
+    row = compared("a", "b").change("boot.deferred")
+    assert row["verdict"] == "worse"
+    assert row["change"] == pytest.approx(201.5 / 101.5 - 1, rel=0.001)
+
+
+def test_from_no_occurrence_to_some_is_new(folder: Path, compared: Compare) -> None:
+    for i in range(4):
+        plain = rows_of([5.0] * 40)
+        write_run(folder / "a" / f"{i}.parquet", plain, i, events=["alloc", "zero.user"])
+        more = plain + rows_of([7.0 + i] * 40, "zero.user")
+        write_run(folder / "b" / f"{i}.parquet", more, 50 + i, events=["alloc", "zero.user"])
+    found = compared("a", "b")
+    row = found.change("zero.total")
+    assert (row["before"], row["change"], row["verdict"]) == (0, None, "worse")
+    assert "new" in text("a", "b")
+
+
+# Bad input: one sentence, and an exit status that says whose fault it is.
+
+
+def refused(*sides: str, **asked: Any) -> tuple[int, str]:
+    with pytest.raises(MemtraceError) as caught:
+        make(Request(sides, **asked))
+    message = str(caught.value)
+    assert "\n" not in message
+    return caught.value.exit_code, message
+
+
+def test_the_same_run_twice_is_refused(sides: Path) -> None:
+    assert refused("base", "base") == (
+        2,
+        "base/boot-000.parquet of base is the same run as base too; give each run once",
+    )
+    shutil.copytree(sides / "base", sides / "copy")
+    assert (
+        "copy/boot-000.parquet of copy is the same run as base/boot-000.parquet" in refused("base", "copy")[1]
+    )
+    (sides / "link").symlink_to(sides / "slow")
+    assert refused("slow", "link")[0] == 2
+
+
+def test_what_holds_no_runs_is_refused(sides: Path) -> None:
+    (sides / "empty").mkdir()
+    pq.write_table(pa.table({"x": [1]}), sides / "other.parquet")
+    (sides / "text.parquet").write_text("hello")
+    for word, part in {
+        "empty": "no *.parquet",
+        "missing": "does not exist",
+        "no*thing": "nothing matches",
+        "other.parquet": "not of memtrace",
+        "text.parquet": "not parquet",
+    }.items():
+        code, message = refused("base", word)
+        assert (code, part in message) == (2, True), message
+
+
+def test_a_side_without_evidence_is_125(folder: Path) -> None:
+    def losing(made: RunHeader, ended: RunStatus) -> tuple[RunHeader, RunStatus]:
+        return made, dataclasses.replace(ended, losses=Losses(ring_full=500), counters=())
+
+    write_side(folder / "good", 3)
+    for i in range(3):
+        write_run(folder / "lost" / f"{i}.parquet", [], 20 + i, edit=losing)
+        write_run(folder / "killed" / f"{i}.parquet", rows_of([5.0]), 30 + i, cut_short=True)
+    assert refused("good", "lost")[0] == 125
+    assert "all events of lost were lost" in refused("good", "lost")[1]
+    assert refused("good", "killed") == (125, "all 3 runs of killed were cut short; record them again")
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ({"fail_on": ("accept.total",)}, "does not understand"),
+        ({"fail_on": ("alloc.total>5",)}, "does not understand"),
+        ({"fail_on": ("nothing.total>5%",)}, "names no metric"),
+        ({"confidence": "high"}, "--confidence takes"),
+        ({"confidence": "100%"}, "--confidence takes"),
+        ({"margin": "-1%"}, "--margin takes"),
+        ({"plan": "0%"}, "--plan takes"),
+        ({"format": "pdf"}, "--format knows no"),
+        ({"by": "colour"}, "--by knows no"),
+        ({"table": "none"}, "has no table"),
+        ({"metric": ("nothing",)}, "no metric begins"),
+        ({"plot": Path("x.gif")}, "--plot writes"),
+        ({"calibrate": "base"}, "--calibrate takes"),
+    ],
+    ids=str,
+)
+def test_words_that_mean_nothing_are_refused(sides: Path, asked: dict[str, Any], part: str) -> None:
+    code, message = refused("base", "slow", **asked)
+    assert (code, part in message) == (2, True), message
+
+
+def test_one_side_alone_is_refused(sides: Path) -> None:
+    assert refused("base")[0] == 2
+    assert refused()[0] == 2
+    assert refused("base", plan="5%", fail_on=("alloc.p50>1%",))[0] == 2
+
+
+# Formats.
+
+
+def test_text_is_for_mail(sides: Path) -> None:
+    page = text("base", "same", "slow", plan="5%", fail_on=("alloc.p50>+5%",))
+    assert page.isascii()
+    assert max(map(len, page.splitlines())) < 80
+    assert page.index("What else differs") < page.index("Headline")
+    assert re.search(r"alloc\.p50 .*\( \+1\d\.\d%\) .*worse", page)
+
+
+def test_csv_is_the_headline_or_the_table_asked_for(sides: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(text("base", "slow", format="csv"))))
+    assert {row["metric"] for row in rows} >= {"alloc.total", "alloc.bytes", "alloc.p99"}
+    parts = list(csv.DictReader(io.StringIO(text("base", "slow", format="csv", table="parts"))))
+    assert {row["cell"] for row in parts} >= {"order=0,node=0", "order=0,node=1"}
+
+
+def test_html_needs_nothing_from_elsewhere(sides: Path) -> None:
+    page = text("base", "slow", format="html")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "<svg" in page and "worse" in page
+    loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#][^"']*)""", page)
+    assert loaded == [] and "<script" not in page and "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_markdown_has_the_same_numbers(sides: Path) -> None:
+    page = text("base", "slow", format="md")
+    assert re.search(r"\| alloc\.p50 \|.*\| worse \|", page)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_figure_is_drawn(sides: Path, suffix: str) -> None:
+    path = sides / f"figure.{suffix}"
+    text("base", "same", "slow", plot=path)
+    assert path.stat().st_size > 10_000
+    if suffix == "svg":
+        drawn = path.read_bytes()
+        text("base", "same", "slow", plot=path)
+        assert path.read_bytes() == drawn
