@@ -11,8 +11,9 @@ size_bytes
     accepted, and the guard unit behind the range, make the true number less or
     more).  Sizes up to 8 MiB in steps of 2 MiB are exact; above, and between, the
     next power of two.  0: everything in the range had been accepted.
-calls, bytes, total_ns
-    Occurrences, their memory, their time (entry to return, ns).  Exact.
+calls, bytes, total_ns, time
+    Occurrences, their memory, their time (entry to return, ns): "exact", or
+    "estimated" where an imported trace has only the entries.
 gib_per_s
     2**30 bytes a second of one CPU accepting: bytes / total_ns, over occurrences
     that have both.  With bytes asked for it is estimated (mark ~).
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, MIB, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.tables import Column, Row, Table
+from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Ints
@@ -99,9 +101,17 @@ def measured(spans: Spans) -> dict[str, Any]:
         "bytes": int(spans.size[sized].sum()) if bool(sized.any()) else None,
         "bytes_are": None if not sized.any() else ("asked for" if asked else "accepted"),
         "total_ns": int(spans.dur[timed].sum()) if bool(timed.any()) else None,
+        "time": _time(spans),
         "gib_per_s": int(spans.size[both].sum()) / GIB / (taken / 1e9) if taken > 0 else None,
         **distribution(np.sort(spans.dur[timed])),
     }
+
+
+def _time(spans: Spans) -> str:
+    """exact, estimated or unknown."""
+    if not spans.timed.any():
+        return "unknown"
+    return "estimated" if (spans.flags & int(Flag.ESTIMATED)).any() else "exact"
 
 
 def distribution(durations: Ints) -> dict[str, Any]:
@@ -134,7 +144,11 @@ def _notes(accepts: Accepts) -> tuple[str, ...]:
         " this run: an upper bound of the time with interrupts off",
     }
     told = [f"durations: {why[accepts.work]}" if accepts.work in why else "durations: whole bursts"]
-    if (spans.bytes == UNKNOWN).any():
+    if (spans.flags & int(Flag.ESTIMATED)).any():
+        told.append("durations marked ~ were not measured: this trace has no returns of the function")
+    if (spans.size == UNKNOWN).all():
+        told.append("memory is unknown: this trace does not have the arguments of the function")
+    elif (spans.bytes == UNKNOWN).any():
         told.append(
             "memory is what was asked for; what was really accepted is not seen at this site (a range may"
             " be accepted in part already, and a guard unit of 2 MiB may be accepted behind it)"
@@ -155,6 +169,7 @@ _NAMES = (
     "bytes",
     "bytes_are",
     "total_ns",
+    "time",
     "gib_per_s",
     *(name for name, _ in LIMITS),
     "p50_ns",
@@ -176,7 +191,7 @@ _COLUMNS = (
     Column("size_bytes", "size", "bytes"),
     Column("calls", "calls", "count"),
     Column("bytes", "memory", "bytes", _asked_mark),
-    Column("total_ns", "total", "ns"),
+    Column("total_ns", "total", "ns", lambda row: "~" if row["time"] == "estimated" else ""),
     Column("gib_per_s", "GiB/s", "rate", _asked_mark),
     *DISTRIBUTION,
 )

@@ -66,15 +66,16 @@ class Point:
     cpus: int
     wall_ns: int
     calls: int
-    bytes: float
+    bytes: float | None
+    """None where the memory of an accept is unknown."""
     wait_share: float | None
     error: float
     """One standard error of bytes / wall_ns, in bytes per ns."""
 
     @property
     def rate(self) -> float:
-        """Bytes per ns."""
-        return self.bytes / self.wall_ns
+        """Bytes per ns; 0 where the memory is unknown."""
+        return (self.bytes or 0.0) / self.wall_ns
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def curve(accepts: Accepts, nid: int | None) -> tuple[Point, ...]:
     times, (cpus, rate, working) = sweep(
         [_count(inside), _rate(work), _count(work)],
     )
-    return _points(times, cpus.astype("int64"), rate, working if len(arch) else None, inside)
+    sized = bool((work.size != UNKNOWN).all())
+    return _points(times, cpus.astype("int64"), rate, working if len(arch) else None, inside, sized)
 
 
 def _of(spans: Spans, nid: int | None) -> Spans:
@@ -136,7 +138,7 @@ def _rate(spans: Spans) -> tuple[Ints, Floats]:
 
 
 def _points(
-    times: Ints, cpus: Ints, rate: Floats, working: Floats | None, inside: Spans
+    times: Ints, cpus: Ints, rate: Floats, working: Floats | None, inside: Spans, sized: bool
 ) -> tuple[Point, ...]:
     import numpy as np
 
@@ -151,7 +153,14 @@ def _points(
         if working is not None:
             share = float(np.clip(1 - (working[:-1][at] * took).sum() / (k * took.sum()), 0, 1))
         points.append(
-            Point(k, int(took.sum()), int((ended == k).sum()), float(done.sum()), share, _error(took, done))
+            Point(
+                cpus=k,
+                wall_ns=int(took.sum()),
+                calls=int((ended == k).sum()),
+                bytes=float(done.sum()) if sized else None,
+                wait_share=share,
+                error=_error(took, done),
+            )
         )
     return tuple(points)
 
@@ -199,8 +208,8 @@ def _rows(nid: int | None, points: tuple[Point, ...]) -> list[dict[str, Any]]:
                 "cpus": point.cpus,
                 "wall_ns": point.wall_ns,
                 "calls": point.calls,
-                "bytes": round(point.bytes),
-                "gib_per_s": point.rate * 1e9 / GIB,
+                "bytes": None if point.bytes is None else round(point.bytes),
+                "gib_per_s": None if point.bytes is None else point.rate * 1e9 / GIB,
                 "wait_share": point.wait_share,
                 "marginal": mid,
                 "marginal_low": low,

@@ -177,7 +177,11 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
     rate = ns_per_byte(accepts)
     used = _used(snapshots[-1].nodes) if snapshots else None
     if rate is None or used is None:
-        why = "accepts have no durations" if rate is None else "no snapshot says how much memory is in use"
+        why = (
+            "no accept has both its time and its memory"
+            if rate is None
+            else "no snapshot says how much memory is in use"
+        )
         return Table("lazy", title, _LAZY, (), _LAZIES, notes=(f"unknown: {why}",))
     seen = int(spans.size[spans.size != UNKNOWN].sum())
     later = min(used, seen)

@@ -63,7 +63,7 @@ SPAN = 1 << 23
 class Reuse:
     """Pages that were accepted, by what first became of them."""
 
-    accepted_bytes: int
+    accepted_bytes: int | None
     zeroed_bytes: int | None
     used_bytes: int | None
     bound: str
@@ -78,7 +78,7 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
     if found.zeroed_bytes == 0:
         zero_ns = 0
     each = ns_per_byte(accepts)
-    saving = zero_ns if what.cleared else (None if what.cleared is None else 0)
+    saving = zero_ns if what.cleared or found.zeroed_bytes is None else (None if what.cleared is None else 0)
     row = {
         "platform": what.name,
         "accept_clears": {True: "yes", False: "no", None: "unknown"}[what.cleared],
@@ -98,8 +98,8 @@ def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> 
     """What became of the memory accepted in this run."""
     spans = accepts.levels[accepts.work]
     spans = spans.where((spans.pfn != UNKNOWN) & (spans.size > 0))
-    accepted = int(spans.size.sum())
-    if not len(spans) or "alloc" not in run.header.events:
+    accepted = int(spans.size.sum()) if len(spans) else None
+    if accepted is None or "alloc" not in run.header.events:
         return Reuse(accepted, None, None, "unknown")
     rows = run.relation(connection, ["event", "flags", "ts_ns", "bytes", "count"])
     since = int(spans.end.min())

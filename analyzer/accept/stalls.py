@@ -189,11 +189,13 @@ def _contents(accepts: Accepts, outer: Spans, number: Ints, n: int) -> tuple[Int
 
 
 def _summed(inner: Spans, outer: Spans, number: Ints, n: int) -> tuple[Ints, Ints]:
-    """Number and bytes of the inner spans in each stall."""
+    """Number and bytes of the inner spans in each stall; bytes UNKNOWN where those of one are."""
     import numpy as np
 
     held = holders(inner, outer)
     stall = number[held[held >= 0]]
-    size = np.maximum(inner.size[held >= 0], 0)
+    size = inner.size[held >= 0]
     count = np.bincount(stall, minlength=n).astype(np.int64)
-    return count, np.bincount(stall, weights=size, minlength=n).astype(np.int64)
+    total = np.bincount(stall, weights=np.maximum(size, 0), minlength=n).astype(np.int64)
+    unsized = np.bincount(stall, weights=size == UNKNOWN, minlength=n) > 0
+    return count, np.where(unsized, UNKNOWN, total)

@@ -549,3 +549,23 @@ def test_only_the_allocations_that_waited_are_no_account_of_zeroing(tables: Tabl
         None,
     )
     assert found["window"].rows[0]["alloc_share"] is None
+
+
+def test_memory_that_no_row_tells_is_unknown_everywhere(tables: Tables) -> None:
+    levels = ("alloc", "accept.call")
+    rows = [row for i in range(40) for row in stall(START + 9 * i * MS, levels=levels)]
+    for row in rows:
+        if row["event"] == "accept.call":
+            row |= {"bytes": None, "bytes_requested": None, "pfn": None, "flags": int(Flag.ESTIMATED)}
+    found = tables(accepting(rows, levels=levels))
+    for name, unknown in (
+        ("calls", ("size_bytes", "bytes", "gib_per_s")),
+        ("victims", ("bytes",)),
+        ("worst", ("bytes",)),
+        ("parallel", ("bytes", "gib_per_s")),
+        ("redundant", ("accepted_bytes", "zeroed_bytes", "saving_ns")),
+    ):
+        assert {found[name].rows[0][column] for column in unknown} == {None}, name
+    assert found["calls"].rows[0]["time"] == "estimated"
+    assert any("memory is unknown" in note for note in found["calls"].notes)
+    assert found["eager"].rows == ()
