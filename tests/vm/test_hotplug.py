@@ -20,7 +20,10 @@ SIZE = 512 * MIB
 MEMMAP = SIZE // 64
 BLOCK = 128 * MIB
 PAGE = 4096
-RECORD = "memtrace record -q -f -e {events} -a --ring-size 1M -o $RESULTS/run.parquet -- bash -c '. /tmp/lib.sh; {work}'"
+RECORD = (
+    "memtrace record -q -f -e {events} -a --ring-size 1M -o $RESULTS/run.parquet"
+    " -- bash -c '. /tmp/lib.sh; {work}'"
+)
 # Memory of node 1 shows as block links below it; the request has returned a moment later.
 # In a file: the shell that starts memtrace hands no functions on.
 ADDED = """
