@@ -317,7 +317,7 @@ def test_where_nothing_is_ever_accepted_the_reasons_say_so(guest: Guest) -> None
 memtrace probes --json > $RESULTS/probes.json
 memtrace record -f -e accept -d 1 -o $RESULTS/none.parquet 2> $RESULTS/refused
 echo $? > $RESULTS/status
-memtrace record -q -f -e accept,alloc -d 1 -o $RESULTS/some.parquet
+memtrace record -q -f -e accept,alloc -o $RESULTS/some.parquet -- python3 -c 'bytearray(4 << 20)'
 """
     folder = guest("debian-6.1", script, time_limit_s=600).results
     tables = json.loads((folder / "probes.json").read_text())["tables"]
