@@ -72,7 +72,9 @@ EVENTS: tuple[Event, ...] = (
 NAMES: tuple[str, ...] = tuple(e.name for e in EVENTS)
 ROOTS: tuple[str, ...] = tuple(name for name in NAMES if name.startswith("root."))
 """Why memory was wanted: not recorded unless asked for, because one of them is in every page fault."""
-DEFAULT: tuple[str, ...] = tuple(name for name in NAMES if name not in ROOTS)
+GUESTS: tuple[str, ...] = tuple(name for name in NAMES if name.startswith("gmem."))
+"""Private memory of virtual machines: not recorded unless asked for, because their every fault is one."""
+DEFAULT: tuple[str, ...] = tuple(name for name in NAMES if name not in ROOTS + GUESTS)
 
 
 def select(wanted: tuple[str, ...]) -> tuple[str, ...]:

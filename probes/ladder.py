@@ -8,6 +8,7 @@ config missing, refused by policy, not allowed, failed; avoided on request).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -77,6 +78,15 @@ def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[
             candidate,
         )
     return ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused)), None
+
+
+def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
+    """``ladder`` without the candidates of ``kind``, each ruled out for the reason of ``refusal``."""
+    ruled_out = [Refusal(c.site, refusal.reason, refusal.detail) for c in ladder.candidates if c.kind == kind]
+    if not ruled_out:
+        return ladder
+    kept = tuple(c for c in ladder.candidates if c.kind != kind)
+    return dataclasses.replace(ladder, candidates=kept, ruled_out=(*ladder.ruled_out, *ruled_out))
 
 
 def why_untraceable(system: System, function: str) -> Refusal | None:

@@ -75,7 +75,7 @@ class Module:
         """Functions that are not to be hooked again."""
         try:
             with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
-                self._bpf: Any = _tried(lambda: Quiet(text=text.encode(), cflags=flags))
+                self._bpf: Any = tried(lambda: Quiet(text=text.encode(), cflags=flags))
         except RefusedError as error:
             raise MemtraceError(
                 f"the BPF programs did not compile ({error.detail}): "
@@ -109,10 +109,10 @@ class Module:
         if entry:
             entry_name = self._program("kfunc__", function)
         if exit_:
-            _tried(lambda: bpf.attach_kretfunc(fn_name=exit_name))
+            tried(lambda: bpf.attach_kretfunc(fn_name=exit_name))
         if entry:
             try:
-                _tried(lambda: bpf.attach_kfunc(fn_name=entry_name))
+                tried(lambda: bpf.attach_kfunc(fn_name=entry_name))
             except RefusedError:
                 if exit_:
                     bpf.detach_kretfunc(fn_name=exit_name)
@@ -130,7 +130,7 @@ class Module:
     def attach_fentry_only(self, function: str) -> None:
         """fentry of ``function`` alone; raises RefusedError."""
         entry_name = self._program("kfunc__", function)
-        _tried(lambda: self._bpf.attach_kfunc(fn_name=entry_name))
+        tried(lambda: self._bpf.attach_kfunc(fn_name=entry_name))
 
     def _program(self, prefix: str, suffix: str) -> bytes:
         names = [
@@ -153,7 +153,7 @@ class Module:
 
     def attach_rawtp(self, tracepoint: str, program: str) -> None:
         """A raw tracepoint; raises RefusedError."""
-        _tried(lambda: self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=program.encode()))
+        tried(lambda: self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=program.encode()))
 
     def detach_rawtp(self, tracepoint: str) -> None:
         """Undo attach_rawtp()."""
@@ -169,11 +169,11 @@ class Module:
             fcntl.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0)
             return fd
 
-        return _tried(attach)
+        return tried(attach)
 
     def attach_cpu_clock(self, program: str, frequency: int) -> None:
         """Sample every online CPU's clock ``frequency`` times a second; raises RefusedError."""
-        _tried(
+        tried(
             lambda: self._bpf.attach_perf_event(
                 ev_type=_PERF_TYPE_SOFTWARE,
                 ev_config=_PERF_COUNT_SW_CPU_CLOCK,
@@ -236,7 +236,7 @@ class Module:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             return fd
 
-        self._kprobe_fds.append(_tried(attach))
+        self._kprobe_fds.append(tried(attach))
 
 
 def _perf_event_open(kind: int, config: int) -> int:
@@ -249,7 +249,7 @@ def _perf_event_open(kind: int, config: int) -> int:
     return int(fd)
 
 
-def _tried(action: Callable[[], T]) -> T:
+def tried(action: Callable[[], T]) -> T:
     """Run ``action``; a failure becomes RefusedError with the kernel's and libbcc's words."""
     failure: Exception | None = None
     with _captured_stderr() as words:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from memtrace.errors import MemtraceError
 from memtrace.probes import accept, alloc, gmem, hotplug, roots, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES, ROOTS
-from memtrace.probes.ladder import Ladder, climb
+from memtrace.probes.fentry import why_no_fentry
+from memtrace.probes.ladder import Ladder, climb, rule_out
 from memtrace.probes.module import Module, RefusedError, source
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
@@ -78,6 +79,8 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     """
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
+    if "fentry" not in shape.avoid:
+        ladders = _without_refused_fentry(ladders)
     watched = watched_events(ladders, events)
     macros = system.macros() | _numbers(watched, filters, shape) | (sampling or {})
     if victims_only(events):
@@ -216,6 +219,22 @@ def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> 
 def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """One per event, in the order of EVENTS."""
     return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
+
+
+def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
+    """The ladders, less fentry where the kernel's policy refuses all of it: then none need be compiled."""
+    functions = (c.function for ladder in ladders for c in ladder.candidates if c.kind == "fentry")
+    function = next((name for name in functions if name), None)
+    refusal = why_no_fentry(function) if function else None
+    if refusal is None:
+        return ladders
+    return tuple(
+        dataclasses.replace(
+            rule_out(ladder, "fentry", refusal),
+            macros={name: value for name, value in ladder.macros.items() if not name.startswith("MT_FN_")},
+        )
+        for ladder in ladders
+    )
 
 
 def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:

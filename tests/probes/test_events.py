@@ -7,9 +7,9 @@ from memtrace.errors import MemtraceError
 from memtrace.probes import events
 
 
-def test_nothing_means_all_but_the_roots() -> None:
+def test_nothing_means_all_but_the_roots_and_the_guests() -> None:
     assert events.select(()) == events.DEFAULT
-    assert set(events.NAMES) - set(events.DEFAULT) == set(events.ROOTS)
+    assert set(events.NAMES) - set(events.DEFAULT) == {*events.ROOTS, *events.GUESTS}
 
 
 def test_a_prefix_stands_for_all_below_it() -> None:
