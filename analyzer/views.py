@@ -45,7 +45,7 @@ VIEWS: dict[str, str] = {
     "summary": "memtrace.analyzer.summary",
     "boot": "memtrace.analyzer.boot.view",
     "accept": "memtrace.analyzer.accept.view",
-    "hotplug": "memtrace.analyzer.hotplug",
+    "hotplug": "memtrace.analyzer.hotplug.view",
     "zero": "memtrace.analyzer.zero.view",
     "gmem": "memtrace.analyzer.gmem.view",
 }
