@@ -7,7 +7,6 @@ read the difference before you commit it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.report import Request, make
+from memtrace.tests.analyzer.goldens import as_it_was, fits_mail, none_left_over
 
 GOLDEN = Path(__file__).parent / "golden"
-RENEW = "MEMTRACE_RENEW_GOLDEN"
 
 WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "streamed.txt": ("streamed", {}),
@@ -54,21 +53,13 @@ WANTED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_the_report_is_as_it_was(name: str, run_of: Callable[..., Any]) -> None:
     case, asked = WANTED[name]
     text = make(Request((str(run_of(case).path),), **asked))
-    golden = GOLDEN / name
-    if os.environ.get(RENEW):
-        golden.write_text(text)
-    assert golden.exists() and text == golden.read_text(), (
-        f"{name} differs; if it should: {RENEW}=1 pytest {Path(__file__).name}, and read the difference"
-    )
+    as_it_was(GOLDEN / name, text)
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(WANTED)
+    none_left_over(GOLDEN, WANTED)
 
 
 @pytest.mark.parametrize("name", [name for name in WANTED if name.endswith(".txt")])
 def test_a_page_can_be_pasted_into_mail(name: str) -> None:
-    text = (GOLDEN / name).read_text()
-    assert text.isascii()
-    assert max(len(line) for line in text.splitlines()) < 80
-    assert not any(line != line.rstrip() for line in text.splitlines())
+    fits_mail(GOLDEN / name)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import pytest
 
 from memtrace.analyzer.report import Request, make
 from memtrace.tests.analyzer.accept.cases import CASES
+from memtrace.tests.analyzer.goldens import as_it_was, fits_mail, none_left_over
 
 GOLDEN = Path(__file__).parent / "golden"
-RENEW = "MEMTRACE_RENEW_GOLDEN"
 
 WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{name}.txt": (name, {}) for name in CASES},
@@ -33,22 +32,13 @@ WANTED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_the_report_is_as_it_was(name: str, accept_run: Callable[..., Any]) -> None:
     case, asked = WANTED[name]
     text = make(Request((str(accept_run(case).path),), view="accept", **asked))
-    golden = GOLDEN / name
-    if os.environ.get(RENEW):
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert golden.exists() and text == golden.read_text(), (
-        f"{name} differs; if it should: {RENEW}=1 pytest {Path(__file__).name}, and read the difference"
-    )
+    as_it_was(GOLDEN / name, text)
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(WANTED)
+    none_left_over(GOLDEN, WANTED)
 
 
 @pytest.mark.parametrize("name", [name for name in WANTED if name.endswith(".txt")])
 def test_a_page_can_be_pasted_into_mail(name: str) -> None:
-    text = (GOLDEN / name).read_text()
-    assert text.isascii()
-    assert max(len(line) for line in text.splitlines()) < 80
-    assert not any(line != line.rstrip() for line in text.splitlines())
+    fits_mail(GOLDEN / name)

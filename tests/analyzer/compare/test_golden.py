@@ -7,7 +7,6 @@ anew; read the difference before you commit it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import pytest
 
 from memtrace.analyzer.compare.request import Request, make
 from memtrace.tests.analyzer.compare.generated import rows_of, write_run, write_side
+from memtrace.tests.analyzer.goldens import as_it_was, fits_mail, none_left_over
 from memtrace.traces.run import Fact
 
 GOLDEN = Path(__file__).parent / "golden"
-RENEW = "MEMTRACE_RENEW_GOLDEN"
 SLOW = {"kernel_release": "6.12.0-patched", "kernel_cmdline": "quiet init_on_alloc=1"}
 
 WANTED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -56,22 +55,13 @@ def test_the_comparison_is_as_it_was(name: str, runs: Path, monkeypatch: pytest.
     sides, asked = WANTED[name]
     kind = name.rpartition(".")[2].replace("txt", "text")
     text = make(Request(sides, **({"format": kind} | asked))).text
-    golden = GOLDEN / name
-    if os.environ.get(RENEW):
-        GOLDEN.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert golden.exists() and text == golden.read_text(), (
-        f"{name} differs; if it should: {RENEW}=1 pytest {Path(__file__).name}, and read the difference"
-    )
+    as_it_was(GOLDEN / name, text)
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(WANTED)
+    none_left_over(GOLDEN, WANTED)
 
 
 @pytest.mark.parametrize("name", [name for name in WANTED if name.endswith(".txt")])
 def test_a_page_can_be_pasted_into_mail(name: str) -> None:
-    text = (GOLDEN / name).read_text()
-    assert text.isascii()
-    assert max(len(line) for line in text.splitlines()) < 80
-    assert not any(line != line.rstrip() for line in text.splitlines())
+    fits_mail(GOLDEN / name)
