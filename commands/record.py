@@ -121,7 +121,7 @@ def _until(options: Any) -> str:
 
 
 def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
-    from memtrace.probes import events, plan, recorder
+    from memtrace.probes import events, options, plan
 
     command = tuple(given["command"])
     if given["duration"] is not None and not math.isfinite(given["duration"]):
@@ -131,7 +131,7 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
         if not Path(f"/proc/{pid}").exists():
             raise MemtraceError(f"no process {pid}: give the PID of a running process with -p")
     follow = bool(pids) or bool(command and not given["all_cpus"])
-    return recorder.Options(
+    return options.Options(
         output=output,
         events=events.select(tuple(w for w in given["events"].split(",") if w)),
         overwrite=force,

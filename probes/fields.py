@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from memtrace.probes.events import GUESTS, NAMES
 from memtrace.probes.ring import UNKNOWN_U32
 from memtrace.traces.schema import Flag
 
@@ -39,6 +40,24 @@ class Kinds:
     """Perhaps, instead of gfp flags, pages asked for; of failures, the errno instead of pages."""
     guest: frozenset[int] = frozenset()
     """Of virtual machines: with vm, vcpu, gfn and pages requested; 0 pages are known to be none."""
+
+
+def kinds(sees_arch: bool) -> Kinds:
+    """The kinds of all events; what a call really accepted is known only if ``accept.arch`` is seen."""
+    hot = (name for name in NAMES if name.startswith("hot."))
+    return Kinds(
+        gfp=_numbers("alloc", "zero.alloc"),
+        if_nested_gfp=_numbers("accept.burst", "accept.block", "accept.arch"),
+        asked=_numbers("accept.call"),
+        summed=_numbers("accept.step"),
+        exact=_numbers("accept.call") if sees_arch else frozenset(),
+        hot=_numbers(*hot),
+        guest=_numbers(*GUESTS),
+    )
+
+
+def _numbers(*events: str) -> frozenset[int]:
+    return frozenset(NAMES.index(event) for event in events)
 
 
 @dataclass(frozen=True)

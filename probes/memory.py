@@ -7,6 +7,7 @@ import ctypes
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -44,3 +45,11 @@ def settle() -> None:
     libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
     libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
     pa.set_memory_pool(pa.system_memory_pool())
+
+
+def peak_rss_bytes() -> int:
+    """VmHWM of this process; ru_maxrss would begin at the parent's own peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

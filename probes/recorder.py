@@ -15,29 +15,27 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from memtrace import __version__
-from memtrace.errors import MemtraceError
-from memtrace.probes import accept, cost, gmem, hotplug, maps, pfn, plan, proof
+from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
-from memtrace.probes.events import DEFAULT, NAMES
-from memtrace.probes.fields import Kinds
+from memtrace.probes.events import NAMES
+from memtrace.probes.fields import kinds
 from memtrace.probes.folding import Folder
 from memtrace.probes.guests import Guests, Modules
-from memtrace.probes.kernel import SystemDescription, describe_system
+from memtrace.probes.header import run_header
+from memtrace.probes.kernel import describe_system
 from memtrace.probes.losses import losses
-from memtrace.probes.memory import settle
+from memtrace.probes.memory import peak_rss_bytes, settle
+from memtrace.probes.options import Options, check, default_ring_bytes
 from memtrace.probes.pace import HotplugWatch, Pace
-from memtrace.probes.privileges import require_bcc, require_recording
 from memtrace.probes.ring import GUEST_RECORD, RECORD, Ring, Staging
 from memtrace.probes.stacks import Stacks
 from memtrace.probes.state import clock_anchor, snapshot
 from memtrace.probes.system import System
-from memtrace.probes.workload import Workload, find_command
-from memtrace.traces.run import ProbeSite, RunHeader, RunStatus, Snapshot, TracerCost
+from memtrace.probes.workload import Workload
+from memtrace.traces.run import ProbeSite, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
 _FLUSH_S = 1.0
@@ -46,22 +44,6 @@ _STAGED_RARE = 20_000
 _SETTLE_S = 0.01
 _CHECKPOINT_TASKS = 200
 _CHECKPOINT_CHANGES = 100
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to record, and until when."""
-
-    output: Path
-    events: tuple[str, ...] = DEFAULT
-    overwrite: bool = False
-    duration_s: float | None = None
-    command: tuple[str, ...] = ()
-    filters: plan.Filters = field(default_factory=plan.Filters)
-    shape: plan.Shape = field(default_factory=plan.Shape)
-    ring_bytes: int | None = None
-    """Per CPU, a power of two; None: chosen by the number of CPUs."""
-    argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,14 +62,6 @@ class Outcome:
 
     status: RunStatus
     manifest: tuple[ProbeSite, ...]
-
-
-def default_ring_bytes(cpus: int) -> int:
-    """Ring size per CPU: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
-    size = 16 << 20
-    while size * cpus > 512 << 20 and size > 512 << 10:
-        size >>= 1
-    return size
 
 
 class Recorder:
@@ -152,7 +126,14 @@ class Recorder:
         self._guests = Guests(self._module, self._manifest)
         self._modules = Modules(self._manifest, system.symbols.modules_of(s.function for s in self._manifest))
         self._start_anchor = clock_anchor()
-        header = self._header(description, before)
+        header = run_header(
+            options,
+            description,
+            system.gfp_names,
+            self._manifest,
+            self._start_anchor,
+            (before, snapshot("after_load")),
+        )
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
         self._cleanup.callback(self._writer.__exit__, None, None, None)
         self._workload = Workload(options.command) if options.command else None
@@ -208,20 +189,9 @@ class Recorder:
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            kinds=self._kinds(),
+            kinds=kinds(sees_arch=self._sees("accept.arch")),
             stack_text=stacks.text,
             cgroup_text=Cgroups(self._module, self._system.cpus, mount).text,
-        )
-
-    def _kinds(self) -> Kinds:
-        return Kinds(
-            gfp=_numbers("alloc", "zero.alloc"),
-            if_nested_gfp=_numbers("accept.burst", "accept.block", "accept.arch"),
-            asked=_numbers("accept.call"),
-            summed=_numbers("accept.step"),
-            exact=_numbers("accept.call") if self._sees("accept.arch") else frozenset(),
-            hot=_numbers(*hotplug.EVENTS),
-            guest=_numbers(*gmem.EVENTS),
         )
 
     def _sees(self, event: str) -> bool:
@@ -242,31 +212,6 @@ class Recorder:
 
     def _follow(self, pid: int) -> None:
         self._module.update("mt_targets", ctypes.c_uint32(pid), ctypes.c_uint8(1))
-
-    def _header(self, description: SystemDescription, before: Snapshot) -> RunHeader:
-        options = self._options
-        filters = {
-            "pid": ",".join(map(str, options.filters.pids)),
-            "cpu": ",".join(map(str, options.filters.cpus)),
-            "comm": options.filters.comm or "",
-            "min_order": str(options.filters.min_order or ""),
-            "command_only": "yes" if options.command and options.filters.follow else "",
-        }
-        shape = options.shape
-        return RunHeader(
-            tool_version=__version__,
-            command=options.argv,
-            workload=options.command,
-            events=options.events,
-            filters={name: value for name, value in filters.items() if value},
-            stream_all=shape.stream_all or shape.stacks,
-            tail_ns=shape.tail_ns,
-            gfp_names=self._system.gfp_names,
-            manifest=self._manifest,
-            anchors=(self._start_anchor,),
-            snapshots=(before, snapshot("after_load")),
-            **{f.name: getattr(description, f.name) for f in dataclasses.fields(description)},
-        )
 
     def _open_gate(self) -> None:
         if self._workload is not None and self._options.filters.follow:
@@ -421,30 +366,3 @@ class Recorder:
             lost=int(counters["ring_full"].sum()),
             bytes=self._writer.bytes_written,
         )
-
-
-def _numbers(*events: str) -> frozenset[int]:
-    return frozenset(NAMES.index(event) for event in events)
-
-
-def peak_rss_bytes() -> int:
-    """VmHWM of this process; ru_maxrss would begin at the parent's own peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def check(options: Options) -> None:
-    """Refuse early what would fail after a second of set-up; raises MemtraceError."""
-    require_recording()
-    require_bcc()
-    if options.command:
-        find_command(options.command)
-    path = options.output
-    if path.is_dir():
-        raise MemtraceError(f"{path} is a directory: give a file name with -o")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")
-    if path.exists() and not options.overwrite:
-        raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")

@@ -24,7 +24,8 @@ import numpy as np
 
 from memtrace.errors import MemtraceError
 from memtrace.probes import plan
-from memtrace.probes.recorder import Options, Outcome, Recorder
+from memtrace.probes.options import Options
+from memtrace.probes.recorder import Outcome, Recorder
 from memtrace.probes.topology import nodes
 from memtrace.probes.touch import HUGE_BYTES
 from memtrace.traces.reader import Run, open_run
