@@ -26,11 +26,21 @@ static __always_inline u64 mt_hot_key(int event, u64 value)
 	return (u64)event << 48 | (value & 0xffffffffffffULL);
 }
 
-/* Of a range whose struct pages may be poisoned or gone: -1 then. */
+/*
+ * Of a range whose struct pages may be poisoned, gone, or not yet initialised: -1 then.
+ * Those are all zero (vmemmap_alloc_block_zero(), or cleared by the allocator), which would
+ * read as node 0; initialised ones of any zone but the lowest of node 0 are not.
+ */
 static __always_inline s16 mt_hot_nid(struct mt_conf_t *conf, u64 pfn)
 {
 	s16 nid = pfn ? mt_pfn_nid(conf, pfn) : -1;
+#ifdef MT_NID_SHIFT
+	u64 flags = 0;
 
+	if (!nid && (bpf_probe_read_kernel(&flags, sizeof(flags), (void *)(conf->vmemmap_base +
+					   pfn * MT_PAGE_SIZEOF + MT_PAGE_FLAGS)) || !flags))
+		return -1;
+#endif
 	return nid < MT_NIDS ? nid : -1;
 }
 
@@ -131,8 +141,9 @@ static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, i
 		if (fails == MT_HOT_ERRNO && (int)result < 0)
 			o.error = -(int)result;
 	}
+	/* Memory that was in use before is initialised. */
 	if (o.nid < 0)
-		o.nid = mt_hot_nid(conf, o.pfn);
+		o.nid = event == MT_EV_HOT_MEMMAP && o.pfn ? mt_pfn_nid(conf, o.pfn) : mt_hot_nid(conf, o.pfn);
 	mt_emit(ctx, conf, &o);
 	return 0;
 }

@@ -73,7 +73,8 @@ def snapshot(label: str, root: Root = "/", *, watermarks: bool = False) -> Snaps
     if watermarks:
         for nid, marks in _watermarks(_read(under(root, "/proc/zoneinfo"))).items():
             nodes.setdefault(nid, {}).update(marks)
-    return Snapshot(label, boottime, vmstat, nodes)
+    took = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - boottime
+    return Snapshot(label, boottime, vmstat, nodes, took)
 
 
 def clock_anchor(tries: int = 16) -> ClockAnchor:

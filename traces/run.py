@@ -95,6 +95,8 @@ class Snapshot:
     vmstat: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, dict[str, int]] = field(default_factory=dict)
     """Per node ("0", "1", …): MemTotal, MemFree, Unaccepted, …, in kB."""
+    took_ns: int | None = None
+    """The counters were read one after the other, for so long after boottime_ns; None if not known."""
 
 
 @dataclass(frozen=True)

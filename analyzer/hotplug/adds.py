@@ -5,8 +5,11 @@ A hot-add begins with hot.request; where that was not seen, with hot.add rows wh
 follow each other in one thread.  Rows inside the request's interval, in its thread, are
 its own.  Onlining may come later and in another thread (udev, an administrator): a block
 is the hot-add's if it lies in its pfn range and comes online before that range is
-removed or added again.  So two hot-adds that overlap in time are told apart by thread and
-by pfn range.  A request that failed is no hot-add but a refusal (refusals.py).
+removed or added again.  Only the first onlining of each block counts: one that follows an
+offlining (a removal that was refused brings back what it had taken offline) is ``again``,
+no block more, and none of the hot-add's time.  So two hot-adds that overlap in time are told
+apart by thread and by pfn range.  A request that failed is no hot-add but a refusal
+(refusals.py).
 
 gap_ns of a block: from the request's end to the start of its onlining, 0 where it came
 online inside the request.
@@ -60,6 +63,10 @@ class HotAdd:
     """Whether hot.request was seen."""
     inside: tuple[Occurrence, ...]
     blocks: tuple[Block, ...]
+    again: tuple[Block, ...]
+    """Onlinings of blocks that had been online before."""
+    online: tuple[Block, ...]
+    """The last onlining of each block that was still online at its removal, or the run's end."""
     removed: Occurrence | None
     pfns: Pfns
 
@@ -187,16 +194,40 @@ def _hot_add(
     blocks = [row for row in of(rows, "hot.block") if mine(row)]
     bare = [row for row in of(rows, "hot.online") if mine(row) and not any(b.holds(row) for b in blocks)]
     outers = sorted((*blocks, *bare), key=lambda row: row.start)
+    all_ = [
+        Block(row, within(rows, row), 0 if request.holds(row) else max(row.start - request.end, 0))
+        for row in outers
+        if limit is None or row.start < limit
+    ]
+    first, again = _first(all_)
+    offline = [row for row in of(rows, "hot.offline") if mine(row) and (limit is None or row.start < limit)]
     return HotAdd(
         number,
         request,
         seen,
         tuple(row for row in inside if row.event != "hot.request"),
-        tuple(
-            Block(row, within(rows, row), 0 if request.holds(row) else max(row.start - request.end, 0))
-            for row in outers
-            if limit is None or row.start < limit
-        ),
+        first,
+        again,
+        _still(all_, offline, page_size),
         removed,
         pfns,
     )
+
+
+def _first(blocks: Sequence[Block]) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
+    """The first onlining of each block, and those that came after."""
+    first: dict[int | None, Block] = {}
+    again = [block for block in blocks if first.setdefault(block.outer.pfn, block) is not block]
+    return tuple(first.values()), tuple(again)
+
+
+def _still(blocks: Sequence[Block], offline: Sequence[Occurrence], page_size: int) -> tuple[Block, ...]:
+    """The last onlining of each block, without those that an offlining followed."""
+
+    def ended(block: Block) -> bool:
+        low, high = block.outer.pfns(page_size)
+        later = (row.pfns(page_size) for row in offline if row.start >= block.outer.end)
+        return any(start < high and low < end for start, end in later)
+
+    last = {block.outer.pfn: block for block in blocks}
+    return tuple(block for block in last.values() if not ended(block))

@@ -10,7 +10,8 @@ in_block   struct pages inside the added memory: hot.altmap's pages
            (mhp_init_memmap_on_memory()), or where that was not seen the share of sections
            whose altmap argument was not NULL.
 counted    nr_memmap_pages of /proc/vmstat (6.10 on), the snapshot after less the one before,
-           which counts both kinds.
+           which counts both kinds.  Hot-adds between which no snapshot was taken are counted
+           together, and held against what all of them need.
 
 needed is 64 bytes (sizeof(struct page)) for each page added.  They agree if allocated and
 in_block together are what is needed, and counted too; a witness that was not there is
@@ -112,15 +113,25 @@ def _misplaced(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def witnesses(
-    adds: Sequence[HotAdd], counted: Mapping[int, int | None], seen: frozenset[str], page_size: int
+    adds: Sequence[HotAdd],
+    counted: Mapping[int, int | None],
+    together: Mapping[int, Sequence[HotAdd]],
+    seen: frozenset[str],
+    page_size: int,
 ) -> Table:
-    """One row for each hot-add; ``counted``: bytes by nr_memmap_pages, by its number."""
+    """One row for each hot-add.
+
+    ``counted``: bytes by nr_memmap_pages, by its number, over the hot-adds ``together``.
+    """
     rows: list[dict[str, Any]] = []
     for add in adds:
         first = allocated(add) if "hot.memmap" in seen else None
         second = in_block(add, page_size) if seen & {"hot.altmap", "hot.section"} else None
         third = counted.get(add.number)
         need = needed(add, page_size)
+        of_all = together.get(add.number, (add,))
+        over = named(of_all) if third is not None and len(of_all) > 1 else None
+        rest = None if third is None else third - sum(needed(each, page_size) for each in of_all)
         rows.append(
             {
                 "add": add.number,
@@ -128,7 +139,8 @@ def witnesses(
                 "allocated_bytes": first,
                 "in_block_bytes": second,
                 "counted_bytes": third,
-                "verdict": _verdict(need, first, second, third),
+                "counted_over": over,
+                "verdict": _verdict(need, first, second, rest, over),
             }
         )
     columns = (
@@ -137,6 +149,7 @@ def witnesses(
         Column("allocated_bytes", "allocated", "bytes"),
         Column("in_block_bytes", "in block", "bytes"),
         Column("counted_bytes", "counted", "bytes"),
+        Column("counted_over", "over", "text", if_any=True),
         Column("verdict", "verdict"),
     )
     names = tuple(column.name for column in columns)
@@ -144,18 +157,25 @@ def witnesses(
     return Table("witnesses", title, names, tuple(rows), columns, top=20)
 
 
-def _verdict(need: int, first: int | None, second: int | None, third: int | None) -> str:
+def named(adds: Sequence[HotAdd]) -> str:
+    """Hot-adds with consecutive numbers: "3", "1-4"."""
+    first, last = adds[0].number, adds[-1].number
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _verdict(need: int, first: int | None, second: int | None, rest: int | None, over: str | None) -> str:
+    """``rest``: bytes counted less those needed by the hot-adds ``over`` which they were counted."""
     traced = None if first is None and not second else (first or 0) + (second or 0)
     if first is None and second and second < need:
         traced = None
     wrong = []
     if traced is not None and traced != need:
         wrong.append(f"traced {traced - need:+d}")
-    if third is not None and third != need:
-        wrong.append(f"counted {third - need:+d}")
-    missing = [n for n, v in (("allocated", first), ("in block", second), ("counted", third)) if v is None]
+    if rest:
+        wrong.append(f"counted {rest:+d}" + (f" over {over}" if over else ""))
+    missing = [n for n, v in (("allocated", first), ("in block", second), ("counted", rest)) if v is None]
     if wrong:
         return "DIFFER: " + ", ".join(wrong)
-    if traced is None and third is None:
+    if traced is None and rest is None:
         return "unknown"
     return f"agree (no {', '.join(missing)})" if missing else "agree"

@@ -80,17 +80,17 @@ def _tables(
 ) -> tuple[Table, ...]:
     page = run.header.page_size
     snapshots = state.taken(run)
-    brackets = {add.number: state.bracket(add, snapshots, rows) for add in adds}
-    counted = state.counted(brackets, page)
+    brackets = state.brackets(adds, snapshots, rows)
+    counted = {number: state.counted(found, page) for number, found in brackets.items()}
     found = [
         adds_table(adds, inner, run.status.started_ns, page),
         phases.table(adds, times, PHASES_OF),
         blocks.firsts(adds),
         blocks.table(adds),
         memmap.matrix(adds, page),
-        memmap.witnesses(adds, counted, seen, page),
-        state.nodes(adds, brackets, page),
-        state.dip(adds, brackets, snapshots),
+        memmap.witnesses(adds, counted, {n: b.adds for n, b in brackets.items()}, seen, page),
+        state.nodes(brackets, page),
+        state.dip(adds, snapshots),
         state.cycles(adds, snapshots, rows),
         refusals.refusals(rows, run.status.started_ns, page),
     ]
@@ -124,6 +124,7 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
                 "total_ns": add.end - add.request.start,
                 "accepts": inside.accepts_online,
                 "accept_bytes": inside.accept_bytes,
+                "again": len(add.again),
                 "result": _result(add, page_size),
                 "comm": add.request.comm,
                 "tid": add.request.tid,
@@ -140,6 +141,7 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
         Column("onlined_bytes", "onlined", "bytes"),
         Column("total_ns", "took", "ns"),
         Column("accepts", "accepts", "number", if_any=True),
+        Column("again", "again", "number", if_any=True),
         Column("result", "result"),
     )
     names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
@@ -147,10 +149,10 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
 
 
 def _result(add: HotAdd, page_size: int) -> str:
-    online = sum(block.outer.size for block in add.blocks)
+    online = sum(block.outer.size for block in add.online)
     if add.removed is not None:
         return "removed"
-    if not add.blocks:
+    if not add.online:
         return "offline"
     # Without hot.block, a block that holds its struct pages is only as long as what came online.
     return "online" if online >= add.bytes - memmap.in_block(add, page_size) else "partly"
