@@ -86,7 +86,8 @@ def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
     if not ruled_out:
         return ladder
     kept = tuple(c for c in ladder.candidates if c.kind != kind)
-    return dataclasses.replace(ladder, candidates=kept, ruled_out=(*ladder.ruled_out, *ruled_out))
+    unique = tuple(dict.fromkeys((*ladder.ruled_out, *ruled_out)))
+    return dataclasses.replace(ladder, candidates=kept, ruled_out=unique)
 
 
 def why_untraceable(system: System, function: str) -> Refusal | None:
