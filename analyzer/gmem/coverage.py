@@ -52,7 +52,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     )
     split = (
         "SELECT coalesce(s.vm, h.vm) AS vm, coalesce(s.range, h.range) AS range, s.ts_ns, 'split' AS cause "
-        f"FROM (SELECT *, pfn // 512 AS frame FROM {of('gmem.split', f'NOT {FAILED}')}) s "
+        f"FROM (SELECT *, pfn // 512 AS frame FROM {of('gmem.split', f'NOT ({FAILED} OR {NOOP})')}) s "
         "ASOF LEFT JOIN (SELECT *, pfn // 512 AS frame FROM huge) h ON s.frame = h.frame "
         "AND s.ts_ns >= h.ts_ns"
     )

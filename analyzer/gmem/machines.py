@@ -17,6 +17,7 @@ to_private, to_shared, no_op
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, RETRIED, ask
@@ -42,6 +43,8 @@ _SUMS = {
     "no_op": f"count(*) FILTER (event = 'gmem.convert' AND {NOOP})",
     "holes": "count(*) FILTER (event = 'gmem.punch')",
 }
+_EVENT = {name: re.findall(r"gmem\.\w+", sql)[0] for name, sql in _SUMS.items()}
+"""The event that each sum is of: without a site for it the sum is unknown."""
 _NAMES = ("vm", "kind", "private", "pid", "comm")
 _PAGES = {"prepared_pages", "populated_pages", "freed_pages"}
 REAL = ("snp", "tdx")
@@ -57,6 +60,8 @@ def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
             connection, f"SELECT vm, {sums} FROM g WHERE event LIKE 'gmem.%' GROUP BY vm ORDER BY vm"
         )
     }
+    sites = {site.event for site in run.header.manifest if site.site}
+    unseen = dict.fromkeys(_bytes(name) for name, event in _EVENT.items() if event not in sites)
     timed = next((s.time != "unknown" for s in run.header.manifest if s.event == "gmem.fault"), True)
     size = run.header.page_size
     known = {vm.number: vm for vm in run.status.vms}
@@ -73,6 +78,7 @@ def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 **{_bytes(name): row[name] * (size if name in _PAGES else 1) for name in _SUMS},
             }
         )
+        rows[-1] |= unseen
         if not timed:
             rows[-1] |= dict.fromkeys(("failed", "retried", "private_faults", "shared_faults"))
     names = (*_NAMES, *map(_bytes, _SUMS))

@@ -28,12 +28,18 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "pfn": ("pfn", "start_pfn"),
     "nr": ("nr", "nr_pages", "npages", "pages"),
     "gfp": ("gfp", "gfp_mask", "gfp_flags"),
+    "vcpu": ("vcpu", "vcpu_id"),
+    "address": ("address", "fault_address"),
+    "level": ("rmp_level",),
 }
 
 
 def words(args: str) -> dict[str, str]:
-    """``name=value`` words, the first of each name."""
+    """``name=value`` words, the first of each name; or ``name value`` pairs, as kvm's events print."""
     found: dict[str, str] = {}
+    if "=" not in args:
+        parts = args.split()
+        return dict(zip(parts[::2], parts[1::2], strict=False))
     for word in args.split():
         name, equals, value = word.partition("=")
         if equals:
@@ -182,6 +188,40 @@ def folio(entry: Fields, back: Fields) -> Values:
     pages = number(entry, "nr")
     order = pages.bit_length() - 1 if pages else None
     return {"bytes": pages * PAGE if pages else None, "order": order, "flags": Flag.ZEROED}
+
+
+def guest_fault(entry: Fields, back: Fields) -> Values:
+    """kvm:kvm_page_fault, as a fault begins: how it ends is not printed.
+
+    Private by KVM's own bit of the error code or, of an SNP guest, by the hardware's
+    (PFERR_PRIVATE_ACCESS, PFERR_GUEST_ENC_MASK, arch/x86/include/asm/kvm_host.h); where
+    neither is set, KVM may still find later that it is.
+    """
+    address, code = number(entry, "address"), number(entry, "error_code") or 0
+    private = bool(code & (1 << 49 | 1 << 34))
+    gfn = None if address is None else address // PAGE
+    return {"gfn": gfn, "vcpu": number(entry, "vcpu"), "flags": Flag.PRIVATE * private}
+
+
+def guest_split(entry: Fields, back: Fields) -> Values:
+    """kvm:kvm_rmp_fault: a 2 MiB entry of the RMP split, or not (psmash_ret); gpa has no 0x before it."""
+    gpa, failed = entry.get("gpa", ""), number(entry, "psmash_ret") != 0
+    try:
+        gfn = int(gpa, 16) // PAGE
+    except ValueError:
+        gfn = None
+    # At 4 KiB (PG_LEVEL_4K) there is nothing to split.
+    level = number(entry, "level")
+    nothing = level is not None and level <= 1
+    pfn = number(entry, "pfn")
+    return {
+        "gfn": gfn,
+        "pfn": None if pfn is None else pfn & ~511,
+        "vcpu": number(entry, "vcpu"),
+        "order": 9,
+        "bytes": 0 if failed or nothing else PAGE << 9,
+        "flags": Flag.PRIVATE | Flag.FAILED * failed | Flag.NOOP * nothing,
+    }
 
 
 def alloc(entry: Fields, back: Fields) -> Values:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 _NOKASLR_BASES = (0xFFFF888000000000, 0xFF11000000000000)
 
 
-_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested", "error")
+_BY_FIELDS = ("order", "bytes", "bytes_requested", "gfp", "nid_requested", "error", "gfn", "vcpu")
 _FILLED = (
     *("ts_ns", "dur_ns", "count", "total_ns", "self_ns", "event", "site", "cpu", "pid", "tid", "comm"),
     *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
 )
 """Columns that saved text can fill; the others are null."""
 _LIMITS = (
-    *((name, 0, 2**63 - 1) for name in ("dur_ns", "self_ns", "bytes", "bytes_requested", "pfn")),
+    *((name, 0, 2**63 - 1) for name in ("dur_ns", "self_ns", "bytes", "bytes_requested", "pfn", "gfn")),
     *((name, 0, 2**31 - 1) for name in ("tid", "pid")),
-    *((name, 0, 2**15 - 1) for name in ("cpu", "nid", "error")),
+    *((name, 0, 2**15 - 1) for name in ("cpu", "nid", "error", "vcpu")),
     ("nid_requested", -(2**15), 2**15 - 1),
     ("ts_ns", -(2**63), 2**63 - 1),
     ("gfp", 0, 2**32 - 1),

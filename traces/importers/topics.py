@@ -141,6 +141,18 @@ TOPICS: tuple[Topic, ...] = (
     _topic("hot.block", Site("memory_subsys_online", _RANGE), Site("memory_block_online", _RANGE)),
     _topic("hot.offline", Site("offline_pages", _RANGE)),
     _topic("hot.remove", Site("try_remove_memory", _RANGE), Site("arch_remove_memory", _RANGE)),
+    _topic(
+        "gmem.fault",
+        Site(
+            "kvm_page_fault",
+            fields.guest_fault,
+            "gfn, vcpu, private: the tracepoint's fields; how the fault ended, and whose VM: not printed",
+        ),
+    ),
+    _topic(
+        "gmem.split",
+        Site("kvm_rmp_fault", fields.guest_split, "gfn, vcpu, failed: the tracepoint's fields"),
+    ),
     _topic("", Site("generic_online_page", fields.page_order)),
     _topic("", Site(_BY_FREEING, fields.plain)),
 )
@@ -149,7 +161,7 @@ SITES: dict[str, tuple[Topic, Site, int]] = {
 }
 """A function or tracepoint: its topic, how it is read, its place among those that serve the event."""
 
-EVENTS = frozenset(("mm_page_alloc",))
+EVENTS = frozenset(("mm_page_alloc", "kvm_page_fault", "kvm_rmp_fault"))
 """Those of SITES that are tracepoints."""
 
 MARKS = frozenset(
