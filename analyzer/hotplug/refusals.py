@@ -2,7 +2,9 @@
 """What did not come about: failed adds and onlinings, refused offlinings and removals.
 
 One row for each outermost occurrence that failed; ``cause`` is the innermost failed one
-inside it.  error is what the outermost function returned.
+inside it.  error is what the outermost function returned.  memmap: struct pages allocated
+inside a failed add, in bytes; __add_pages() keeps those of the sections it had populated.
+Unknown where no hot.memmap was seen inside.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memtrace.analyzer.hotplug.origin import origin
-from memtrace.analyzer.hotplug.rows import Occurrence
+from memtrace.analyzer.hotplug.rows import Occurrence, of, within
 from memtrace.analyzer.tables import Column, Table
 
 WORDS: dict[str, str] = {
@@ -49,6 +51,7 @@ def refusals(rows: Sequence[Occurrence], start: int, page_size: int) -> Table:
                 "pfn": row.pfn,
                 "end_pfn": high if high > low else None,
                 "bytes": row.size or None,
+                "memmap_bytes": _memmap(row, rows),
                 "nid": row.nid,
                 "total_ns": row.dur,
                 "comm": row.comm,
@@ -62,6 +65,7 @@ def refusals(rows: Sequence[Occurrence], start: int, page_size: int) -> Table:
         Column("bytes", "memory", "bytes"),
         Column("pfn", "pfn", "number"),
         Column("cause", "by"),
+        Column("memmap_bytes", "memmap", "bytes", if_any=True),
         Column("total_ns", "took", "ns"),
         Column("comm", "task"),
     )
@@ -80,11 +84,20 @@ _NAMES = (
     "pfn",
     "end_pfn",
     "bytes",
+    "memmap_bytes",
     "nid",
     "total_ns",
     "comm",
     "origin",
 )
+
+
+def _memmap(failed: Occurrence, rows: Sequence[Occurrence]) -> int | None:
+    """Bytes of struct pages allocated inside."""
+    if failed.event not in ("hot.request", "hot.add"):
+        return None
+    inside = [row.bytes or 0 for row in of(within(rows, failed), "hot.memmap")]
+    return sum(inside) if inside else None
 
 
 def _named(error: int | None) -> str | None:

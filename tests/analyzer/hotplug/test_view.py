@@ -281,14 +281,15 @@ def test_a_failed_add_and_a_refused_removal(run_of: RunOf) -> None:
     rows = [
         hot("request", 0, 10, stack=ACPI, error=12, **failed),
         hot("add", 1, 9, error=12, **failed),
-        hot("memmap", 2, 8, **failed),
+        hot("memmap", 2, 3, 2 * MIB),
+        hot("memmap", 4, 8, **failed),
         hot("offline", 20, 30, error=16, **failed),
     ]
     report = report_of(run_of, case(rows))
     assert report.table("adds") is None
-    assert rows_of(report, "refusals", "what", "errno", "cause", "bytes") == [
-        ("failed add", "ENOMEM", "hot.memmap", BLOCK),
-        ("refused offlining", "EBUSY", "hot.offline", BLOCK),
+    assert rows_of(report, "refusals", "what", "errno", "cause", "bytes", "memmap_bytes") == [
+        ("failed add", "ENOMEM", "hot.memmap", BLOCK, 2 * MIB),
+        ("refused offlining", "EBUSY", "hot.offline", BLOCK, None),
     ]
 
 
