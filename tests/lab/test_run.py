@@ -48,6 +48,8 @@ def test_the_line_about_an_error_is_preferred() -> None:
 def test_leaving_ends_the_tool_and_what_it_started(tmp_path: Path) -> None:
     child = tmp_path / "child"
     code = (
+        # A job in the background is started with SIGINT ignored, and Python then leaves it so.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from memtrace.lab.run import run_tool\n"
         f"run_tool('sh', '-c', 'sleep 99 & echo $! >{child}.new; mv {child}.new {child}; wait')"
     )

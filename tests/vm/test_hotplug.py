@@ -207,7 +207,8 @@ def test_acceptance_of_what_is_added(guest: Guest, mode: str) -> None:
 def accepts(path: Path) -> tuple[int, int]:
     """Calls of accept_memory() directly inside onlining, and elsewhere."""
     found = duckdb.sql(
-        "SELECT count(*) FILTER (parent = 'hot.online'), count(*) FILTER (parent IS DISTINCT FROM 'hot.online')"
+        "SELECT count(*) FILTER (parent = 'hot.online'),"
+        " count(*) FILTER (parent IS DISTINCT FROM 'hot.online')"
         f" FROM '{path}' WHERE event = 'accept.call'"
     ).fetchone()
     assert found
