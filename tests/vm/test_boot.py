@@ -74,8 +74,8 @@ for file in /proc/uptime /proc/vmstat /sys/devices/system/node/node*/meminfo; do
 done > /run/memtrace/early/initramfs-end
 cat > /tmp/touch.py <<'PY'
 from memtrace.probes.touch import fresh, touch
-with fresh(300 << 20, False, 1) as address:
-    touch(address, 300 << 20)
+with fresh(700 << 20, False, 1) as address:
+    touch(address, 700 << 20)
 PY
 memtrace record -q -e accept,alloc -a -o $RESULTS/run.parquet -- python3 /tmp/touch.py
 memtrace boot collect --merge $RESULTS/run.parquet -o $RESULTS/boot.parquet --save $RESULTS/texts
