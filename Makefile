@@ -18,11 +18,11 @@ quickstart: $(VENV)/.ready
 	@echo "The picture is in $(ROOT)/quickstart.png, the run in $(DEMO)."
 
 test: lint $(VENV)/.ready-test
-	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm"
+	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2
 	cd $(ROOT) && $(PYTHON) -m pytest -m vm -n 2 --durations=20
 
 test-quick: lint
-	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm"
+	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2
 
 lint: $(VENV)/.ready
 	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy $(TYPED)
