@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from memtrace.analyzer.compare import bootstrap, permutation
 from memtrace.analyzer.compare.bootstrap import Sample
 from memtrace.analyzer.compare.comparability import Finding
-from memtrace.analyzer.compare.metrics import Measured, Metric
+from memtrace.analyzer.compare.metrics import QUANTILES, Measured, Metric
 from memtrace.analyzer.compare.sides import Side
 
 WORSE, BETTER, MORE, LESS = "worse", "better", "more", "less"
@@ -139,7 +139,7 @@ def _place(metric: Metric) -> tuple[object, ...]:
     from memtrace.traces.phases import PHASES
 
     phases = list(PHASES)
-    measures = ("total", "bytes", "ns_per_4kib", "worst", "count", "p50", "p99")
+    measures = ("total", "bytes", "ns_per_4kib", "worst", "count", *QUANTILES)
     if metric.scope == "boot":
         at = phases.index(metric.measure) if metric.measure in phases else len(phases)
         return ("", "", (), at, metric.measure)
