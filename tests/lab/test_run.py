@@ -57,6 +57,8 @@ def test_leaving_ends_the_tool_and_what_it_started(tmp_path: Path) -> None:
     while not child.exists():
         assert caller.poll() is None
         time.sleep(0.02)
+    # The child may run before its starter has returned from fork() and waits.
+    time.sleep(1)
     caller.send_signal(signal.SIGINT)
     caller.wait(60)
     with pytest.raises(ProcessLookupError):
