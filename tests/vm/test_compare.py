@@ -112,7 +112,7 @@ def test_git_bisect_run_finds_the_commit(tmp_path: Path) -> None:
     env = os.environ | {
         "PATH": f"{tool.parent}:{os.environ['PATH']}",
         "GOOD": boots_of(tmp_path / "good", 1_000_000),
-        "CONDITION": "accept.call.p10>+40%",
+        "CONDITION": "accept.call.p10>+50%",
         "BUILD": "true",
         "KERNEL": "accept-6.12",
         "BOOTS": "3",
