@@ -108,7 +108,7 @@ def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rul
         shown = tuple(i for i, (_, c) in enumerate(found) if c.verdict in DIFFERENT)
         notes.append(_of_parts(rows))
     else:
-        notes += _withheld(rows)
+        notes += _withheld(rows) + _fewer(comparisons)
     several = len(comparisons) > 1
     shown_columns = [c for c in _columns(rules) if name == "headline" or c.name != "_runs"]
     columns = (*((Column("after_side", "after"),) if several else ()), *shown_columns)
@@ -126,6 +126,18 @@ def _withheld(rows: Sequence[Row]) -> list[str]:
         if row["verdict"] == WITHHELD:
             by_reason.setdefault(row["reason"], []).append(row["metric"])
     return [f"- withheld, {reason}: {', '.join(dict.fromkeys(names))}" for reason, names in by_reason.items()]
+
+
+def _fewer(comparisons: Sequence[Comparison]) -> list[str]:
+    """Which metrics not every run of a side has: in one nothing happened, or took unknown time."""
+    found: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        for change in comparison.headline:
+            of = zip(change.runs, (comparison.before, comparison.after), strict=True)
+            short = [f"{n} of {len(side.runs)} runs of {side.name}" for n, side in of if n < len(side.runs)]
+            if short and change.verdict != WITHHELD:
+                found.setdefault(" and ".join(short), []).append(change.metric.name)
+    return [f"- known in {runs} only: {', '.join(dict.fromkeys(names))}" for runs, names in found.items()]
 
 
 def _of_parts(rows: Sequence[Row]) -> str:

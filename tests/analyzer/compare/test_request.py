@@ -99,6 +99,14 @@ def test_unequal_numbers_are_compared(sides: Path, compared: Compare) -> None:
     assert (row["runs_before"], row["runs_after"], row["verdict"]) == (5, 10, "worse")
 
 
+def test_a_run_that_lacks_a_metric_is_said(sides: Path) -> None:
+    """Nothing is longer than anything in a run in which nothing happened."""
+    write_run(sides / "base" / "boot-010.parquet", [], boot=80)
+    said = " ".join(text("base", "slow").split())
+    assert "known in 10 of 11 runs of base only: alloc.ns_per_4kib, alloc.worst, alloc.p10, alloc.p50" in said
+    assert "runs of" not in text("same", "slow").partition("Headline")[2].partition("Caveats")[0]
+
+
 def test_the_same_seed_gives_the_same_text(sides: Path) -> None:
     assert text("base", "slow") == text("base", "slow")
     assert text("base", "slow", seed=2) != text("base", "slow", seed=3)
