@@ -37,8 +37,9 @@ mkdir -p "$venv/src"
 ln -sfn "$root" "$venv/src/memtrace"
 
 if [ "$what" = lab ]; then
-	# The apt line that memtrace itself would tell; its packages are the last words.
+	# What the man pages are checked with, and the apt line that memtrace itself would
+	# tell; its packages are the last words.
 	needed=$("$venv/bin/python" -m memtrace.lab.needs | sed 's/.*--no-install-recommends//')
 	# shellcheck disable=SC2086
-	apt_install $needed
+	apt_install groff-base man-db mandoc $needed
 fi
