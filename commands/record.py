@@ -97,12 +97,13 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     exit status is passed on; put -- before it. If -d is over first, COMMAND gets
     SIGTERM. zero.alloc is counted inside alloc, so -e zero records alloc too.
     """
-    from memtrace.probes import recorder
-
-    options = _options(output, force, given)
+    # Before the imports: who is told to stop while they go on still leaves a run.
     reason: list[str] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))
+    from memtrace.probes import recorder
+
+    options = _options(output, force, given)
     line = _progress_line(quiet)
     with recorder.Recorder(options) as session:
         if not quiet:

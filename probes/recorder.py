@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof
+from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof, service
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import NAMES
@@ -88,6 +88,7 @@ class Recorder:
     def run(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> Outcome:
         """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends."""
         self._open_gate()
+        service.tell_armed(self._armed_ns / 1e9)
         reason = "failed"
         try:
             reason = self._loop(stopped, progress)

@@ -194,6 +194,7 @@ Before=shutdown.target
 
 [Service]
 Type=exec
+NotifyAccess=main
 StateDirectory=memtrace
 ExecStart={command} record --quiet --force -a -o {run} -d {seconds}
 TimeoutStopSec=60
@@ -202,6 +203,8 @@ TimeoutStopSec=60
 WantedBy=sysinit.target
 """
 
+# A quick boot is over before the programs are compiled.  Neither unit is waited for meanwhile (Type=exec):
+# what systemd-analyze calls the end of the boot stays what it is without them.
 _END = """# {mark}
 [Unit]
 Description=End of the boot that memtrace records
@@ -209,8 +212,10 @@ Documentation=man:memtrace-boot(1)
 After=default.target {unit}
 
 [Service]
-Type=oneshot
-ExecStart=systemctl stop --no-block {unit}
+Type=exec
+ExecStart=sh -c 'while systemctl is-active -q {unit} && \\
+	[ -z "$$(systemctl show -P StatusText {unit})" ]; \\
+	do sleep 1; done; exec systemctl stop --no-block {unit}'
 
 [Install]
 WantedBy=default.target

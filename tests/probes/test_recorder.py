@@ -2,7 +2,9 @@
 """Recording the running kernel for real (root): exact counts, losses, filters, sudden ends."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -160,6 +162,33 @@ def test_a_signal_ends_the_recording_in_order(tmp_path: Path, number: signal.Sig
     run = open_run(output)
     assert run.status.complete
     assert run.status.stopped_by == number.name
+
+
+def test_who_is_stopped_while_still_starting_leaves_a_run(tmp_path: Path) -> None:
+    output = tmp_path / "run.parquet"
+    recorder = subprocess.Popen(memtrace("record", "-q", "-o", str(output)))
+    wait_for(lambda: catches(recorder.pid, signal.SIGTERM))
+    assert not output.exists()
+    recorder.send_signal(signal.SIGTERM)
+    assert recorder.wait(20) == 0
+    assert open_run(output).status.stopped_by == "SIGTERM"
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.M)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_a_service_manager_hears_when_recording_has_begun(tmp_path: Path) -> None:
+    output = tmp_path / "run.parquet"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        env = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        recorder = subprocess.Popen(memtrace("record", "-q", "-d", "0.1", "-o", str(output)), env=env)
+        assert manager.recv(500).startswith(b"READY=1\nSTATUS=recording, armed ")
+    assert recorder.wait(20) == 0
 
 
 def test_a_killed_recorder_loses_about_a_second(tmp_path: Path) -> None:
