@@ -11,7 +11,10 @@ kernel    accepted by the kernel until the run was made, by whatever was seen or
           not: U(entry) - left.
 early     the part of it before the probes: U(entry) - U(first), where first is the
           snapshot taken as recording starts.
-unseen    firmware + early, known also where their parts are not: present - U(first).
+traced    the part of early that the boot trace saw leave the lists.  Most of its calls
+          have no node: then it is unknown of the nodes, and in their unseen.
+unseen    firmware + early - traced, known also where these are not: present - U(first)
+          - traced.  A trace that does not tell bytes takes nothing off it.
 seen      what the probes saw leave the lists (accepts.py, "queued"), from the
           first snapshot to the one at the end of recording.
 late      U(end of recording) - U(last snapshot): accepted after it.
@@ -20,7 +23,7 @@ rest      U(first) - seen - U(end of recording).  0 where the balance closes; wi
           one block for each CPU that was accepting as a counter was read.  More
           is unexplained.
 
-present = unseen + seen + late + left + rest, and kernel = early + seen + late + rest,
+present = unseen + traced + seen + late + left + rest, and kernel = early + seen + late + rest,
 by construction; rest is the check.  Where no recording was on (a boot that was
 only collected), there is no first snapshot: seen is what the boot trace saw, which
 has no arguments, so no node and perhaps no bytes; early and unseen are what the
@@ -43,7 +46,7 @@ from memtrace.analyzer.tables import Caveat, Column, Row, Table
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
-_PARTS = ("present", "firmware", "kernel", "early", "unseen", "seen", "late", "left", "rest")
+_PARTS = ("present", "firmware", "kernel", "early", "traced", "unseen", "seen", "late", "left", "rest")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     everything = [*rows, _sum(rows, accepts, read)] if len(rows) > 1 else rows
     shown = [_with_share(row) for row in everything]
     block = run.header.page_size << MAX_PAGE_ORDER
-    notes = ["present = firmware + kernel + left; kernel = early + seen + rest. unseen = firmware + early."]
+    traced = any(row["traced"] for row in everything)
+    unseen = "fw + early - traced" if traced else "fw + early"
+    notes = [f"present = fw + kernel + left; kernel = early + seen + rest. unseen = {unseen}."]
+    if traced:
+        notes.append(
+            "traced: by the boot trace; where its calls have no node, a node's unseen is an upper bound."
+        )
     if read.first is not None:
         notes.append(f"rest: what the counters fell by less seen; it closes to {written(block, 'bytes')}.")
     else:
@@ -102,7 +111,10 @@ def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict
         return row
     first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
     seen = accepts.seen(read.window, [nid]).queued
-    row |= {"early": _less(entry, first), "unseen": _less(present, first), "seen": seen}
+    before = (None, read.first.at_ns)
+    traced = None if accepts.seen(before, [None]).queued != 0 else accepts.seen(before, [nid]).queued
+    unseen = _less(_less(present, first), traced or 0)
+    row |= {"early": _less(entry, first), "traced": traced, "unseen": unseen, "seen": seen}
     return row | {"late": _less(end, left), "rest": _less(_less(first, seen), end)}
 
 
@@ -116,9 +128,13 @@ def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int 
         accepted = _less(total["present"], total["left"])
         total |= {"seen": seen, "unseen": _less(accepted, seen)}
         total["early"] = _less(total["unseen"], total["firmware"])
-    elif (unplaced := accepts.seen(read.window, [None]).queued) != 0:
-        total["seen"] = None if unplaced is None or total["seen"] is None else total["seen"] + unplaced
+        return total
+    if (unplaced := accepts.seen(read.window, [None]).queued) != 0:
+        total["seen"] = _plus(total["seen"], unplaced)
         total["rest"] = _less(total["rest"], unplaced)
+    if total["traced"] is None:
+        total["traced"] = accepts.seen((None, read.first.at_ns)).queued
+        total["unseen"] = _less(total["unseen"], total["traced"] or 0)
     return total
 
 
@@ -133,6 +149,10 @@ def _less(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a - b
 
 
+def _plus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
 def sentence(table: Table, calls: int) -> str:
     """The unseen share in words; where it is unknown, what else is known, and the ``calls`` seen."""
     row = table.rows[-1]
@@ -145,9 +165,12 @@ def sentence(table: Table, calls: int) -> str:
     unseen = gib(row["unseen_bytes"])
     parts = ""
     if row["firmware_bytes"] is not None and row["early_bytes"] is not None:
-        parts = f" ({gib(row['firmware_bytes'])} before the kernel, {gib(row['early_bytes'])} by it)"
-    when = "before memtrace could see it" if row["rest_bytes"] is not None else "out of memtrace's sight"
-    return f"{unseen} of {present} were accepted {when}: {row['unseen_share']:.0%}{parts}"
+        by_it = gib(row["early_bytes"] - (row["traced_bytes"] or 0))
+        parts = f" ({gib(row['firmware_bytes'])} before the kernel, {by_it} by it)"
+    only = row["rest_bytes"] is not None and not row["traced_bytes"]
+    when = "before memtrace could see it" if only else "out of memtrace's sight"
+    said = f"{unseen} of {present} were accepted {when}: {row['unseen_share']:.0%}{parts}"
+    return f"{said}; the boot trace saw {gib(row['traced_bytes'])} more" if row["traced_bytes"] else said
 
 
 def caveats(run: Run, table: Table, read: Reading) -> Iterator[Caveat]:
@@ -232,9 +255,10 @@ _NAMES = ("node", "nid", *(f"{name}_bytes" for name in _PARTS), "unseen_share")
 _COLUMNS = (
     Column("node", "node"),
     Column("present_bytes", "present", "bytes"),
-    Column("firmware_bytes", "firmware", "bytes"),
+    Column("firmware_bytes", "fw", "bytes"),
     Column("kernel_bytes", "kernel", "bytes"),
     Column("early_bytes", "early", "bytes"),
+    Column("traced_bytes", "traced", "bytes", if_any=True),
     Column("seen_bytes", "seen", "bytes"),
     Column("late_bytes", "late", "bytes", if_any=True),
     Column("left_bytes", "left", "bytes"),

@@ -94,7 +94,10 @@ cp /sys/kernel/debug/unaccepted_emul $RESULTS/log
     check_balance(found, closes_to=4 * MIB)
     assert everything["early_bytes"] > 300 * MIB
     # All of it but what memblock accepted before there was a tracer.
-    assert 0.8 < by["boot trace"]["bytes"] / everything["early_bytes"] <= 1
+    assert 0.8 < everything["traced_bytes"] / everything["early_bytes"] <= 1
+    assert by["boot trace"]["bytes"] == everything["traced_bytes"]
+    known = everything["firmware_bytes"] + everything["early_bytes"] - everything["traced_bytes"]
+    assert everything["unseen_bytes"] == known
     assert by["probes"]["bytes"] >= 200 * MIB
     assert everything["seen_bytes"] == by["probes"]["bytes"]
     counter = [row["moment"] for row in rows(found, "unaccepted") if row["nid"] == 0]

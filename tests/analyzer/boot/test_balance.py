@@ -79,6 +79,25 @@ def test_each_byte_of_a_node_is_accounted_for(run_of: RunOf) -> None:
     assert "unexplained" not in {caveat.id for caveat in report.caveats}
 
 
+@pytest.mark.parametrize(
+    ("nids", "of_nodes"), [((0, 1), (BLOCK, BLOCK)), ((0, None), (None, None))], ids=["placed", "no node"]
+)
+def test_what_the_boot_trace_saw_before_the_probes_is_not_unseen(
+    run_of: RunOf, nids: Sequence[int | None], of_nodes: Sequence[int | None]
+) -> None:
+    taken = [moment("entry", 0, 800, 2048), moment("start", 100, 700, 1800), moment("end", 300, 696, 1800)]
+    rows = [*(block(50, nid) for nid in nids), block(150, 0)]
+    report, found = balance(run_of(case(taken, rows, origin="collected")))
+    assert [found[node]["traced_bytes"] for node in "01"] == list(of_nodes)
+    assert found["all"]["traced_bytes"] == 2 * BLOCK
+    # Of memory without a node it is not known whose it was: the nodes' unseen are upper bounds.
+    unseen = [GIB2 - 700 * MIB - (of_nodes[0] or 0), GIB2 - 1800 * MIB - (of_nodes[1] or 0)]
+    assert [found[node]["unseen_bytes"] for node in "01"] == unseen
+    assert found["all"]["unseen_bytes"] == 2 * GIB2 - 2500 * MIB - 2 * BLOCK
+    assert found["all"]["seen_bytes"] == BLOCK and found["all"]["rest_bytes"] == 0
+    assert dict(report.heading)["balance"].endswith("by it); the boot trace saw 0.01 GiB more")
+
+
 def test_without_the_firmwares_map_the_part_before_the_kernel_is_unknown_not_zero(run_of: RunOf) -> None:
     taken = [moment("start", 100, 700, 1800), moment("end", 300, 700, 1800)]
     report, rows = balance(run_of(case(taken, [])))
