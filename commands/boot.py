@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -166,14 +167,9 @@ def collect(output: Path, force: bool, merge: Path | None, save: Path | None, qu
     from memtrace.probes.boot.collect import Wanted
     from memtrace.probes.boot.collect import collect as gather
 
-    on_terminal = sys.stderr.isatty() and not quiet
-    if on_terminal:
-        click.echo("gathering...", err=True, nl=False)
-    try:
+    with StatusLine(not quiet) as line:
+        line.show("gathering...")
         done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
-    finally:
-        if on_terminal:
-            click.echo("\r\033[K", err=True, nl=False)
     if not quiet:
         click.echo(_collected(done, output), err=True)
 

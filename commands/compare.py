@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.status_line import StatusLine
 
 
 @click.command(
@@ -102,29 +103,10 @@ def compare(
         plot=Path(plot) if plot else None,
         color=output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
     )
-    with _Progress() as progress:
-        answer = make(request, progress.tell)
+    with StatusLine() as line:
+        answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
     if output is None:
         click.echo(answer.text, nl=False)
     else:
         write(Path(output), answer.text)
     return answer.exit_code
-
-
-class _Progress:
-    """A line on a terminal's standard error while runs are read, gone afterwards."""
-
-    def __init__(self) -> None:
-        self._told = False
-
-    def tell(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            self._told = True
-            click.echo(f"\rread {done} of {total} runs", err=True, nl=False)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._told:
-            click.echo("\r\033[K", err=True, nl=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -103,11 +104,10 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     reason: list[str] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))
-    line = _progress_line(quiet)
-    with recorder.Recorder(options) as session:
+    with StatusLine(not quiet) as line, recorder.Recorder(options) as session:
         if not quiet:
             click.echo(f"memtrace: recording to {output} {_until(options)}", err=True)
-        outcome = session.run(lambda: reason[0] if reason else "", line)
+        outcome = session.run(lambda: reason[0] if reason else "", _shown_on(line) if line.shows else None)
     if not quiet:
         _summary(output, outcome)
     if outcome.status.exit_status:
@@ -195,20 +195,16 @@ def _size(text: str) -> int | None:
     return 1 << (size - 1).bit_length()
 
 
-def _progress_line(quiet: bool) -> Callable[[Progress], None]:
-    if quiet or not sys.stderr.isatty():
-        return lambda progress: None
+def _shown_on(line: StatusLine) -> Callable[[Progress], None]:
     before = [0, 0.0]
 
     def show(now: Progress) -> None:
         seconds = now.seconds - before[1]
         rate = (now.events - before[0]) / seconds if seconds > 0 else 0.0
         before[:] = [now.events, now.seconds]
-        click.echo(
-            f"\r{now.seconds:6.1f} s  {now.events:,} events  {rate:,.0f}/s  "
-            f"{now.lost:,} lost  {now.bytes / 1e6:.1f} MB\033[K",
-            nl=False,
-            err=True,
+        line.show(
+            f"{now.seconds:6.1f} s  {now.events:,} events  {rate:,.0f}/s  "
+            f"{now.lost:,} lost  {now.bytes / 1e6:.1f} MB"
         )
 
     return show
@@ -216,8 +212,6 @@ def _progress_line(quiet: bool) -> Callable[[Progress], None]:
 
 def _summary(output: Path, outcome: Any) -> None:
     status = outcome.status
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
     seen = sum(c.seen for c in status.counters)
     lost = status.losses.ring_full
     seconds = (status.ended_ns - status.started_ns) / 1e9

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -82,30 +83,15 @@ def report(
         color=color,
         guest=other,
     )
-    with Reading(BIG_OF_VIEW.get(view, BIG)) as reading:
-        text = make(request, reading.tell)
+    big = BIG_OF_VIEW.get(view, BIG)
+    with StatusLine() as line:
+
+        def opened(run: Run) -> None:
+            if run.rows >= big:
+                line.show(f"reading {run.rows:,} rows...")
+
+        text = make(request, opened)
     if output is None:
         click.echo(text, nl=False)
     else:
         write(Path(output), text)
-
-
-class Reading:
-    """A line on a terminal's standard error while a big run is read, gone afterwards."""
-
-    def __init__(self, big: int = BIG) -> None:
-        self._big = big
-        self._told = False
-
-    def tell(self, run: Run) -> None:
-        """Called when the run is open, before its rows are read."""
-        if run.rows >= self._big and sys.stderr.isatty():
-            self._told = True
-            click.echo(f"reading {run.rows:,} rows...", err=True, nl=False)
-
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._told:
-            click.echo("\r\033[K", err=True, nl=False)
