@@ -22,7 +22,7 @@ from memtrace.errors import MemtraceError
 
 _HERE = Path(__file__).parent
 _STUB_HEADERS = _HERE / "bpf" / "stub"
-_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "span.h")
+_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h")
 
 _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK = 1, 0
 _PERF_TYPE_TRACEPOINT = 2
