@@ -287,7 +287,7 @@ def _counting(system: System, ladder: Ladder) -> Ladder:
 
 def _attach_counting(module: Module, outer: Callable[[Module], None], kind: str) -> None:
     if kind == "fentry" and module.has_fentry(_COUNT):
-        module.attach_fentry_only(_COUNT)
+        module.attach_fentry(_COUNT, exit_=False)
     else:
         module.attach_kprobe(_COUNT, "mt_hot_page_kprobe")
     outer(module)

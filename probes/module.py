@@ -127,11 +127,6 @@ class Module:
             return False
         return True
 
-    def attach_fentry_only(self, function: str) -> None:
-        """fentry of ``function`` alone; raises RefusedError."""
-        entry_name = self._program("kfunc__", function)
-        tried(lambda: self._bpf.attach_kfunc(fn_name=entry_name))
-
     def _program(self, prefix: str, suffix: str) -> bytes:
         names = [
             bytes(self._lib.bpf_function_name(self._bpf.module, i))
