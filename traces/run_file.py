@@ -48,6 +48,11 @@ class Run:
     """Bytes after the last checkpoint; what is in them is not read."""
     _recovered: Recovered | None = field(default=None, repr=False)
 
+    @property
+    def whole(self) -> bool:
+        """Whether recorder and file came to their end."""
+        return self.status.complete and not self.cut_short
+
     def __enter__(self) -> Run:
         return self
 

@@ -152,7 +152,7 @@ def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
         found.append(f"{lost} events were lost")
     if run.header.filters:
         found.append(f"filters were on ({', '.join(run.header.filters)})")
-    if run.cut_short or not run.status.complete:
+    if not run.whole:
         found.append("the recording was cut short")
     if silent:
         start, last = at(run, "start"), at(run, "end")

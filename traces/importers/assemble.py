@@ -336,7 +336,7 @@ def _status(files: list[_File], merged: Run | None, tables: list[pa.Table]) -> R
         )
         return dataclasses.replace(
             status,
-            complete=status.complete and not merged.cut_short,
+            complete=merged.whole,
             started_ns=min([status.started_ns, *starts]),
             ended_ns=max([status.ended_ns, *ends]),
             losses=losses,
