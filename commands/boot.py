@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -137,16 +138,7 @@ def _removed(done: Removal, plan: Plan) -> str:
     epilog="\b\nExamples:\n  sudo memtrace boot collect && memtrace report --view boot boot.parquet\n"
     "  sudo memtrace boot collect --save boot.d   and elsewhere: memtrace import boot.d/*",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("boot.parquet"),
-    show_default=True,
-    metavar="FILE",
-    help="The run to write.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+@run_file("boot.parquet")
 @click.option(
     "--merge",
     type=click.Path(path_type=Path),

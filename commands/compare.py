@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import answer_file, answer_format, give, in_color
 from memtrace.commands.status_line import StatusLine
 
 
@@ -50,16 +49,10 @@ Examples:
 )
 @click.option("--plan", metavar="SHARE", help="Also say how many runs a change of this size would need.")
 @click.option("--calibrate", metavar="RUNS", help="Compare the runs of one kernel with themselves.")
-@click.option(
-    "--format",
-    "format_",
-    default="text",
-    metavar="FORMAT",
-    help="text, json, csv, md or html.  [default: text]",
-)
+@answer_format
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the headline).")
 @click.option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+@answer_file
 def compare(
     sides: tuple[str, ...],
     fail_on: tuple[str, ...],
@@ -86,7 +79,6 @@ def compare(
     125 not enough evidence (`git bisect run` skips).
     """
     from memtrace.analyzer.compare.request import Request, make
-    from memtrace.analyzer.report import write
 
     request = Request(
         sides,
@@ -101,12 +93,9 @@ def compare(
         format=format_,
         table=table,
         plot=Path(plot) if plot else None,
-        color=output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+        color=in_color(output),
     )
     with StatusLine() as line:
         answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
-    if output is None:
-        click.echo(answer.text, nl=False)
-    else:
-        write(Path(output), answer.text)
+    give(answer.text, output)
     return answer.exit_code

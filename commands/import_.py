@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -27,15 +28,7 @@ if TYPE_CHECKING:
     "  perf script -i perf.data > p.txt && memtrace import p.txt\n",
 )
 @click.argument("files", nargs=-1, metavar="[FORMAT:]FILE…")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("run.parquet"),
-    show_default=True,
-    help="The run file.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@run_file("run.parquet")
 @click.option(
     "--merge",
     type=click.Path(path_type=Path),

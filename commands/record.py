@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -27,15 +28,7 @@ if TYPE_CHECKING:
     "  memtrace record -o b.parquet -- make    one command and what it starts\n"
     "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("run.parquet"),
-    show_default=True,
-    help="The run file.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@run_file("run.parquet")
 @click.option("-e", "--events", default="", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
 @click.option(
     "-d",

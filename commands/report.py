@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import answer_file, answer_format, give, in_color
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -35,13 +34,7 @@ Examples:
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
 @click.option("--by", metavar="KEYS", help="Group the main table by these.  [default: order,node]")
-@click.option(
-    "--format",
-    "format_",
-    default="text",
-    metavar="FORMAT",
-    help="text, json, csv, md or html.  [default: text]",
-)
+@answer_format
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
 @click.option(
@@ -49,7 +42,7 @@ Examples:
 )
 @click.option("--guest", metavar="FILE", help="With --view gmem: a guest's run, put on the host's clock.")
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+@answer_file
 def report(
     runs: tuple[str, ...],
     by: str | None,
@@ -67,9 +60,8 @@ def report(
     KEYS: any of order, node, requested, site, parent, zeroed, flags, comm,
     pid, tid, cpu, gfp, caller, stack; the event always comes first.
     """
-    from memtrace.analyzer.report import Request, make, write
+    from memtrace.analyzer.report import Request, make
 
-    color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
     other = Path(guest) if guest else None
     request = Request(
@@ -80,7 +72,7 @@ def report(
         view=view,
         plot=figure,
         window=window,
-        color=color,
+        color=in_color(output),
         guest=other,
     )
     big = BIG_OF_VIEW.get(view, BIG)
@@ -91,7 +83,4 @@ def report(
                 line.show(f"reading {run.rows:,} rows...")
 
         text = make(request, opened)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        write(Path(output), text)
+    give(text, output)
