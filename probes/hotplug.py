@@ -19,7 +19,8 @@ from pathlib import Path
 
 from memtrace.probes.functions import attach_pair, function_ladder
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_untraceable
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
