@@ -31,12 +31,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import GIB
 from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
 from memtrace.analyzer.accept.rows import MIB, UNKNOWN, Accepts
-from memtrace.analyzer.cells import FEW
+from memtrace.analyzer.cells import FEW, GIB
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 
