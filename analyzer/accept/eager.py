@@ -167,7 +167,7 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
     import numpy as np
 
     start, end = at(run, "start"), at(run, "end")
-    snapshots = [s for s in (*run.header.snapshots, *run.status.snapshots) if s.nodes]
+    snapshots = [s for s in run.snapshots if s.nodes]
     lazily = any(s is not None and s.total for s in (start, end))
     spans = accepts.levels[accepts.work]
     if lazily or platform_mode(run) != "eager" or not len(spans):

@@ -43,7 +43,7 @@ class Bracket:
 
 def taken(run: Run) -> tuple[Snapshot, ...]:
     """All snapshots by time, each with the longest that it can have taken."""
-    found = sorted((*run.header.snapshots, *run.status.snapshots), key=lambda s: s.boottime_ns)
+    found = sorted(run.snapshots, key=lambda s: s.boottime_ns)
     begun = [s.boottime_ns for s in found]
     started = run.status.started_ns
     return tuple(_bounded(s, [*begun[at + 1 : at + 2], started]) for at, s in enumerate(found))
