@@ -11,6 +11,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import run_file
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def import_(
     if not files:
         raise MemtraceError("give the files to import, e.g. `memtrace import trace.txt dmesg.txt`", 2)
     request = assemble.Request(files, output, force, merge, clock, boot, tuple(sys.argv))
-    outcome = assemble.run_import(request)
+    with StatusLine(not quiet) as line:
+        line.show("reading...")
+        outcome = assemble.run_import(request)
     if not quiet:
         click.echo(_summary(output, outcome), err=True)
 
