@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
-    """Record allocation and zeroing until Ctrl-C, -d SECONDS or the end of COMMAND.
+    """Record what memory costs until Ctrl-C, -d SECONDS or the end of COMMAND.
 
     With COMMAND only it and what it starts is recorded (-a: everything), and its
     exit status is passed on; put -- before it. If -d is over first, COMMAND gets
