@@ -60,10 +60,28 @@ def caveats(
 Found = Iterator[tuple[str, str]]
 
 
-def _recording(run: Run, in_file: int, integrity: Table) -> Found:
-    if run.cut_short or not run.status.complete:
+def cut_short(run: Run) -> Found:
+    """That the run has no end."""
+    if not run.whole:
         dropped = f"; {run.dropped_bytes} bytes after it were not read" if run.dropped_bytes else ""
         yield "cut-short", f"the recorder was cut short: this is the run up to its last flush{dropped}"
+
+
+def module_gone(run: Run) -> Found:
+    """That events had no site any more from some moment on."""
+    if run.status.gone:
+        events = ", ".join(run.status.gone)
+        yield "module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}"
+
+
+def lost(run: Run, in_file: int, so: str) -> Found:
+    """Losses whose number is known; ``so``: what they mean here."""
+    if known_losses(run.status):
+        yield "losses", f"{sentence(run.status, in_file)}{so}"
+
+
+def _recording(run: Run, in_file: int, integrity: Table) -> Found:
+    yield from cut_short(run)
     if not in_file:
         yield (
             "empty",
@@ -71,11 +89,8 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         )
     if wrong := disagreements(integrity):
         yield "counters-differ", f"the file does not hold what the kernel counted: {'; '.join(wrong)}"
-    if run.status.gone:
-        events = ", ".join(run.status.gone)
-        yield "module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}"
-    if known_losses(run.status):
-        yield "losses", f"{sentence(run.status, in_file)}; totals are short by as much, tails perhaps by more"
+    yield from module_gone(run)
+    yield from lost(run, in_file, "; totals are short by as much, tails perhaps by more")
     unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(run.status.losses, name) is None]
     if unknown:
         who = "saved text" if run.header.origin == "imported" else "this kernel"

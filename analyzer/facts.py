@@ -113,7 +113,7 @@ def _window(run: Run, occurrences: int) -> str:
     header = run.header
     rows = f" in {run.rows} rows" if run.rows != occurrences else ""
     until = "cut short"
-    if run.status.complete and not run.cut_short:
+    if run.whole:
         why = run.status.stopped_by
         until = _STOPPED.get(why, f"until {why}" if why else "")
     filters = "".join(f", {name} {value}" for name, value in header.filters.items())

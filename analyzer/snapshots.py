@@ -45,7 +45,7 @@ _IF_CHANGED = (
 
 def snapshots(run: Run) -> Table:
     """One row for each counter and node that start and end both have; none if either is missing."""
-    taken = {s.label: s for s in (*run.header.snapshots, *run.status.snapshots)}
+    taken = {s.label: s for s in run.snapshots}
     rows = _rows(taken) if "start" in taken and "end" in taken else []
     shown = tuple(
         i

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -136,16 +138,7 @@ def _removed(done: Removal, plan: Plan) -> str:
     epilog="\b\nExamples:\n  sudo memtrace boot collect && memtrace report --view boot boot.parquet\n"
     "  sudo memtrace boot collect --save boot.d   and elsewhere: memtrace import boot.d/*",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("boot.parquet"),
-    show_default=True,
-    metavar="FILE",
-    help="The run to write.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+@run_file("boot.parquet")
 @click.option(
     "--merge",
     type=click.Path(path_type=Path),
@@ -166,14 +159,9 @@ def collect(output: Path, force: bool, merge: Path | None, save: Path | None, qu
     from memtrace.probes.boot.collect import Wanted
     from memtrace.probes.boot.collect import collect as gather
 
-    on_terminal = sys.stderr.isatty() and not quiet
-    if on_terminal:
-        click.echo("gathering...", err=True, nl=False)
-    try:
+    with StatusLine(not quiet) as line:
+        line.show("gathering...")
         done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
-    finally:
-        if on_terminal:
-            click.echo("\r\033[K", err=True, nl=False)
     if not quiet:
         click.echo(_collected(done, output), err=True)
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import answer_file, answer_format, give, in_color
+from memtrace.commands.status_line import StatusLine
 
 
 @click.command(
@@ -49,16 +49,10 @@ Examples:
 )
 @click.option("--plan", metavar="SHARE", help="Also say how many runs a change of this size would need.")
 @click.option("--calibrate", metavar="RUNS", help="Compare the runs of one kernel with themselves.")
-@click.option(
-    "--format",
-    "format_",
-    default="text",
-    metavar="FORMAT",
-    help="text, json, csv, md or html.  [default: text]",
-)
+@answer_format
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the headline).")
 @click.option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+@answer_file
 def compare(
     sides: tuple[str, ...],
     fail_on: tuple[str, ...],
@@ -85,7 +79,6 @@ def compare(
     125 not enough evidence (`git bisect run` skips).
     """
     from memtrace.analyzer.compare.request import Request, make
-    from memtrace.analyzer.report import write
 
     request = Request(
         sides,
@@ -100,31 +93,9 @@ def compare(
         format=format_,
         table=table,
         plot=Path(plot) if plot else None,
-        color=output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+        color=in_color(output),
     )
-    with _Progress() as progress:
-        answer = make(request, progress.tell)
-    if output is None:
-        click.echo(answer.text, nl=False)
-    else:
-        write(Path(output), answer.text)
+    with StatusLine() as line:
+        answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
+    give(answer.text, output)
     return answer.exit_code
-
-
-class _Progress:
-    """A line on a terminal's standard error while runs are read, gone afterwards."""
-
-    def __init__(self) -> None:
-        self._told = False
-
-    def tell(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            self._told = True
-            click.echo(f"\rread {done} of {total} runs", err=True, nl=False)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._told:
-            click.echo("\r\033[K", err=True, nl=False)

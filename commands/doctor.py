@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.probes import SCHEMA, Trying, here, refused_rows, site_rows
+from memtrace.commands.probes import SCHEMA, TRYING, here, refused_rows, site_rows
+from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
     from memtrace.probes.diagnosis import Diagnosis
@@ -68,7 +69,8 @@ def doctor(as_json: bool) -> None:
     """
     from memtrace.probes.diagnosis import examine
 
-    with Trying():
+    with StatusLine() as line:
+        line.show(TRYING)
         found = examine()
     click.echo(json.dumps(document(found), indent=2) if as_json else page(found))
     if found.recordable is False:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -27,15 +29,7 @@ if TYPE_CHECKING:
     "  perf script -i perf.data > p.txt && memtrace import p.txt\n",
 )
 @click.argument("files", nargs=-1, metavar="[FORMAT:]FILE…")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("run.parquet"),
-    show_default=True,
-    help="The run file.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@run_file("run.parquet")
 @click.option(
     "--merge",
     type=click.Path(path_type=Path),
@@ -65,7 +59,9 @@ def import_(
     if not files:
         raise MemtraceError("give the files to import, e.g. `memtrace import trace.txt dmesg.txt`", 2)
     request = assemble.Request(files, output, force, merge, clock, boot, tuple(sys.argv))
-    outcome = assemble.run_import(request)
+    with StatusLine(not quiet) as line:
+        line.show("reading...")
+        outcome = assemble.run_import(request)
     if not quiet:
         click.echo(_summary(output, outcome), err=True)
 

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
     from memtrace.traces.run import ProbeSite
 
 SCHEMA = 1
+TRYING = "trying every site on this kernel..."
 
 
 @click.command(context_settings=SETTINGS)
@@ -31,7 +32,8 @@ def probes(verbose: bool, as_json: bool) -> None:
 
     require_recording()
     require_bcc()
-    with Trying():
+    with StatusLine() as line:
+        line.show(TRYING)
         sites = survey()
     if as_json:
         click.echo(json.dumps(document(sites), indent=2))
@@ -39,18 +41,6 @@ def probes(verbose: bool, as_json: bool) -> None:
         click.echo(table(sites, verbose))
     if not any(site.site for site in sites):
         raise SystemExit(1)
-
-
-class Trying:
-    """A line on a terminal's standard error while the sites are tried, gone afterwards."""
-
-    def __enter__(self) -> None:
-        if sys.stderr.isatty():
-            click.echo("trying every site on this kernel...", err=True, nl=False)
-
-    def __exit__(self, *_: object) -> None:
-        if sys.stderr.isatty():
-            click.echo("\r\033[K", err=True, nl=False)
 
 
 def table(sites: tuple[ProbeSite, ...], verbose: bool = False) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import run_file
+from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -26,15 +28,7 @@ if TYPE_CHECKING:
     "  memtrace record -o b.parquet -- make    one command and what it starts\n"
     "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("run.parquet"),
-    show_default=True,
-    help="The run file.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@run_file("run.parquet")
 @click.option("-e", "--events", default="", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
 @click.option(
     "-d",
@@ -91,7 +85,7 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
-    """Record allocation and zeroing until Ctrl-C, -d SECONDS or the end of COMMAND.
+    """Record what memory costs until Ctrl-C, -d SECONDS or the end of COMMAND.
 
     With COMMAND only it and what it starts is recorded (-a: everything), and its
     exit status is passed on; put -- before it. If -d is over first, COMMAND gets
@@ -104,11 +98,10 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
     from memtrace.probes import recorder
 
     options = _options(output, force, given)
-    line = _progress_line(quiet)
-    with recorder.Recorder(options) as session:
+    with StatusLine(not quiet) as line, recorder.Recorder(options) as session:
         if not quiet:
             click.echo(f"memtrace: recording to {output} {_until(options)}", err=True)
-        outcome = session.run(lambda: reason[0] if reason else "", line)
+        outcome = session.run(lambda: reason[0] if reason else "", _shown_on(line) if line.shows else None)
     if not quiet:
         _summary(output, outcome)
     if outcome.status.exit_status:
@@ -196,20 +189,16 @@ def _size(text: str) -> int | None:
     return 1 << (size - 1).bit_length()
 
 
-def _progress_line(quiet: bool) -> Callable[[Progress], None]:
-    if quiet or not sys.stderr.isatty():
-        return lambda progress: None
+def _shown_on(line: StatusLine) -> Callable[[Progress], None]:
     before = [0, 0.0]
 
     def show(now: Progress) -> None:
         seconds = now.seconds - before[1]
         rate = (now.events - before[0]) / seconds if seconds > 0 else 0.0
         before[:] = [now.events, now.seconds]
-        click.echo(
-            f"\r{now.seconds:6.1f} s  {now.events:,} events  {rate:,.0f}/s  "
-            f"{now.lost:,} lost  {now.bytes / 1e6:.1f} MB\033[K",
-            nl=False,
-            err=True,
+        line.show(
+            f"{now.seconds:6.1f} s  {now.events:,} events  {rate:,.0f}/s  "
+            f"{now.lost:,} lost  {now.bytes / 1e6:.1f} MB"
         )
 
     return show
@@ -217,8 +206,6 @@ def _progress_line(quiet: bool) -> Callable[[Progress], None]:
 
 def _summary(output: Path, outcome: Any) -> None:
     status = outcome.status
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
     seen = sum(c.seen for c in status.counters)
     lost = status.losses.ring_full
     seconds = (status.ended_ns - status.started_ns) / 1e9

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import answer_file, answer_format, give, in_color
+from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -34,13 +34,7 @@ Examples:
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
 @click.option("--by", metavar="KEYS", help="Group the main table by these.  [default: order,node]")
-@click.option(
-    "--format",
-    "format_",
-    default="text",
-    metavar="FORMAT",
-    help="text, json, csv, md or html.  [default: text]",
-)
+@answer_format
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
 @click.option(
@@ -48,7 +42,7 @@ Examples:
 )
 @click.option("--guest", metavar="FILE", help="With --view gmem: a guest's run, put on the host's clock.")
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+@answer_file
 def report(
     runs: tuple[str, ...],
     by: str | None,
@@ -66,9 +60,8 @@ def report(
     KEYS: any of order, node, requested, site, parent, zeroed, flags, comm,
     pid, tid, cpu, gfp, caller, stack; the event always comes first.
     """
-    from memtrace.analyzer.report import Request, make, write
+    from memtrace.analyzer.report import Request, make
 
-    color = output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     figure = Path(plot) if plot else None
     other = Path(guest) if guest else None
     request = Request(
@@ -79,33 +72,15 @@ def report(
         view=view,
         plot=figure,
         window=window,
-        color=color,
+        color=in_color(output),
         guest=other,
     )
-    with Reading(BIG_OF_VIEW.get(view, BIG)) as reading:
-        text = make(request, reading.tell)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        write(Path(output), text)
+    big = BIG_OF_VIEW.get(view, BIG)
+    with StatusLine() as line:
 
+        def opened(run: Run) -> None:
+            if run.rows >= big:
+                line.show(f"reading {run.rows:,} rows...")
 
-class Reading:
-    """A line on a terminal's standard error while a big run is read, gone afterwards."""
-
-    def __init__(self, big: int = BIG) -> None:
-        self._big = big
-        self._told = False
-
-    def tell(self, run: Run) -> None:
-        """Called when the run is open, before its rows are read."""
-        if run.rows >= self._big and sys.stderr.isatty():
-            self._told = True
-            click.echo(f"reading {run.rows:,} rows...", err=True, nl=False)
-
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._told:
-            click.echo("\r\033[K", err=True, nl=False)
+        text = make(request, opened)
+    give(text, output)

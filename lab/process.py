@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting QEMU so that it never outlives the one who started it."""
+"""Starting processes so that none outlives the one who started it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab.needs import find, search_path
 
 END_S = 10.0
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -31,22 +32,49 @@ def qemu_process(
     qemu, setpriv = find(command[0]), find("setpriv")
     if qemu is None or setpriv is None:
         raise MemtraceError(f"no {command[0] if qemu is None else 'setpriv'} here")
-    with open(complaints, "wb") as said:
-        process = subprocess.Popen(
-            [setpriv, "--pdeathsig", "KILL", qemu, *command[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            env={**os.environ, "PATH": search_path()},
-            pass_fds=pass_fds,
-            start_new_session=True,
-        )
+    process = None
     try:
+        with open(complaints, "wb") as said, signals_held():
+            process = subprocess.Popen(
+                [setpriv, "--pdeathsig", "KILL", qemu, *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env={**os.environ, "PATH": search_path()},
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
         yield process
     finally:
-        process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+        if process is not None:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_S)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """What Python handlers do of SIGINT, SIGTERM and SIGHUP waits until the end.
+
+    For the moment between a fork and the assignment that makes the child known.  Signals
+    that are ignored, or end the program at once, do so as before.  Handlers rather than
+    a mask, which the child would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGINT)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for first in came:
+            signal.raise_signal(first)
 
 
 @contextlib.contextmanager
@@ -62,8 +90,7 @@ def ended_by_signals() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    mine = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    mine = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     for number in mine:
         signal.signal(number, leave)
     try:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from memtrace.errors import MemtraceError
 from memtrace.lab.needs import NEEDS, cure, find, search_path
-
-END_S = 10.0
+from memtrace.lab.process import END_S, signals_held
 
 
 def run_tool(
@@ -32,21 +31,24 @@ def run_tool(
     path = find(name)
     if path is None:
         raise MemtraceError(f"no {name} here; {cure(need for need in NEEDS if need.looked_for == name)}")
+    process = None
     with contextlib.ExitStack() as files:
         taken = files.enter_context(stdout.open("wb")) if stdout else None
-        process = subprocess.Popen(
-            [path, *map(str, command[1:])],
-            cwd=cwd,
-            stdin=subprocess.PIPE,
-            stdout=taken or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **(env or {})},
-            start_new_session=True,
-        )
         try:
+            with signals_held():
+                process = subprocess.Popen(
+                    [path, *map(str, command[1:])],
+                    cwd=cwd,
+                    stdin=subprocess.PIPE,
+                    stdout=taken or subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **(env or {})},
+                    start_new_session=True,
+                )
             printed, complaint = process.communicate(stdin)
         except BaseException:
-            _end_group(process)
+            if process is not None:
+                _end_group(process)
             raise
     if process.returncode:
         said = (complaint + b"\n" + (printed or b"")).decode(errors="replace")

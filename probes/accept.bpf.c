@@ -198,6 +198,17 @@ static __always_inline int mt_block_exit(void *ctx, u64 key, u8 site, u64 accept
 }
 
 /* accept.call */
+static __always_inline int mt_call_enter(u64 key, u64 start, u64 pages)
+{
+	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_CALL, 127, key);
+
+	if (!f)
+		return 0;
+	f->arg = start >> 12;
+	f->zero_pages = pages;
+	return mt_stamp(f);
+}
+
 static __always_inline int mt_call_exit(void *ctx, u64 key, u8 site)
 {
 	struct mt_occurrence o = {};
@@ -383,8 +394,7 @@ MT_FEXIT(MT_FN_ACCEPT_BLOCK, unsigned long zone)
 #ifdef MT_FN_ACCEPT_CALL
 MT_FENTRY(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
 {
-	return mt_span_enter(MT_EV_ACCEPT_CALL, mt_fentry_key(ctx), start >> 12,
-			     MT_ACCEPT_PAGES(start, second), -1, -1);
+	return mt_call_enter(mt_fentry_key(ctx), start, MT_ACCEPT_PAGES(start, second));
 }
 
 MT_FEXIT(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
@@ -471,8 +481,7 @@ int mt_accept_call_kprobe(struct pt_regs *ctx)
 {
 	u64 start = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
 
-	return mt_span_enter(MT_EV_ACCEPT_CALL, PT_REGS_SP(ctx), start >> 12,
-			     MT_ACCEPT_PAGES(start, second), -1, -1);
+	return mt_call_enter(PT_REGS_SP(ctx), start, MT_ACCEPT_PAGES(start, second));
 }
 
 int mt_accept_call_kretprobe(struct pt_regs *ctx)

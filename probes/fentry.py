@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 
-from memtrace.probes.module import RefusedError, tried
+from memtrace.probes.refusal import RefusedError, tried
 from memtrace.traces.run import Refusal
 
 _TRACING = 26

@@ -34,18 +34,9 @@ def function_ladder(
     ruled_out: list[Refusal] = []
     macros: dict[str, str] = {}
 
-    def candidate(kind: str, attach: partial[None]) -> Candidate:
-        return Candidate(
-            event=event,
-            site=f"{kind}:{function}",
-            kind=kind,
-            macro=f"{site_macro}_{kind.upper()}",
-            function=function,
-            attach=attach,
-            decode=decode,
-            inclusive_of=inclusive_of,
-        )
-
+    candidate = partial(
+        Candidate.on, function, event=event, stem=site_macro, decode=decode, inclusive_of=inclusive_of
+    )
     module = system.symbols.module_of(function)
     if module is not None:
         why = f"{function} is in the module {module}; BCC looks in the core kernel only"

@@ -180,19 +180,6 @@ static __always_inline u64 mt_file_gfn(u64 file, u32 vm, u64 index)
 	return MT_NO_GFN;
 }
 
-/* The innermost open interval of this task, or 0. */
-static __always_inline struct mt_frame_t *mt_top(void)
-{
-	u64 context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
-	u64 at;
-
-	if (!frames || !frames->depth)
-		return 0;
-	at = frames->depth - 1;
-	return at < MT_DEPTH ? mt_at(frames, at) : 0;
-}
-
 static __always_inline s16 mt_top_vcpu(void)
 {
 	struct mt_frame_t *top = mt_top();

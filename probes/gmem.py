@@ -27,7 +27,8 @@ from pathlib import Path
 from memtrace.probes.btf import Btf
 from memtrace.probes.functions import function_ladder
 from memtrace.probes.ladder import Candidate, Ladder, resolve
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 

@@ -312,16 +312,10 @@ MT_HOT_RETURN(REMOVE)
  */
 static __always_inline int mt_hot_page(u64 order)
 {
-	u64 context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
-	u64 top;
+	struct mt_frame_t *top = mt_top();
 
-	if (!frames)
-		return 0;
-	top = frames->depth - 1;
-	if (top >= MT_DEPTH || mt_at(frames, top)->event != MT_EV_HOT_ONLINE)
-		return 0;
-	mt_at(frames, top)->zero_ns += 1ULL << (order & 31);
+	if (top && top->event == MT_EV_HOT_ONLINE)
+		top->zero_ns += 1ULL << (order & 31);
 	return 0;
 }
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from memtrace.probes.functions import attach_pair, function_ladder
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_untraceable
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
@@ -287,7 +288,7 @@ def _counting(system: System, ladder: Ladder) -> Ladder:
 
 def _attach_counting(module: Module, outer: Callable[[Module], None], kind: str) -> None:
     if kind == "fentry" and module.has_fentry(_COUNT):
-        module.attach_fentry_only(_COUNT)
+        module.attach_fentry(_COUNT, exit_=False)
     else:
         module.attach_kprobe(_COUNT, "mt_hot_page_kprobe")
     outer(module)

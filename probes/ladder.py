@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memtrace.probes import tracefs
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import ProbeSite, Refusal
 
@@ -38,6 +39,32 @@ class Candidate:
     count: str = "exact"
     standalone: bool = False
     """A kprobe whose programs are compiled with its topic, not only where some fentry was refused."""
+
+    @classmethod
+    def on(
+        cls,
+        function: str,
+        kind: str,
+        attach: Callable[[Module], None],
+        *,
+        event: str,
+        stem: str,
+        decode: str,
+        inclusive_of: tuple[str, ...] = (),
+        standalone: bool = False,
+    ) -> Candidate:
+        """``function`` from entry to return; ``stem``: of the macro, which ends in the kind."""
+        return cls(
+            event=event,
+            site=f"{kind}:{function}",
+            kind=kind,
+            macro=f"{stem}_{kind.upper()}",
+            function=function,
+            attach=attach,
+            decode=decode,
+            inclusive_of=inclusive_of,
+            standalone=standalone,
+        )
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,16 @@ def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any],
 
 def counters(module: Module, cpus: int) -> npt.NDArray[Any]:
     """Sums over CPUs, shape (events,), COUNTER dtype, modulo 2**64."""
-    total = np.zeros(len(NAMES), dtype=COUNTER)
-    for event in range(len(NAMES)):
-        values = percpu(module, "mt_counters", event, COUNTER, cpus)
-        for field in COUNTER.names or ():
-            total[event][field] = values[field].sum(dtype=np.uint64)
+    return _by_event(module, "mt_counters", COUNTER, cpus)
+
+
+def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
+    """Sums over CPUs of a per-CPU array with an element an event: shape (events,), all fields u64."""
+    total = np.zeros(len(NAMES), dtype=dtype)
+    numbers = total.view("<u8").reshape(len(NAMES), -1)
+    for event, sums in enumerate(numbers):
+        values = percpu(module, name, event, dtype, cpus)
+        values.view("<u8").reshape(cpus, -1).sum(axis=0, dtype=np.uint64, out=sums)
     return total
 
 
@@ -181,12 +186,7 @@ def slot_dtype() -> np.dtype[Any]:
 
 def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
     """Sums of what is summed without buckets, shape (events,), FLAT dtype."""
-    total = np.zeros(len(NAMES), dtype=FLAT)
-    for event in range(len(NAMES)):
-        values = percpu(module, "mt_flat", event, FLAT, cpus)
-        for field in FLAT.names or ():
-            total[event][field] = values[field].sum(dtype=np.uint64)
-    return total
+    return _by_event(module, "mt_flat", FLAT, cpus)
 
 
 def totals(module: Module, cpus: int) -> Totals:

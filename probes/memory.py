@@ -30,15 +30,18 @@ def settle() -> None:
     """Import what recording needs, and let freed memory stay with the process.
 
     pyarrow looks for pandas at its first conversion and remembers the answer: a
-    fifth of a second and 30 MB that recording has no use for.  Memory given back
-    to the kernel between flushes would be faulted in again at the next.
+    fifth of a second and 30 MB that recording has no use for; at the first one of a
+    numpy array it imports numpy.ma.  Memory given back to the kernel between
+    flushes would be faulted in again at the next.
     """
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
+        import numpy as np
         import pyarrow as pa
 
         pa.array([1])
+        pa.array(np.array([1]))
     finally:
         sys.meta_path.remove(finder)
     libc = ctypes.CDLL(None)

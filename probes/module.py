@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.refusal import RefusedError, tried
 
 _HERE = Path(__file__).parent
 _STUB_HEADERS = _HERE / "bpf" / "stub"
-_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "span.h")
+_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h")
 
 _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK = 1, 0
 _PERF_TYPE_TRACEPOINT = 2
@@ -30,17 +29,6 @@ _BPF_MAP_TYPE_RINGBUF = 27
 _PERF_ATTR_SIZE_VER5 = 112
 _SYS_PERF_EVENT_OPEN = 298  # x86-64
 _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
-
-T = TypeVar("T")
-
-
-class RefusedError(Exception):
-    """The kernel would not take a probe: ``reason`` as in traces.run.Refusal, and its words."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 def source(topics: tuple[str, ...]) -> str:
@@ -126,11 +114,6 @@ class Module:
         except RefusedError:
             return False
         return True
-
-    def attach_fentry_only(self, function: str) -> None:
-        """fentry of ``function`` alone; raises RefusedError."""
-        entry_name = self._program("kfunc__", function)
-        tried(lambda: self._bpf.attach_kfunc(fn_name=entry_name))
 
     def _program(self, prefix: str, suffix: str) -> bytes:
         names = [
@@ -249,24 +232,6 @@ def _perf_event_open(kind: int, config: int) -> int:
     return int(fd)
 
 
-def tried(action: Callable[[], T]) -> T:
-    """Run ``action``; a failure becomes RefusedError with the kernel's and libbcc's words."""
-    failure: Exception | None = None
-    with _captured_stderr() as words:
-        ctypes.set_errno(0)
-        try:
-            result = action()
-        except Exception as error:  # libbcc raises bare Exception
-            code = (error.errno or 0) if isinstance(error, OSError) else ctypes.get_errno()
-            failure = error
-    if failure is None:
-        return result
-    detail = _last_words(words) or str(failure)
-    if code in (errno.EPERM, errno.EACCES):
-        raise RefusedError("refused by policy", f"{os.strerror(code)} ({detail})") from failure
-    raise RefusedError("failed", detail) from failure
-
-
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
@@ -278,33 +243,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-class _Words:
-    text = ""
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[_Words]:
-    """What libbcc and the verifier write to stderr, kept instead of shown."""
-    words = _Words()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield words
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            sink.seek(0)
-            words.text = sink.read().decode(errors="replace")
-
-
-def _last_words(words: _Words) -> str:
-    """The line that says what is wrong: the compiler says it first, the verifier and libbpf last."""
-    lines = [line.strip() for line in words.text.splitlines() if line.strip()]
-    errors = [line for line in lines if " error: " in line]
-    if errors:
-        return errors[0]
-    telling = [line for line in lines if not line.startswith(("processed ", "bpf: Failed to load", "HINT:"))]
-    return (telling or lines or [""])[-1]

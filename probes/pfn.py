@@ -14,7 +14,8 @@ import os
 import numpy as np
 
 from memtrace.probes import maps
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 
 _PAIR = np.dtype([("page", "<u8"), ("pfn", "<u8")])

@@ -12,7 +12,8 @@ from memtrace.probes import accept, alloc, gmem, hotplug, roots, sampler, zero
 from memtrace.probes.events import EVENTS, NAMES, ROOTS
 from memtrace.probes.fentry import why_no_fentry
 from memtrace.probes.ladder import Ladder, climb, rule_out
-from memtrace.probes.module import Module, RefusedError, source
+from memtrace.probes.module import Module, source
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal

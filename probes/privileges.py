@@ -67,7 +67,6 @@ class Privileges:
     kptr_restrict: int | None
     perf_event_paranoid: int | None
     unprivileged_bpf_disabled: int | None
-    dmesg_restrict: int | None
     tracefs_mounted: bool | None = None
 
     def has(self, need: Need) -> bool:
@@ -100,7 +99,6 @@ def privileges(root: Root = "/") -> Privileges:
         kptr_restrict=_number(root, "kptr_restrict"),
         perf_event_paranoid=_number(root, "perf_event_paranoid"),
         unprivileged_bpf_disabled=_number(root, "unprivileged_bpf_disabled"),
-        dmesg_restrict=_number(root, "dmesg_restrict"),
         tracefs_mounted=tracefs_mount(root) is not None,
     )
 

@@ -85,8 +85,11 @@ class Recorder:
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
 
-    def run(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> Outcome:
-        """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends."""
+    def run(self, stopped: Callable[[], str], progress: Callable[[Progress], None] | None = None) -> Outcome:
+        """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends.
+
+        ``progress`` is told each second how far it is.
+        """
         self._open_gate()
         service.tell_armed(self._armed_ns / 1e9)
         reason = "failed"
@@ -230,7 +233,7 @@ class Recorder:
         value = (ctypes.c_uint64 * 2)(int(on), self._vmemmap_base or 0)
         self._module.update("mt_conf", ctypes.c_uint32(0), value)
 
-    def _loop(self, stopped: Callable[[], str], progress: Callable[[Progress], None]) -> str:
+    def _loop(self, stopped: Callable[[], str], progress: Callable[[Progress], None] | None) -> str:
         options = self._options
         start = flushed = checkpointed = time.monotonic()
         while True:
@@ -244,7 +247,8 @@ class Recorder:
                     checkpointed = now
                 else:
                     self._changes.note(self._snapshot())
-                progress(self._progress(now - start))
+                if progress is not None:
+                    progress(self._progress(now - start))
                 flushed = now
             if reason := stopped():
                 return reason

@@ -65,20 +65,15 @@ def _ladder(system: System, event: str, stems: tuple[str, ...]) -> Ladder:
         return Ladder(event, (), (refusal,) if refusal else ())
     candidates: list[Candidate] = []
     macros: dict[str, str] = {}
-
-    def candidate(kind: str, attach: partial[None]) -> Candidate:
-        return Candidate(
-            event=event,
-            site=f"{kind}:{function}",
-            kind=kind,
-            macro=f"{_site(event)}_{kind.upper()}",
-            function=function,
-            attach=attach,
-            decode="time: entry to return",
-            inclusive_of=("alloc", "zero.alloc", "zero.user", "zero.page"),
-            standalone=True,
-        )
-
+    candidate = partial(
+        Candidate.on,
+        function,
+        event=event,
+        stem=_site(event),
+        decode="time: entry to return",
+        inclusive_of=("alloc", "zero.alloc", "zero.user", "zero.page"),
+        standalone=True,
+    )
     if event == "root.fault" and "." not in function:
         macros["MT_FN_ROOT_FAULT"] = function
         candidates.append(candidate("fentry", partial(Module.attach_fentry, function=function)))

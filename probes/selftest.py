@@ -81,7 +81,7 @@ def _record(
         argv=("memtrace", "selftest"),
     )
     with Recorder(options) as session:
-        outcome: Outcome = session.run(lambda: "", lambda progress: None)
+        outcome: Outcome = session.run(lambda: "")
     if outcome.status.exit_status:
         raise MemtraceError(
             f"the known work ended with status {outcome.status.exit_status}: try fewer --pages and --huge"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 _VARIANT = re.compile(rb"(?:\.(?:part|isra|constprop)\.\d+)*")
@@ -35,11 +34,6 @@ class SymbolTable:
     def read(cls, path: Path = Path("/proc/kallsyms")) -> SymbolTable:
         """The running kernel's symbols; addresses are 0 where kptr_restrict hides them."""
         return cls(path.read_bytes())
-
-    @cached_property
-    def has_addresses(self) -> bool:
-        """Whether addresses are shown (kptr_restrict, CAP_SYSLOG)."""
-        return re.search(rb"^0*[1-9a-f][0-9a-f]* [tT] ", self.text, re.M) is not None
 
     def names(self, stem: str) -> tuple[str, ...]:
         """``stem`` itself and its compiler-made variants, shortest first; modules' too."""

@@ -15,14 +15,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memtrace.probes.sources import KernelLog, Root, kernel_log, names, read_text
 from memtrace.traces.run import Node
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
 Range = tuple[int, int]
 """pfns ``[start, end)``."""
@@ -183,23 +182,3 @@ def _cpus_of(root: Root, nid: int, only: bool) -> tuple[int, ...]:
     if text is not None:
         return parse_cpulist(text)
     return online_cpus(root) if only else ()
-
-
-def node_of_pfns(pfns: npt.NDArray[Any], nodes: Sequence[Node]) -> npt.NDArray[np.int16]:
-    """Node of each pfn, -1 where no node has it.
-
-    ``pfns``: integers of any width, any shape; a negative pfn is no node's.
-    """
-    import numpy as np
-
-    ranges = sorted((start, end, node.nid) for node in nodes for start, end in node.pfn_ranges)
-    out = np.full(np.shape(pfns), -1, dtype=np.int16)
-    if not ranges:
-        return out
-    # One dtype throughout: numpy compares int64 with uint64 as float64.
-    wide = np.asarray(pfns).astype(np.int64, copy=False)
-    starts, ends, nids = (np.array(column, dtype=np.int64) for column in zip(*ranges, strict=True))
-    at = np.searchsorted(starts, wide, side="right") - 1
-    inside = (at >= 0) & (wide < ends[at])
-    out[inside] = nids[at[inside]]
-    return out

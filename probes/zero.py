@@ -274,12 +274,11 @@ def _places(sites: tuple[code.CallSite, ...]) -> str:
 
 
 def _leaf(kind: str, name: str, attach: partial[None]) -> Candidate:
-    return Candidate(
+    return Candidate.on(
+        name,
+        kind,
+        attach,
         event="zero.alloc",
-        site=f"{kind}:{name}",
-        kind=kind,
-        macro=f"MT_SITE_ZERO_LEAF_{kind.upper()}",
-        function=name,
-        attach=attach,
+        stem="MT_SITE_ZERO_LEAF",
         decode="pages: second argument; order, nid: of the enclosing alloc",
     )

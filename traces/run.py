@@ -324,7 +324,7 @@ class RunStatus:
 
 def to_json(value: RunHeader | RunStatus) -> str:
     """Compact JSON of a header or status."""
-    return json.dumps(dataclasses.asdict(value), separators=(",", ":"))
+    return json.dumps(value, default=vars, separators=(",", ":"))
 
 
 def header_from_json(text: str) -> RunHeader:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import MemtraceError
 from memtrace.traces.recovery import Recovered, finished_copy
-from memtrace.traces.run import RunHeader, RunStatus
+from memtrace.traces.run import RunHeader, RunStatus, Snapshot
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 if TYPE_CHECKING:
@@ -47,6 +47,16 @@ class Run:
     dropped_bytes: int = 0
     """Bytes after the last checkpoint; what is in them is not read."""
     _recovered: Recovered | None = field(default=None, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether recorder and file came to their end."""
+        return self.status.complete and not self.cut_short
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All of header and status."""
+        return (*self.header.snapshots, *self.status.snapshots)
 
     def __enter__(self) -> Run:
         return self

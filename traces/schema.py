@@ -32,7 +32,7 @@ class Flag(IntFlag):
     ZEROED = 1 << 0
     """The allocator zeroes these pages (want_init_on_alloc(), mm/page_alloc.c)."""
     REDUNDANT = 1 << 1
-    """Pages cleared again though nothing had been written since the last clear."""
+    """Reserved for pages cleared again though nothing had been written since; nothing sets it."""
     ESTIMATED = 1 << 2
     """``total_ns`` is an estimate (sampling or a difference), not a sum of intervals."""
     VICTIM = 1 << 3

@@ -35,6 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, MIB, UNKNOWN, Accepts, Spans
+from memtrace.analyzer.cells import GIB
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.traces.schema import Flag
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 UNIT = 2 * MIB
 LIMITS = (("over_100us", 100_000), ("over_1ms", 1_000_000), ("over_10ms", 10_000_000))
 """Columns, and the durations in ns above which an occurrence counts for them."""
-GIB = 1 << 30
 NONE = "no accept in this window"
 
 

@@ -39,10 +39,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import GIB, NONE
+from memtrace.analyzer.accept.calls import NONE
 from memtrace.analyzer.accept.intervals import sweep
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, UNKNOWN, Accepts, Spans
-from memtrace.analyzer.cells import FEW
+from memtrace.analyzer.cells import FEW, GIB
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 

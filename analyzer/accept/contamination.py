@@ -41,6 +41,7 @@ from memtrace.analyzer.accept.platform import at, served
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
 from memtrace.analyzer.accept.stalls import Stalls
 from memtrace.analyzer.callers import query
+from memtrace.analyzer.cells import APART
 from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Table
@@ -125,11 +126,10 @@ def _allocations(
     if "alloc" not in run.header.events:
         return out
     rows = run.relation(connection, ["event", "flags", "ts_ns", "count", "total_ns"])
-    apart = int(Flag.TRACER | Flag.FAILED)
     number, time = query(
         rows,
         'SELECT coalesce(sum("count"), 0)::BIGINT, sum(total_ns)::BIGINT FROM rows_'
-        f" WHERE event = 'alloc' AND flags & {apart} = 0 AND ts_ns >= {begin}"
+        f" WHERE event = 'alloc' AND flags & {int(APART)} = 0 AND ts_ns >= {begin}"
         f" AND ts_ns <= {end} + CASE WHEN flags & {int(Flag.AGGREGATED)} <> 0 THEN {_LATE} ELSE 0 END",
     ).fetchall()[0]
     inside = found.held & ~found.own
@@ -152,7 +152,7 @@ def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
         found.append(f"{lost} events were lost")
     if run.header.filters:
         found.append(f"filters were on ({', '.join(run.header.filters)})")
-    if run.cut_short or not run.status.complete:
+    if not run.whole:
         found.append("the recording was cut short")
     if silent:
         start, last = at(run, "start"), at(run, "end")

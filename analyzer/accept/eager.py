@@ -31,12 +31,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import GIB
 from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
 from memtrace.analyzer.accept.rows import MIB, UNKNOWN, Accepts
-from memtrace.analyzer.cells import FEW
+from memtrace.analyzer.cells import FEW, GIB
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 
@@ -168,7 +167,7 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
     import numpy as np
 
     start, end = at(run, "start"), at(run, "end")
-    snapshots = [s for s in (*run.header.snapshots, *run.status.snapshots) if s.nodes]
+    snapshots = [s for s in run.snapshots if s.nodes]
     lazily = any(s is not None and s.total for s in (start, end))
     spans = accepts.levels[accepts.work]
     if lazily or platform_mode(run) != "eager" or not len(spans):

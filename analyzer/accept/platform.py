@@ -96,7 +96,7 @@ def unaccepted(snapshot: Snapshot | None, page_size: int) -> Unaccepted | None:
 
 def at(run: Run, label: str) -> Unaccepted | None:
     """Unaccepted memory in the last snapshot of that label."""
-    taken = [s for s in (*run.header.snapshots, *run.status.snapshots) if s.label == label]
+    taken = [s for s in run.snapshots if s.label == label]
     return unaccepted(taken[-1] if taken else None, run.header.page_size)
 
 

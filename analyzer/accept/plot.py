@@ -67,7 +67,7 @@ def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
 
     unit = accepts.levels[accepts.unit]
     page = run.header.page_size
-    taken = [unaccepted(s, page) for s in (*run.header.snapshots, *run.status.snapshots)]
+    taken = [unaccepted(s, page) for s in run.snapshots]
     known = [s for s in taken if s is not None and s.nodes and s.at_ns >= run.status.started_ns - 10**9]
     nids = sorted({n for s in known for n in s.nodes} | ({*unit.nid.tolist()} - {UNKNOWN}))
     for i, nid in enumerate(nids):

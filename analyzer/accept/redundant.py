@@ -41,6 +41,7 @@ from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import Platform
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
+from memtrace.analyzer.cells import APART
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 from memtrace.traces.schema import Flag
@@ -203,11 +204,10 @@ def _note(state: Any, ready: Ints, first: Ints, order: Ints, zeroed: Any, ts: In
 def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | None:
     """ns per byte of zero.alloc, over rows that have both; None without any."""
     rows = run.relation(connection, ["event", "flags", "total_ns", "bytes"])
-    apart = int(Flag.FAILED | Flag.TRACER)
     total, size = query(
         rows,
         "SELECT sum(total_ns)::DOUBLE, sum(bytes)::DOUBLE FROM rows_ WHERE event = 'zero.alloc'"
-        f" AND total_ns IS NOT NULL AND bytes > 0 AND flags & {apart} = 0",
+        f" AND total_ns IS NOT NULL AND bytes > 0 AND flags & {int(APART)} = 0",
     ).fetchall()[0]
     return total / size if size and total else None
 

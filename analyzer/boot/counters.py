@@ -39,13 +39,13 @@ class Moment:
 
 def moments(run: Run) -> tuple[Moment, ...]:
     """All snapshots that have the counter, in order of time."""
-    taken = [_moment(s) for s in (*run.header.snapshots, *run.status.snapshots)]
+    taken = [_moment(s) for s in run.snapshots]
     return tuple(sorted((m for m in taken if m.unaccepted), key=lambda m: (m.label != ENTRY, m.at_ns)))
 
 
 def knows_counter(run: Run) -> bool | None:
     """Whether this kernel has the counter; None where no snapshot was taken."""
-    taken = (*run.header.snapshots, *run.status.snapshots)
+    taken = run.snapshots
     if not taken:
         return None
     return any("nr_unaccepted" in s.vmstat for s in taken) or any(_moment(s).unaccepted for s in taken)

@@ -73,7 +73,7 @@ def traced(run: Run) -> bool:
 
 def _recording(run: Run) -> int:
     """When the probes began to see."""
-    taken = (*run.header.snapshots, *run.status.snapshots)
+    taken = run.snapshots
     return next((s.boottime_ns for s in taken if s.label == "start"), run.status.started_ns)
 
 

@@ -12,8 +12,8 @@ from memtrace.analyzer.boot import sources as origins
 from memtrace.analyzer.boot.accepts import Accepts
 from memtrace.analyzer.boot.applies import Verdict, verdict
 from memtrace.analyzer.boot.phases import BYTES, TIME, phases, shown
+from memtrace.analyzer.caveats import cut_short, lost
 from memtrace.analyzer.facts import facts, heading
-from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.scan import connect
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
@@ -110,10 +110,8 @@ def _caveats(
 ) -> Iterator[Caveat]:
     if applies.applies is False:
         yield Caveat("not-applicable", f"acceptance is not applicable, because {applies.because}")
-    if run.cut_short or not run.status.complete:
-        yield Caveat("cut-short", "the recorder was cut short: this is the run up to its last flush")
-    if known_losses(run.status):
-        yield Caveat("losses", f"{sentence(run.status, run.rows)}; what was seen is short by as much")
+    for found in (*cut_short(run), *lost(run, run.rows, "; what was seen is short by as much")):
+        yield Caveat(*found)
     if applies.applies is not False:
         if read is None:
             yield Caveat("no-counters", "no snapshot of the counter Unaccepted in this run: no byte balance")

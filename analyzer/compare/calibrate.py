@@ -32,7 +32,10 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.compare import bootstrap, permutation
 from memtrace.analyzer.compare.changes import Rules, sample
 from memtrace.analyzer.compare.metrics import Metric
+from memtrace.analyzer.compare.percent import percent
 from memtrace.analyzer.compare.sides import NO_EVIDENCE, Side
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Column, Table
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -193,3 +196,43 @@ def _apart(column: Floats, effect: float) -> float:
     low, high = (f(column[:, None], column[None, :]) for f in (np.minimum, np.maximum))
     upper = np.triu_indices(len(column), 1)
     return float((high > low * (1 + effect))[upper].mean())
+
+
+def table(found: Calibration, effect: float, rules: Rules) -> Table:
+    """What splitting the runs of one kernel says."""
+    rows = tuple(
+        {
+            "metric": one.metric.name,
+            "runs": one.runs,
+            "sd": one.deviation,
+            "pairs_apart": one.pairs_apart,
+            "false_alarms": one.false_alarms,
+            "catches": one.catches,
+            "drift": one.drift,
+        }
+        | {
+            "_catches": "none" if one.catches is None else percent(one.catches),
+            "_drift": "yes" if one.drift else "no",
+        }
+        for one in found.metrics
+    )
+    names = ("metric", "runs", "sd", "pairs_apart", "false_alarms", "catches", "drift")
+    columns = (
+        Column("metric", "metric"),
+        Column("sd", "sd", "share"),
+        Column("pairs_apart", f"pairs >{effect:.0%}", "share"),
+        Column("false_alarms", "cried wolf", "share"),
+        Column("_catches", "catches", "number"),
+        Column("_drift", "drift", "number"),
+    )
+    alarms = (
+        f"any metric: cried wolf in {written(found.any_alarm, 'share')} of {found.splits} splits; stated:"
+    )
+    size = found.metrics[0].runs // 2 if found.metrics else 0
+    notes = (
+        f"{alarms} at most {rules.alpha:.1%}",
+        *([f"not in all runs: {', '.join(found.left_out)}"] if found.left_out else []),
+        f"sd: between runs; pairs: single runs apart by more; catches: the smallest increase found in 9 of 10"
+        f" splits of {size} against {size}; drift: the first half of the runs differs from the second",
+    )
+    return Table("calibration", "One kernel against itself", names, rows, columns, notes=notes)

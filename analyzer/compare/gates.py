@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memtrace.analyzer.compare.changes import WITHHELD, Change, Comparison
+from memtrace.analyzer.compare.percent import ends
 from memtrace.analyzer.compare.sides import NO_EVIDENCE
+from memtrace.analyzer.tables import Column, Table
 from memtrace.errors import MemtraceError
 
 MET, REFUTED, OPEN = "regression", "no regression", "not enough evidence"
@@ -83,3 +85,31 @@ def _held(gate: Gate, change: Change) -> tuple[str, str]:
     if beyond:
         return MET, "the whole interval is beyond it"
     return (REFUTED, "no part of the interval is beyond it") if within else (OPEN, "the interval contains it")
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """The conditions of --fail-on."""
+    rows = tuple(
+        {
+            "condition": outcome.gate.text,
+            "after_side": outcome.after,
+            "metric": outcome.metric,
+            "outcome": outcome.outcome,
+            "reason": outcome.reason,
+            "_interval": None if outcome.change.interval is None else ends(*outcome.change.interval),
+            "_outcome": outcome.outcome + ("" if outcome.change.interval else f": {outcome.reason}"),
+        }
+        for outcome in outcomes
+    )
+    starred = any("*" in outcome.gate.metric for outcome in outcomes)
+    several = len({outcome.after for outcome in outcomes}) > 1
+    columns = (
+        Column("condition", "condition"),
+        *([Column("metric", "metric")] if starred else []),
+        *([Column("after_side", "after")] if several else []),
+        Column("_interval", "interval", "number"),
+        Column("_outcome", "outcome"),
+    )
+    return Table(
+        "gates", "Conditions", ("condition", "after_side", "metric", "outcome", "reason"), rows, columns
+    )

@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare import bootstrap, permutation
 from memtrace.analyzer.compare.bootstrap import Sample
-from memtrace.analyzer.compare.changes import sample
+from memtrace.analyzer.compare.changes import Rules, sample
 from memtrace.analyzer.compare.metrics import Metric
+from memtrace.analyzer.compare.percent import finite, percent
 from memtrace.analyzer.compare.sides import Side, window_ns
+from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,3 +169,42 @@ def _window(spread: Spread, sides: Sequence[Side]) -> float | None:
     if not spread.between or not spread.within or window <= 0 or boot <= 0:
         return None
     return math.sqrt(boot / window) * spread.within / spread.between
+
+
+def table(needs: Sequence[Need], effect: float, rules: Rules, runs: int) -> Table:
+    """What a change of ``effect`` needs."""
+    rows = tuple(
+        {
+            "metric": need.metric.name,
+            "sd_between": need.spread.between,
+            "sd_within": need.spread.within,
+            "runs_needed": need.runs,
+            "detectable": finite(need.detectable),
+            "best_window": need.window,
+        }
+        | {
+            "_detectable": percent(need.detectable) if math.isfinite(need.detectable) else None,
+            "_window": None if need.window is None else f"x{need.window:.2g}",
+            "_runs": "more" if need.runs is None else str(need.runs),
+        }
+        for need in needs
+    )
+    names = ("metric", "sd_between", "sd_within", "runs_needed", "detectable", "best_window")
+    columns = (
+        Column("metric", "metric"),
+        Column("sd_between", "between runs", "share"),
+        Column("sd_within", "within", "share"),
+        Column("_runs", "runs a side", "number"),
+        Column("_detectable", f"{runs} find", "number"),
+        Column("_window", "window", "number"),
+    )
+    notes = (
+        f"runs a side: to find a change of {effect:.1%} with a probability of {POWER:.0%} at"
+        f" {rules.confidence:.0%} confidence over these metrics together",
+        f'"{runs} find": the change that as many runs as these find so; between runs, within: standard'
+        " deviations; window: the length of a recording that pays best, as a multiple of these runs'",
+    )
+    title = f"Runs needed for a change of {effect:.1%}"
+    return Table(
+        "plan", title, names, rows, columns, notes=notes if rows else ("nothing varies that is known",)
+    )

@@ -93,7 +93,7 @@ def _comparison(
     outcomes = gates.judge(conditions, comparisons)
     parts = [
         tables.comparability(comparisons),
-        *([tables.gates(outcomes)] if outcomes else []),
+        *([gates.table(outcomes)] if outcomes else []),
         tables.changes("headline", "Headline", comparisons, rules),
         tables.changes("parts", f"Parts, by {_by(request)}", comparisons, rules),
     ]
@@ -111,7 +111,7 @@ def _comparison(
 
 def _calibration(request: Request, side: Side, effect: float, rules: Rules) -> Report:
     chosen = _headline([side], request.metric)
-    table = tables.calibration(calibrate.calibrate(side, chosen, effect, rules), effect, rules)
+    table = calibrate.table(calibrate.calibrate(side, chosen, effect, rules), effect, rules)
     return tables.report(
         f"memtrace compare: calibrating {side.name}", [side], [table], (), rules, "calibration"
     )
@@ -121,7 +121,7 @@ def _plan(chosen: Sequence[Metric], read: Sequence[Side], effect: float, rules: 
     import numpy as np
 
     needs = plan.needs(chosen, read, effect, rules.alpha, np.random.default_rng(rules.seed))
-    return tables.plan(needs, effect, rules, min(len(side.runs) for side in read))
+    return plan.table(needs, effect, rules, min(len(side.runs) for side in read))
 
 
 def _headline(read: Sequence[Side], chosen: Sequence[str]) -> list[Metric]:

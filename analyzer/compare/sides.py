@@ -67,7 +67,7 @@ def read(
     opened = [_open(word) for word in words]
     _refuse_twins(words, opened)
     names = _names(words)
-    kept = [[run for run in runs if _whole(run)] for runs in opened]
+    kept = [[run for run in runs if run.whole] for runs in opened]
     for name, runs, all_ in zip(names, kept, opened, strict=True):
         if not runs:
             raise MemtraceError(
@@ -94,10 +94,6 @@ def _open(word: str) -> list[Run]:
         return open_runs(word)
     except MemtraceError as error:
         raise MemtraceError(str(error), 2) from error
-
-
-def _whole(run: Run) -> bool:
-    return run.status.complete and not run.cut_short
 
 
 def _measure(

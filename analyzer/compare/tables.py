@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from memtrace.analyzer.compare.calibrate import Calibration
 from memtrace.analyzer.compare.changes import (
     DIFFERENT,
     NOTHING,
@@ -18,8 +16,7 @@ from memtrace.analyzer.compare.changes import (
     Comparison,
     Rules,
 )
-from memtrace.analyzer.compare.gates import Outcome
-from memtrace.analyzer.compare.plan import POWER, Need
+from memtrace.analyzer.compare.percent import ends, finite, percent
 from memtrace.analyzer.compare.sides import Side
 from memtrace.analyzer.facts import duration_ns
 from memtrace.analyzer.render.units import written
@@ -158,8 +155,8 @@ def _row(after: str, change: Change) -> dict[str, Any]:
         "before": change.before,
         "after": change.after,
         "change": change.change,
-        "change_low": _finite(low),
-        "change_high": _finite(high),
+        "change_low": finite(low),
+        "change_high": finite(high),
         "p": change.p,
         "p_corrected": change.p_corrected,
         "verdict": change.verdict,
@@ -176,7 +173,7 @@ def _texts(change: Change) -> dict[str, str | None]:
         "_before": _written(change, change.before),
         "_after": _written(change, change.after),
         "_change": None if change.verdict == WITHHELD else _paired(percent(change.change)),
-        "_interval": None if interval is None else _range(*interval),
+        "_interval": None if interval is None else ends(*interval),
         "_runs": f"{change.runs[0]}+{change.runs[1]}",
     }
 
@@ -191,26 +188,6 @@ def _paired(text: str) -> str:
     return f"({text:>7})"
 
 
-def percent(value: float | None) -> str:
-    """A change: +5.1%; x12 from ten times on; "new" where there was none before."""
-    if value is None or math.isinf(value):
-        return "new" if value is None or value > 0 else "gone"
-    if value >= 9.995:
-        return f"x{value + 1:.0f}"
-    text = f"{value:+.1%}"
-    return "0.0%" if text in ("+0.0%", "-0.0%") else text
-
-
-def _range(low: float, high: float) -> str:
-    """-1.2..+3.4%"""
-    first, last = percent(low), percent(high)
-    return f"{first.removesuffix('%') if last.endswith('%') else first}..{last}"
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isinf(value) else value
-
-
 def _columns(rules: Rules) -> tuple[Column, ...]:
     return (
         Column("metric", "metric"),
@@ -221,113 +198,6 @@ def _columns(rules: Rules) -> tuple[Column, ...]:
         Column("_runs", "runs", "number"),
         Column("verdict", "verdict"),
     )
-
-
-def plan(needs: Sequence[Need], effect: float, rules: Rules, runs: int) -> Table:
-    """What a change of ``effect`` needs."""
-    rows = tuple(
-        {
-            "metric": need.metric.name,
-            "sd_between": need.spread.between,
-            "sd_within": need.spread.within,
-            "runs_needed": need.runs,
-            "detectable": _finite(need.detectable),
-            "best_window": need.window,
-        }
-        | {
-            "_detectable": percent(need.detectable) if math.isfinite(need.detectable) else None,
-            "_window": None if need.window is None else f"x{need.window:.2g}",
-            "_runs": "more" if need.runs is None else str(need.runs),
-        }
-        for need in needs
-    )
-    names = ("metric", "sd_between", "sd_within", "runs_needed", "detectable", "best_window")
-    columns = (
-        Column("metric", "metric"),
-        Column("sd_between", "between runs", "share"),
-        Column("sd_within", "within", "share"),
-        Column("_runs", "runs a side", "number"),
-        Column("_detectable", f"{runs} find", "number"),
-        Column("_window", "window", "number"),
-    )
-    notes = (
-        f"runs a side: to find a change of {effect:.1%} with a probability of {POWER:.0%} at"
-        f" {rules.confidence:.0%} confidence over these metrics together",
-        f'"{runs} find": the change that as many runs as these find so; between runs, within: standard'
-        " deviations; window: the length of a recording that pays best, as a multiple of these runs'",
-    )
-    title = f"Runs needed for a change of {effect:.1%}"
-    return Table(
-        "plan", title, names, rows, columns, notes=notes if rows else ("nothing varies that is known",)
-    )
-
-
-def gates(outcomes: Sequence[Outcome]) -> Table:
-    """The conditions of --fail-on."""
-    rows = tuple(
-        {
-            "condition": outcome.gate.text,
-            "after_side": outcome.after,
-            "metric": outcome.metric,
-            "outcome": outcome.outcome,
-            "reason": outcome.reason,
-            "_interval": None if outcome.change.interval is None else _range(*outcome.change.interval),
-            "_outcome": outcome.outcome + ("" if outcome.change.interval else f": {outcome.reason}"),
-        }
-        for outcome in outcomes
-    )
-    starred = any("*" in outcome.gate.metric for outcome in outcomes)
-    several = len({outcome.after for outcome in outcomes}) > 1
-    columns = (
-        Column("condition", "condition"),
-        *([Column("metric", "metric")] if starred else []),
-        *([Column("after_side", "after")] if several else []),
-        Column("_interval", "interval", "number"),
-        Column("_outcome", "outcome"),
-    )
-    return Table(
-        "gates", "Conditions", ("condition", "after_side", "metric", "outcome", "reason"), rows, columns
-    )
-
-
-def calibration(found: Calibration, effect: float, rules: Rules) -> Table:
-    """What splitting the runs of one kernel says."""
-    rows = tuple(
-        {
-            "metric": one.metric.name,
-            "runs": one.runs,
-            "sd": one.deviation,
-            "pairs_apart": one.pairs_apart,
-            "false_alarms": one.false_alarms,
-            "catches": one.catches,
-            "drift": one.drift,
-        }
-        | {
-            "_catches": "none" if one.catches is None else percent(one.catches),
-            "_drift": "yes" if one.drift else "no",
-        }
-        for one in found.metrics
-    )
-    names = ("metric", "runs", "sd", "pairs_apart", "false_alarms", "catches", "drift")
-    columns = (
-        Column("metric", "metric"),
-        Column("sd", "sd", "share"),
-        Column("pairs_apart", f"pairs >{effect:.0%}", "share"),
-        Column("false_alarms", "cried wolf", "share"),
-        Column("_catches", "catches", "number"),
-        Column("_drift", "drift", "number"),
-    )
-    alarms = (
-        f"any metric: cried wolf in {written(found.any_alarm, 'share')} of {found.splits} splits; stated:"
-    )
-    size = found.metrics[0].runs // 2 if found.metrics else 0
-    notes = (
-        f"{alarms} at most {rules.alpha:.1%}",
-        *([f"not in all runs: {', '.join(found.left_out)}"] if found.left_out else []),
-        f"sd: between runs; pairs: single runs apart by more; catches: the smallest increase found in 9 of 10"
-        f" splits of {size} against {size}; drift: the first half of the runs differs from the second",
-    )
-    return Table("calibration", "One kernel against itself", names, rows, columns, notes=notes)
 
 
 def caveats(comparisons: Sequence[Comparison], rules: Rules) -> tuple[Caveat, ...]:

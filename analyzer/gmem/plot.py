@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.facts import title
 from memtrace.analyzer.gmem.state import STATES
+from memtrace.analyzer.plot import save
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Report, Row
-from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,13 +63,7 @@ def draw_gmem(run: Run, report: Report, turns: Sequence[Row], path: Path) -> Non
         if others:
             foot.insert(1, f"{len(others)} more VM{'s' * (len(others) > 1)} in the report")
         figure.supxlabel("; ".join(foot), fontsize=7.5, color="#555555", ha="left", x=0.01)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        try:
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise MemtraceError(
-                f"{path} cannot be written ({error.strerror}); choose another --plot"
-            ) from error
+        save(figure, path)
 
 
 def _rows(report: Report, name: str) -> Sequence[Row]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.caveats import cut_short, lost, module_gone
 from memtrace.analyzer.facts import facts, heading
 from memtrace.analyzer.gmem import (
     clears,
@@ -21,7 +22,6 @@ from memtrace.analyzer.gmem import (
     touch,
     whatif,
 )
-from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import Choice, Result
 from memtrace.errors import MemtraceError
@@ -106,16 +106,8 @@ def _nothing(run: Run) -> str:
 
 
 def _caveats(run: Run, count: int) -> list[Caveat]:
-    found = []
-    if run.cut_short or not run.status.complete:
-        found.append(Caveat("cut-short", "the recorder was cut short: this is the run up to its last flush"))
-    if known_losses(run.status):
-        found.append(Caveat("losses", f"{sentence(run.status, count)}; counts are short by as much"))
-    if run.status.gone:
-        events = ", ".join(run.status.gone)
-        found.append(
-            Caveat("module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}")
-        )
+    of_recording = (*cut_short(run), *lost(run, count, "; counts are short by as much"), *module_gone(run))
+    found = [Caveat(*pair) for pair in of_recording]
     sites = {s.event: s for s in run.header.manifest if s.event.startswith("gmem.")}
     if absent := [event for event, site in sites.items() if not site.site and event in run.header.events]:
         found.append(Caveat("site-absent", f"not observed at all, no site here: {', '.join(absent)}"))

@@ -18,8 +18,8 @@ from memtrace.analyzer.facts import title
 from memtrace.analyzer.hotplug.adds import HotAdd
 from memtrace.analyzer.hotplug.origin import origin
 from memtrace.analyzer.hotplug.rows import Occurrence
+from memtrace.analyzer.plot import save
 from memtrace.analyzer.render.units import written
-from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,12 +89,7 @@ def axis(windows: Sequence[Occurrence]) -> Axis:
 
 def draw_timeline(run: Run, adds: Sequence[HotAdd], path: Path) -> None:
     """Writes the figure; raises MemtraceError if the file cannot be written."""
-    figure = timeline(run, adds)
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    try:
-        figure.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another --plot") from error
+    save(timeline(run, adds), path)
 
 
 def timeline(run: Run, adds: Sequence[HotAdd]) -> Figure:

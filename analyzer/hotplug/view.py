@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.caveats import cut_short, lost
 from memtrace.analyzer.facts import facts, heading
-from memtrace.analyzer.hotplug import blocks, memmap, phases, refusals, state
+from memtrace.analyzer.hotplug import blocks, brackets, cycles, memmap, phases, refusals, state
 from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
 from memtrace.analyzer.hotplug.origin import UNKNOWN, origin
 from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
-from memtrace.analyzer.losses import known_losses, sentence
 from memtrace.analyzer.scan import connect
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
@@ -79,19 +79,19 @@ def _tables(
     seen: frozenset[str],
 ) -> tuple[Table, ...]:
     page = run.header.page_size
-    snapshots = state.taken(run)
-    brackets = state.brackets(adds, snapshots, rows)
-    counted = {number: state.counted(found, page) for number, found in brackets.items()}
+    snapshots = brackets.taken(run)
+    rounds = brackets.brackets(adds, snapshots, rows)
+    counted = {number: brackets.counted(found, page) for number, found in rounds.items()}
     found = [
         adds_table(adds, inner, run.status.started_ns, page),
         phases.table(adds, times, PHASES_OF),
         blocks.firsts(adds),
         blocks.table(adds),
         memmap.matrix(adds, page),
-        memmap.witnesses(adds, counted, {n: b.adds for n, b in brackets.items()}, seen, page),
-        state.nodes(brackets, page),
+        memmap.witnesses(adds, counted, {n: b.adds for n, b in rounds.items()}, seen, page),
+        state.nodes(rounds, page),
         state.dip(adds, snapshots),
-        state.cycles(adds, snapshots, rows),
+        cycles.cycles(adds, snapshots, rows),
         refusals.refusals(rows, run.status.started_ns, page),
     ]
     optional = {"cycles", "refusals"}
@@ -169,10 +169,8 @@ def _nothing(run: Run) -> Table:
 
 
 def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if run.cut_short or not run.status.complete:
-        yield "cut-short", "the recorder was cut short: this is the run up to its last flush"
-    if known_losses(run.status):
-        yield "losses", f"{sentence(run.status, _occurrences(run))}: phases and blocks may be missing"
+    yield from cut_short(run)
+    yield from lost(run, _occurrences(run), ": phases and blocks may be missing")
     if not adds:
         return
     absent = [

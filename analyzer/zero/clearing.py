@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.cells import PAGE
+from memtrace.analyzer.cells import GIB, PAGE
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.analyzer.zero.kinds import CLEARING, Cell, cells
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from memtrace.traces.run import RootTotal
 
 Totals = Sequence["RootTotal"]
-_GIB = 1 << 30
 
 
 def _derived(row: Row) -> str:
@@ -102,7 +101,7 @@ def _measured(cell: Cell, callers: bool = True) -> dict[str, Any]:
         "total_ns": timed,
         "time": "exact" if timed is not None else "unknown",
         "ns_per_4kib": timed * PAGE / cell.cleared if timed and cell.cleared else None,
-        "gib_per_s": cell.cleared / _GIB / (timed / 1e9) if timed else None,
+        "gib_per_s": cell.cleared / GIB / (timed / 1e9) if timed else None,
         "remote_share": cell.remote / cell.cleared if cell.cleared and not cell.derived else None,
         "remote_ns_per_4kib": cell.remote_ns * PAGE / cell.remote if cell.remote and cell.timed else None,
     }

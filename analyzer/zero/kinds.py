@@ -78,9 +78,8 @@ class Cell:
     time_ns: int = 0
     timed: bool = True
     """Whether the time of every clear is known."""
-    allocator_ns: int = 0
     unasked_ns: int = 0
-    """Of allocator_ns, what nobody asked for."""
+    """Of the allocator's time, what nobody asked for."""
     pooled: bool = False
     """Whether its memory may have been allocated, and cleared, before the run."""
     derived: bool = False
@@ -121,7 +120,6 @@ class Cell:
             self.on_free += total.bytes
         else:
             self.by_allocator += total.bytes
-            self.allocator_ns += total.total_ns or 0
             if total.asked:
                 self.asked += total.bytes
             else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.cells import APART
 from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.traces.run import RootTotal
 from memtrace.traces.schema import Flag
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from memtrace.traces.run import RunHeader
 
 _COLUMNS = ("order", "nid", "cpu", "gfp", "flags", "bytes", "total_ns")
-_APART = int(Flag.TRACER | Flag.FAILED)
 
 
 def totals_of(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTotal, ...]:
@@ -46,7 +46,7 @@ def from_rows(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTota
         sums.add_settled(settled)
     rows = run.relation(connection, ["event", "count", "dur_ns", *_COLUMNS])
     rest = rows.filter(f"(dur_ns IS NULL OR dur_ns < 0 OR (flags & {int(Flag.AGGREGATED)}) > 0)")
-    rest = rest.filter(f"(flags & {_APART | int(Flag.INFERRED)}) = 0 AND count IS NOT NULL")
+    rest = rest.filter(f"(flags & {int(APART | Flag.INFERRED)}) = 0 AND count IS NOT NULL")
     question = (
         'event::VARCHAR, "order", nid, cpu, gfp, flags & 1, sum(count)::BIGINT, sum(bytes)::BIGINT, '
         "CASE WHEN count(*) = count(total_ns) THEN sum(total_ns)::BIGINT END"
@@ -71,7 +71,7 @@ class _Sums:
         import numpy as np
 
         columns = settled.columns
-        kept = (np.ma.filled(columns["flags"], 0) & _APART) == 0
+        kept = (np.ma.filled(columns["flags"], 0) & int(APART)) == 0
         keys = [settled.event, settled.root, settled.within]
         keys += [_plain(columns[name]) for name in ("order", "nid", "cpu", "gfp")]
         keys += [np.ma.filled(columns["flags"], 0).astype(np.int64) & 1]

@@ -18,7 +18,7 @@ struct mt_frame_t {
 	u64 zero_inside;	/* of zero_ns, what other events took */
 	u64 zero_end;		/* when the last clearing ended; of a clearing itself: what it clears */
 	u64 arg;
-	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself (span.h) */
+	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself */
 	u32 gfp;
 	u32 accepted;	/* pages accepted inside, by what lies directly inside */
 	u8 event;
@@ -102,8 +102,8 @@ static __always_inline int mt_any_open(void)
 	return frames && frames->depth;
 }
 
-/* Whether the current task's innermost interval is of this event. */
-static __always_inline int mt_innermost_is(int event)
+/* The current task's innermost interval, or 0. */
+static __always_inline struct mt_frame_t *mt_top(void)
 {
 	u64 context = mt_context(bpf_get_current_pid_tgid());
 	struct mt_frames_t *frames = mt_open.lookup(&context);
@@ -112,7 +112,15 @@ static __always_inline int mt_innermost_is(int event)
 	if (!frames)
 		return 0;
 	top = frames->depth - 1;
-	return top < MT_DEPTH && mt_at(frames, top)->event == event;
+	return top < MT_DEPTH ? mt_at(frames, top) : 0;
+}
+
+/* Whether the current task's innermost interval is of this event. */
+static __always_inline int mt_innermost_is(int event)
+{
+	struct mt_frame_t *top = mt_top();
+
+	return top && top->event == event;
 }
 
 /*

@@ -62,7 +62,7 @@ def test_the_document_has_the_shape_of_all_documents() -> None:
 
 
 def test_without_privileges_the_command_refuses_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = privileges.Privileges(frozenset(), 1000, True, 1, 2, 2, 1, True)
+    held = privileges.Privileges(frozenset(), 1000, True, 1, 2, 2, True)
     monkeypatch.setattr(privileges, "privileges", lambda: held)
     result = CliRunner().invoke(probes, [])
     assert isinstance(result.exception, MemtraceError)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QEMU never outlives the one who started it.  These start it without a guest."""
+"""No process outlives the one who started it.  These start QEMU without a guest."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from memtrace.errors import MemtraceError
 from memtrace.lab.needs import find
-from memtrace.lab.process import ended_by_signals, qemu_process
+from memtrace.lab.process import ended_by_signals, qemu_process, signals_held
 from memtrace.lab.qmp import Qmp
 
 QEMU = "qemu-system-x86_64"
@@ -68,6 +68,15 @@ def test_sigterm_becomes_an_exception_and_then_is_itself_again() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
     assert leaving.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_waits_until_what_is_begun_is_known() -> None:
+    child = None
+    with pytest.raises(SystemExit), ended_by_signals(), signals_held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        child = "known"
+    assert child == "known"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

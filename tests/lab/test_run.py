@@ -57,11 +57,29 @@ def test_leaving_ends_the_tool_and_what_it_started(tmp_path: Path) -> None:
     while not child.exists():
         assert caller.poll() is None
         time.sleep(0.02)
-    # The child may run before its starter has returned from fork() and waits.
-    time.sleep(1)
     caller.send_signal(signal.SIGINT)
     caller.wait(60)
     with pytest.raises(ProcessLookupError):
         for _ in range(1000):
             os.kill(int(child.read_text()), 0)
             time.sleep(0.02)
+
+
+def test_leaving_before_the_tool_is_known_ends_it_too(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        "import os, signal, subprocess, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupted(subprocess.Popen):\n"
+        "    def __init__(self, *given, **options):\n"
+        "        super().__init__(*given, **options)\n"
+        f"        while not os.path.exists({str(child)!r}): time.sleep(0.02)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "subprocess.Popen = Interrupted\n"
+        "from memtrace.lab.run import run_tool\n"
+        f"run_tool('sh', '-c', 'echo $$ >{child}.new; mv {child}.new {child}; sleep 99')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert "KeyboardInterrupt" in done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child.read_text()), 0)

@@ -10,7 +10,8 @@ from memtrace.probes import plan
 from memtrace.probes.fentry import why_no_fentry
 from memtrace.probes.kernel import describe_system
 from memtrace.probes.ladder import Candidate, Ladder, rule_out
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 

@@ -9,7 +9,8 @@ import pytest
 from memtrace.probes import accept, alloc, code, zero
 from memtrace.probes.btf import Btf
 from memtrace.probes.ladder import Candidate, Ladder, climb
-from memtrace.probes.module import Module, RefusedError
+from memtrace.probes.module import Module
+from memtrace.probes.refusal import RefusedError
 from memtrace.probes.symbols import Symbol, SymbolTable
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal

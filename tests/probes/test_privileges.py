@@ -26,7 +26,7 @@ from memtrace.probes.privileges import (
 )
 from memtrace.traces.run import Fact
 
-NOBODY = Privileges(frozenset(), 1000, True, 1, 2, 2, 1, True)
+NOBODY = Privileges(frozenset(), 1000, True, 1, 2, 2, True)
 
 
 def holding(*names: str, **changes: Any) -> Privileges:

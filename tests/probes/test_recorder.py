@@ -215,7 +215,7 @@ def test_progress_costs_and_proof_are_stated(record: Record) -> None:
     assert cost is not None
     assert cost.recorder_cpu_ns > 0
     assert cost.probe_ns is not None
-    assert {s.label for s in (*run.header.snapshots, *run.status.snapshots)} == {
+    assert {s.label for s in run.snapshots} == {
         "before_load",
         "after_load",
         "start",

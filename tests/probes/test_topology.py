@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from memtrace.probes.sources import KernelLog, kernel_log
 from memtrace.probes.topology import (
     merge,
-    node_of_pfns,
     nodes,
     online_cpus,
     parse_cpulist,
@@ -126,32 +124,6 @@ def test_an_arbiter_cannot_give_what_nobody_claims() -> None:
     assert separate({0: [(0, 4)], 1: [(8, 9)]}, {1: [(0, 9)]}) == {0: ((0, 4),), 1: ((8, 9),)}
 
 
-INTERLEAVED = (Node(1, (), ((5, 6), (20, 30))), Node(0, (), ((0, 5), (6, 10))), Node(7, (), ((30, 31),)))
-
-
-@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "uint32", "int64", "uint64"])
-def test_every_pfn_finds_its_node_whatever_its_width(dtype: str) -> None:
-    pfns = np.arange(40, dtype=dtype)
-    expected = [
-        next((n.nid for n in INTERLEAVED if any(s <= p < e for s, e in n.pfn_ranges)), -1) for p in range(40)
-    ]
-    found = node_of_pfns(pfns, INTERLEAVED)
-    assert found.dtype == np.int16
-    assert found.tolist() == expected
-
-
-def test_pfns_beyond_what_a_float_holds_stay_exact() -> None:
-    edge = (1 << 53) + 1
-    found = node_of_pfns(np.array([edge - 1, edge], dtype=np.uint64), (Node(3, (), ((edge, edge + 1),)),))
-    assert found.tolist() == [-1, 3]
-
-
-def test_shapes_are_kept_and_no_ranges_mean_no_node() -> None:
-    assert node_of_pfns(np.array([[0, 20], [-1, 99]]), INTERLEAVED).tolist() == [[0, 1], [-1, -1]]
-    assert node_of_pfns(np.array([1, 2]), ()).tolist() == [-1, -1]
-    assert node_of_pfns(np.array([], dtype=np.int64), INTERLEAVED).size == 0
-
-
 def test_the_running_machine_agrees_with_its_boot() -> None:
     """Every range the boot printed lies in the node it printed it for."""
     log = kernel_log()
@@ -160,10 +132,10 @@ def test_the_running_machine_agrees_with_its_boot() -> None:
     rows = [(int(m[1]), int(m[2], 16) // page, int(m[3], 16) // page) for m in printed if m]
     if not rows:
         pytest.skip("the kernel log does not say")
-    nids, first, last = (np.array(column) for column in zip(*rows, strict=True))
     here = nodes()
-    assert node_of_pfns(first, here).tolist() == nids.tolist()
-    assert node_of_pfns(last, here).tolist() == nids.tolist()
+    for nid, *edges in rows:
+        for pfn in edges:
+            assert [n.nid for n in here if any(s <= pfn < e for s, e in n.pfn_ranges)] == [nid]
 
 
 def test_the_running_machines_cpus_are_each_on_one_node() -> None:

@@ -4,5 +4,5 @@
 One module a format (``tracefs``, ``trace_cmd``, ``perf_script``, ``bpftrace``, ``dmesg``), each
 from lines to ``parsed.Parsed``.  What a function means is said in ``topics``
 alone; ``pairing`` makes intervals of entries and returns, ``clocks`` puts files
-on one clock, ``assemble`` writes the run.
+on one clock, ``description`` is what the run says of itself, ``assemble`` writes it.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each table of the accept view against runs whose answer is known by construction."""
+"""Each table of what was recorded, against runs whose answer is known by construction."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.tables import Table
-from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.accept.cases import (
     ALL,
     BLOCK,
@@ -24,24 +21,13 @@ from memtrace.tests.analyzer.accept.cases import (
     TDX,
     Who,
     accepting,
-    regular,
-    snapshots,
     stall,
 )
 from memtrace.tests.analyzer.accept.conftest import Tables
-from memtrace.tests.analyzer.cases import SECOND, Case, aggregated, streamed
-from memtrace.traces.run import Fact, Losses
+from memtrace.tests.analyzer.accept.tables import column, row_of
+from memtrace.tests.analyzer.cases import SECOND, aggregated, streamed
+from memtrace.traces.run import Fact
 from memtrace.traces.schema import Flag
-
-
-def column(table: Table, name: str) -> list[Any]:
-    return [row[name] for row in table.rows]
-
-
-def row_of(table: Table, **keys: Any) -> dict[str, Any]:
-    (row,) = [row for row in table.rows if all(row[k] == v for k, v in keys.items())]
-    return dict(row)
-
 
 # calls
 
@@ -241,6 +227,22 @@ def test_few_calls_at_once_are_no_evidence(tables: Tables) -> None:
     assert "cannot be told" in table.notes[0]
 
 
+def test_what_chance_may_have_done_is_no_saturation(tables: Tables) -> None:
+    random = np.random.default_rng(5)
+    rows, now = [], START
+    for i in range(80):
+        # Two CPUs at once take 1.6 times as long each: one more adds about a quarter.
+        took = int(MS * random.lognormal(0, 0.6) * (1.6 if i % 2 else 1))
+        for cpu in range(1 + i % 2):
+            pfn = (1 << 16) + len(rows) * PAGES
+            rows += stall(now, pfn=pfn, who=Who(cpu=cpu, pid=cpu + 1), per_unit=took)
+        now += 3 * took
+    table = tables(accepting(rows, (2000, 0)))["parallel"]
+    low, high = table.rows[1]["marginal_low"], table.rows[1]["marginal_high"]
+    assert low < 0.25 < high
+    assert table.notes[0].startswith("node 0: cannot be told whether it saturates at 1: one more adds")
+
+
 # redundant
 
 
@@ -299,273 +301,3 @@ def test_a_saving_is_claimed_only_where_acceptance_clears(
     told = dataclasses.replace(case.header, facts=facts, kernel_cmdline=cmdline)
     (row,) = tables(dataclasses.replace(case, header=told))["redundant"].rows
     assert (row["accept_clears"], row["saving_ns"]) == (clears, saving)
-
-
-# what if
-
-
-def test_eager_on_one_cpu_takes_all_memory_at_the_measured_rate(tables: Tables) -> None:
-    case = regular(0, MS)
-    cmdline = "unaccepted_emul=3G@1G unaccepted_emul_cost=1000000"
-    told = dataclasses.replace(case.header, kernel_cmdline=cmdline)
-    rows = tables(dataclasses.replace(case, header=told))["eager"].rows
-    # 3 GiB are 1536 units of 1 ms.
-    assert rows[0]["accept_ns"] == rows[0]["accept_max_ns"] == pytest.approx(1536 * MS, rel=1e-6)
-    assert rows[0]["bytes"] == 3 << 30
-
-
-def test_the_rate_of_one_cpu_is_not_that_of_the_accepts_that_are_short_enough_to_be_alone(
-    spans_of: Any,
-) -> None:
-    random = np.random.default_rng(2)
-    rows = []
-    for cpu in range(4):
-        now = START
-        for i in range(300):
-            now += 6 * MS + int(random.integers(0, 30 * MS))
-            took = int(2 * MS * random.lognormal(0, 0.5)) // 2
-            pfn = (1 << 16) + (300 * cpu + i) * PAGES
-            rows += stall(now, pfn=pfn, who=Who(cpu=cpu, pid=cpu + 1), per_unit=took)
-            now += 2 * took
-    accepts, _ = spans_of(accepting(rows, (1900, 0)))
-    mean = accepts.arch.dur.sum() / accepts.arch.bytes.sum()
-    assert ns_per_byte(accepts) == pytest.approx(mean, rel=0.05)
-
-
-def test_what_firmware_may_have_accepted_makes_two_bounds(tables: Tables) -> None:
-    first = tables(regular(0, MS))["eager"].rows[0]
-    assert (first["bytes"], first["bytes_max"]) == (2000 * MIB, 4 << 30)
-    assert first["accept_ns"] == 1000 * MS and first["accept_max_ns"] == 2048 * MS
-
-
-def test_more_cpus_a_node_take_the_throughput_that_was_seen(tables: Tables) -> None:
-    rows = tables("saturated")["eager"].rows
-    walls = {row["cpus_per_node"]: row["wall_ns"] for row in rows}
-    assert walls[2] == pytest.approx(walls[1] / 2, rel=0.02)
-    assert walls[4] == pytest.approx(walls[2], rel=0.02)
-    assert 3 not in walls
-    busy = {row["cpus_per_node"]: row["accept_ns"] for row in rows}
-    assert busy[4] == pytest.approx(2 * busy[2], rel=0.02)
-
-
-def test_lazy_instead_of_eager_leaves_what_is_in_use(tables: Tables) -> None:
-    found = tables("eager_seen")
-    (row,) = found["lazy"].rows
-    assert (row["stalls"], row["stall_ns"]) == (128, 2 * MS)
-    assert (row["later_ns"], row["saved_ns"]) == (256 * MS, 256 * MS)
-    assert "eager" not in found
-
-
-def test_background_takes_the_stalls_that_it_is_fast_enough_for(tables: Tables) -> None:
-    rows = []
-    for i in range(40):
-        rows += stall(START + (100 + 100 * i) * MS, (2,), pfn=(1 << 16) + i * PAGES)
-    case = accepting(rows, (400, 0))
-    by_budget = {row["budget"]: row for row in tables(case)["background"].rows}
-    # A block takes 2 ms of a CPU, and one is needed every 100 ms: 2 % would do.
-    assert by_budget[0.0]["stalls_left"] == 40 and by_budget[0.0]["cpu_ns"] == 0
-    assert by_budget[0.01]["stalls_left"] == pytest.approx(20, abs=1)
-    assert by_budget[0.05]["stalls_left"] == 0 and by_budget[0.05]["lost_ns"] == 0
-    # At 5 % of a CPU, 10 s are 500 ms of it: all 100 blocks of 2 ms, the last after 4 s.
-    assert by_budget[0.05]["cpu_ns"] == 200 * MS
-    assert by_budget[0.05]["done_ns"] == 4 * SECOND
-    assert by_budget[0.05]["ahead_bytes"] == 60 * BLOCK
-
-
-def test_a_burst_too_large_for_the_stock_shrinks(tables: Tables) -> None:
-    rows = stall(START + 1000 * MS, (2,) * 20)
-    by_budget = {row["budget"]: row for row in tables(accepting(rows))["background"].rows}
-    # After a second at 1 %: 10 ms of a CPU, 5 of the 20 blocks.
-    assert by_budget[0.01]["stalls_left"] == 1
-    assert by_budget[0.01]["lost_ns"] == pytest.approx(by_budget[0.0]["lost_ns"] * 15 / 20, rel=1e-6)
-
-
-def test_the_cost_of_a_call_comes_apart_by_sizes(tables: Tables) -> None:
-    table = tables(regular(500_000, MS))["granule"]
-    assert "a call takes 500us +/- 0ns, and 1.00ms +/- 0ns for each 2 MiB" in table.notes[0]
-    recorded, predicted = table.rows
-    assert (recorded["steps"], predicted["steps"]) == (120, 240)
-    assert predicted["p50_ns"] == predicted["max_ns"] == 1_500_000
-    assert predicted["lost_ns"] == pytest.approx(recorded["lost_ns"] * 360 / 300)
-    assert (predicted["stalls"], predicted["stalls_min"]) == (240, 120)
-
-
-def test_of_one_size_nothing_is_predicted(tables: Tables) -> None:
-    rows = [row for i in range(50) for row in stall(START + 9 * i * MS, pfn=(1 << 16) + i * PAGES)]
-    table = tables(accepting(rows))["granule"]
-    assert len(table.rows) == 1
-    assert table.notes[0].startswith("2 MiB unknown") and "50 of 4 MiB" in table.notes[0]
-
-
-def test_of_sizes_that_scatter_nothing_is_predicted(tables: Tables) -> None:
-    random = np.random.default_rng(3)
-    rows = []
-    for i in range(60):
-        units = 1 + (i % 12 == 0)
-        cost = int(MS * random.lognormal(0, 1))
-        rows += stall(START + 50 * i * MS, (units,), pfn=(1 << 16) + i * PAGES, per_unit=cost)
-    table = tables(accepting(rows))["granule"]
-    assert len(table.rows) == 1 and "do not tell it well enough" in table.notes[0]
-
-
-def test_what_chance_may_have_done_is_no_saturation(tables: Tables) -> None:
-    random = np.random.default_rng(5)
-    rows, now = [], START
-    for i in range(80):
-        # Two CPUs at once take 1.6 times as long each: one more adds about a quarter.
-        took = int(MS * random.lognormal(0, 0.6) * (1.6 if i % 2 else 1))
-        for cpu in range(1 + i % 2):
-            pfn = (1 << 16) + len(rows) * PAGES
-            rows += stall(now, pfn=pfn, who=Who(cpu=cpu, pid=cpu + 1), per_unit=took)
-        now += 3 * took
-    table = tables(accepting(rows, (2000, 0)))["parallel"]
-    low, high = table.rows[1]["marginal_low"], table.rows[1]["marginal_high"]
-    assert low < 0.25 < high
-    assert table.notes[0].startswith("node 0: cannot be told whether it saturates at 1: one more adds")
-
-
-# window
-
-
-def test_a_window_that_acceptance_fills_is_a_magnet(tables: Tables) -> None:
-    rows = [row for i in range(100) for row in stall(START + 20 * i * MS, pfn=(1 << 16) + i * PAGES)]
-    table = tables(accepting(rows, seconds=2.0))["window"]
-    (row,) = table.rows
-    assert row["verdict"] == "contaminated" and table.notes[0].startswith("bisection magnet")
-    assert row["wall_share"] == row["task_share"] == pytest.approx(100 * 2.004 / 2000, rel=0.001)
-    assert row["cpu_share"] == pytest.approx(row["wall_share"] / 4)
-    assert (row["accepts"], row["stalls"], row["tasks"], row["task"]) == (100, 100, 1, "redis[100]")
-    assert row["alloc_share"] == 1.0
-
-
-def test_half_a_stall_in_the_window_counts_by_half(tables: Tables) -> None:
-    case = accepting(stall(START + 1000 * MS, per_unit=500 * MS), seconds=10.0)
-    window = (START + 1500 * MS, START + 2500 * MS)
-    (row,) = tables(case, Choice(window=window))["window"].rows
-    assert row["wall_share"] == pytest.approx(0.5, abs=0.001)
-    assert row["stalls"] == 1
-
-
-def test_beside_the_accepts_a_window_is_clean(tables: Tables) -> None:
-    case = accepting(stall(START + 1000 * MS), seconds=10.0)
-    found = tables(case, Choice(window=(START + 5 * SECOND, START + 6 * SECOND)))
-    (row,) = found["window"].rows
-    assert row["verdict"] == "clean" and row["accepts"] == 0
-    assert found["calls"].rows == () and found["calls"].notes == ("no accept in this window",)
-    assert found["progress"].rows[0]["seen_bytes"] == BLOCK
-
-
-def test_shares_below_a_hundredth_are_told_as_such(tables: Tables) -> None:
-    (row,) = tables(accepting(stall(START + 1000 * MS), seconds=10.0))["window"].rows
-    assert row["verdict"] == "touched" and 0 < row["wall_share"] < 0.001
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"losses": Losses(ring_full=3)}, "3 events were lost"),
-        ({"filters": {"pid": "7"}}, "filters were on"),
-        ({"snapshots": ()}, "no counter confirms"),
-        ({"after": (512, 100)}, "Unaccepted fell by 412Mi"),
-        ({"levels": ("alloc",)}, "no site of acceptance"),
-    ],
-)
-def test_what_could_have_passed_unseen_forbids_the_verdict_clean(
-    changes: dict[str, Any], why: str, tables: Tables
-) -> None:
-    rows = [streamed("alloc", 0, 500)]
-    table = tables(accepting(rows, **{"before": (512, 512), "after": (512, 512), **changes}))["window"]
-    assert table.rows[0]["verdict"] == "unknown"
-    assert table.notes[0].startswith("cannot be told") and why in table.notes[0]
-
-
-def test_nothing_lost_nothing_seen_nothing_fallen_is_clean(tables: Tables) -> None:
-    found = tables("clean")
-    assert found["window"].rows[0]["verdict"] == "clean"
-    assert set(found) == {"window", "progress"}
-
-
-# not applicable
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("plain", "no confidential guest"),
-        ("eager", "accepted eagerly"),
-        ("paravisor", "a paravisor accepts"),
-        ("old_kernel", "built without support"),
-        ("all_accepted", "had been accepted before recording began"),
-    ],
-)
-def test_where_nothing_can_be_accepted_that_is_all_that_is_said(name: str, why: str, report_of: Any) -> None:
-    report = report_of(name)
-    (table,) = report.tables
-    assert table.rows[0]["applicable"] == "no"
-    assert table.notes[0].startswith("not applicable, because") and why in table.notes[0]
-
-
-def test_a_run_that_cannot_know_says_so(report_of: Any) -> None:
-    (table,) = report_of("unrecorded").tables
-    assert table.rows[0]["applicable"] == "unknown" and "cannot be told" in table.notes[0]
-
-
-def test_unaccepted_memory_makes_it_applicable_on_any_platform(report_of: Any) -> None:
-    case = accepting([streamed("alloc", 0, 500)], (0, 4), (0, 4), facts=(Fact("confidential", "plain"),))
-    assert "window" in {t.name for t in report_of(case).tables}
-
-
-def test_the_unseen_share_is_a_caveat(report_of: Any) -> None:
-    case = CASES["lazy"]()
-    loaded = dataclasses.replace(
-        case.header,
-        snapshots=(snapshots("before_load", START - SECOND, 420, 300), *case.header.snapshots),
-    )
-    texts = {c.id: c.text for c in report_of(dataclasses.replace(case, header=loaded)).caveats}
-    assert texts["unseen"].startswith("not observed: 3.32Gi accepted before recording")
-    assert "20.0Mi accepted" in texts["unseen-loading"]
-
-
-def test_losses_of_the_recording_are_a_caveat(report_of: Any) -> None:
-    case: Case = accepting(stall(START + MS), losses=Losses(ring_full=9))
-    assert "losses" in {c.id for c in report_of(case).caveats}
-
-
-def test_a_task_that_is_unknown_is_told_by_its_cpu(tables: Tables) -> None:
-    rows = stall(START + MS, levels=("accept.call",), who=Who(cpu=3))
-    rows[0] |= {"tid": None, "pid": None, "comm": None}
-    (row,) = tables(accepting(rows, levels=("accept.call",)))["window"].rows
-    assert (row["task"], row["tasks"]) == ("an unknown task on CPU 3", 1)
-
-
-def test_only_the_allocations_that_waited_are_no_account_of_zeroing(tables: Tables) -> None:
-    # record -e accept streams these, and no others.
-    case = accepting(stall(START + MS))
-    told = dataclasses.replace(case.header, events=("accept.call", "accept.arch"))
-    found = tables(dataclasses.replace(case, header=told))
-    assert found["victims"].rows[0]["order"] == 0
-    assert (found["redundant"].rows[0]["bound"], found["redundant"].rows[0]["zeroed_bytes"]) == (
-        "unknown",
-        None,
-    )
-    assert found["window"].rows[0]["alloc_share"] is None
-
-
-def test_memory_that_no_row_tells_is_unknown_everywhere(tables: Tables) -> None:
-    levels = ("alloc", "accept.call")
-    rows = [row for i in range(40) for row in stall(START + 9 * i * MS, levels=levels)]
-    for row in rows:
-        if row["event"] == "accept.call":
-            row |= {"bytes": None, "bytes_requested": None, "pfn": None, "flags": int(Flag.ESTIMATED)}
-    found = tables(accepting(rows, levels=levels))
-    for name, unknown in (
-        ("calls", ("size_bytes", "bytes", "gib_per_s")),
-        ("victims", ("bytes",)),
-        ("worst", ("bytes",)),
-        ("parallel", ("bytes", "gib_per_s")),
-        ("redundant", ("accepted_bytes", "zeroed_bytes", "saving_ns")),
-    ):
-        assert {found[name].rows[0][column] for column in unknown} == {None}, name
-    assert found["calls"].rows[0]["time"] == "estimated"
-    assert any("memory is unknown" in note for note in found["calls"].notes)
-    assert found["eager"].rows == ()

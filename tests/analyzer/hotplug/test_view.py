@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from memtrace.analyzer.report import Request, make
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import view
 from memtrace.tests.analyzer.cases import START, Case, Row, header, status, streamed
+from memtrace.tests.analyzer.goldens import as_it_was, fits_mail
 from memtrace.traces.run import Snapshot
 from memtrace.traces.schema import Flag
 
@@ -29,7 +29,6 @@ EVENTS = (
 ACPI = "kthread;acpi_device_hotplug;acpi_memory_device_add;__add_memory;add_memory_resource"
 SAVED = Path(__file__).parents[2] / "traces" / "importers" / "data"
 GOLDEN = Path(__file__).parent / "golden"
-RENEW = "MEMTRACE_RENEW_GOLDEN"
 RunOf = Callable[[Case | str], Any]
 
 
@@ -323,11 +322,8 @@ def test_the_report_of_a_saved_trace_is_as_it_was(mode: str, folder: Path) -> No
     assert result.exit_code == 0, result.output
     text = make(Request(("run.parquet",), view="hotplug"))
     golden = GOLDEN / f"memmap-{mode}.txt"
-    if os.environ.get(RENEW):
-        golden.write_text(text)
-    assert text == golden.read_text()
-    assert text.isascii()
-    assert max(len(line) for line in text.splitlines()) < 80
+    as_it_was(golden, text)
+    fits_mail(golden)
 
 
 def test_the_manual_explains_every_table_and_column(run_of: RunOf) -> None:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is under way, in one line on a terminal's standard error, gone afterwards."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+class StatusLine:
+    """A context manager; without a terminal, or if not ``wanted``, it shows nothing."""
+
+    def __init__(self, wanted: bool = True) -> None:
+        self.shows = wanted and sys.stderr.isatty()
+        self._told = False
+
+    def show(self, text: str) -> None:
+        """Put ``text`` in the place of what was shown before."""
+        if self.shows:
+            self._told = True
+            click.echo(f"\r{text}\033[K", err=True, nl=False)
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._told:
+            click.echo("\r\033[K", err=True, nl=False)

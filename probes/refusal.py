@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trying what the kernel may refuse: the reason for a refusal, in its words and libbcc's."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class RefusedError(Exception):
+    """The kernel would not take a probe: ``reason`` as in traces.run.Refusal, and its words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def tried(action: Callable[[], T]) -> T:
+    """Run ``action``; a failure becomes RefusedError with the kernel's and libbcc's words."""
+    failure: Exception | None = None
+    with _captured_stderr() as words:
+        ctypes.set_errno(0)
+        try:
+            result = action()
+        except Exception as error:  # libbcc raises bare Exception
+            code = (error.errno or 0) if isinstance(error, OSError) else ctypes.get_errno()
+            failure = error
+    if failure is None:
+        return result
+    detail = _last_words(words) or str(failure)
+    if code in (errno.EPERM, errno.EACCES):
+        raise RefusedError("refused by policy", f"{os.strerror(code)} ({detail})") from failure
+    raise RefusedError("failed", detail) from failure
+
+
+class _Words:
+    text = ""
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[_Words]:
+    """What libbcc and the verifier write to stderr, kept instead of shown."""
+    words = _Words()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield words
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            words.text = sink.read().decode(errors="replace")
+
+
+def _last_words(words: _Words) -> str:
+    """The line that says what is wrong: the compiler says it first, the verifier and libbpf last."""
+    lines = [line.strip() for line in words.text.splitlines() if line.strip()]
+    errors = [line for line in lines if " error: " in line]
+    if errors:
+        return errors[0]
+    telling = [line for line in lines if not line.startswith(("processed ", "bpf: Failed to load", "HINT:"))]
+    return (telling or lines or [""])[-1]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of many small row groups are rewritten at the end, or stay as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from memtrace.traces import compact
+from memtrace.traces.reader import open_run
+
+
+def test_many_small_row_groups_become_few_at_close(
+    tmp_path: Path, header, status, make_run, make_rows, read, plain
+) -> None:
+    tables = [make_rows(20, seed, {"comm": [f"task {seed}", "shared"]}) for seed in range(65)]
+    path = tmp_path / "run.parquet"
+    make_run(path, tables, compact=False)
+    before = path.stat().st_size
+    path.unlink()
+    make_run(path, tables)
+    assert pq.read_metadata(path).num_row_groups == 1
+    assert path.stat().st_size < before / 4
+    run = open_run(path)
+    assert (run.header, run.rows, run.cut_short) == (header, 1300, False)
+    assert run.status == dataclasses.replace(status, rows=1300)
+    assert read(run) == plain(tables)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
+
+
+def test_few_or_large_row_groups_stay(
+    tmp_path: Path, make_run, make_rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.parquet"
+    make_run(path, [make_rows(1)] * 64)
+    assert pq.read_metadata(path).num_row_groups == 64
+    path.unlink()
+    monkeypatch.setattr(compact, "BELOW_ROWS", 5)
+    make_run(path, [make_rows(5)] * 70)
+    assert pq.read_metadata(path).num_row_groups == 70
+
+
+@pytest.mark.parametrize("when", ["writing", "renaming", "memory"])
+def test_failing_to_compact_leaves_the_run_as_it_was(
+    tmp_path: Path, make_run, make_rows, read, plain, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    tables = [make_rows(3, seed) for seed in range(70)]
+    path = tmp_path / "run.parquet"
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError if when == "memory" else OSError(28, "No space left on device")
+
+    if when == "renaming":
+        monkeypatch.setattr(Path, "rename", fail)
+    else:
+        monkeypatch.setattr(compact, "_rewrite", fail)
+    make_run(path, tables)
+    assert pq.read_metadata(path).num_row_groups == 70
+    assert read(open_run(path)) == plain(tables)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
+
+
+def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, make_run, make_rows) -> None:
+    """A page that went bad on the disk after it was written must not be compacted away."""
+    path = tmp_path / "run.parquet"
+    tables = [make_rows(3, seed) for seed in range(70)]
+    ends = make_run(path, tables, compact=False)
+    data = bytearray(path.read_bytes())
+    data[ends[30] + 60] ^= 1
+    path.write_bytes(data)
+    assert compact.compact(path, 70, 210) is None
+    assert path.read_bytes() == data
