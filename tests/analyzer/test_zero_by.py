@@ -258,6 +258,30 @@ def test_a_root_still_open_at_the_end_has_at_least_the_time_inside(run_of: RunOf
     assert "had not ended when the recording did" in notes(run, "tree")
 
 
+def test_clears_of_the_bulk_allocator_lie_in_no_alloc_and_share_the_time_by_number(run_of: RunOf) -> None:
+    # init_on_alloc, and no roots: nothing but their number tells which clears were in an allocation.
+    kernel: Row = {"root": None, "within": None, "asked": False, "movable": False}
+    roots = (total("alloc", 10, 900, **kernel), total("zero.alloc", 40, 803, **kernel))
+    rows = [
+        streamed("alloc", dur=None, count=10, total_ns=900, self_ns=700, flags=int(Flag.AGGREGATED)),
+        streamed("zero.alloc", dur=None, count=40, total_ns=803, self_ns=803, flags=int(Flag.AGGREGATED)),
+    ]
+    run = run_of(Case(rows, header("alloc", "zero.alloc"), status(roots=roots)))
+    assert frames_of(run) == {
+        "alloc": (10, 10 << 12, 10 << 12, 900, 700),
+        "alloc > zero.alloc": (10, 10 << 12, 10 << 12, 200, 200),
+        "zero.alloc": (30, 30 << 12, 30 << 12, 603, 603),
+    }
+    assert all(row["shared"] for row in main(run, "tree").rows)
+    assert "shared out by number" in notes(run, "tree") and "all time" in notes(run, "tree")
+
+
+def test_the_tasks_of_a_run_that_was_cut_short_are_said_to_be_few(run_of: RunOf) -> None:
+    case = CASES["clears-summed"]()
+    short = dataclasses.replace(case, status=dataclasses.replace(case.status, complete=False), cut_short=True)
+    assert "largest sums" in notes(run_of(short), "task")
+
+
 def test_tasks_of_a_stream_are_threads_by_name(run_of: RunOf) -> None:
     names = ("comm", "pid", "tid", "clears", "bytes", "total_ns", "ns_per_4kib", "root")
     assert [tuple(row[name] for name in names) for row in main(run_of("clears"), "task").rows] == [

@@ -97,7 +97,7 @@ def union_ns(path: Path) -> int:
     return int(found)
 
 
-@pytest.mark.parametrize("kernel", ["debian-6.12"])
+@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12"])
 def test_two_tasks_in_two_cgroups_are_told_apart_to_the_page(
     kernel: str, guest: Guest, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ sums by root
     the same inside its outermost root, else directly in the outermost.  An allocation
     lies in its innermost root, and what the allocator cleared in the allocation, as
     far as there is one of the same order, node and gfp flags for each clear: the bulk
-    allocator's have none, and lie in the root itself.  Self times are differences of
+    allocator's have none, and lie in the root itself.  Where there are both, numbers
+    and bytes are exact, but their time is shared out by number (``shared``).  Self times are differences of
     sums and add up to the time of the outermost frames.  A root that was still open
     when the recording ended has less time than what lies inside: it is given that, as
     a lower bound.  An interrupt's work inside an allocation is in both.
@@ -55,6 +56,8 @@ class Frame:
     """Follows from allocations."""
     at_least: bool = False
     """Some of it had not ended when the recording did."""
+    shared: bool = False
+    """Its times rest on a share of a sum, taken by number."""
 
 
 @dataclass(frozen=True)
@@ -232,10 +235,22 @@ def _leaves(nodes: dict[str | None, _Node], totals: Sequence[RootTotal], derive:
         elif total.zeroed:
             served[_likeness(total)] += total.count
     for total in (t for t in totals if t.event != "alloc"):
-        inside = total.event == ALLOCATOR and served[_likeness(total)] >= total.count
-        nodes[total.within].leaf(
-            _OWN_CLEAR if inside else (total.event,), total.count, total.bytes, total.total_ns
-        )
+        own = min(served[_likeness(total)], total.count) if total.event == ALLOCATOR else 0
+        served[_likeness(total)] -= own
+        _divided(nodes[total.within], total, own)
+
+
+def _divided(node: _Node, total: RootTotal, own: int) -> None:
+    """Clears in a node, ``own`` of them in its allocations."""
+    size = total.bytes * own // total.count
+    ns = None if total.total_ns is None else total.total_ns * own // total.count
+    if own:
+        node.leaf(_OWN_CLEAR, own, size, ns)
+    if own < total.count:
+        node.leaf((total.event,), total.count - own, total.bytes - size, _difference(total.total_ns, ns))
+    if 0 < own < total.count:
+        for path in (_OWN_CLEAR, _OWN_CLEAR[:1], (total.event,)):
+            node.leaves[path].shared = True
 
 
 def _likeness(total: RootTotal) -> tuple[object, ...]:

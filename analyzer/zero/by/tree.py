@@ -95,6 +95,7 @@ def _row(frame: Frame, cleared: int, outermost: Frame) -> Row:
         "share": frame.total_ns / whole if whole and frame.total_ns is not None else None,
         "derived": frame.derived,
         "at_least": frame.at_least,
+        "shared": frame.shared,
     }
 
 
@@ -122,10 +123,17 @@ def _notes(run: Run, forest: Forest, rows: Sequence[Row], hidden: int, holds: Ho
     yield from holds.notes
     if any(row["at_least"] for row in rows):
         yield "> total: some of it had not ended when the recording did."
+    if any(row["shared"] for row in rows):
+        yield (
+            "~ total, self: clears in allocations and those of the bulk allocator were summed together;"
+            " their time is shared out by number."
+        )
     if not holds.roots:
         yield "around alloc: unknown; `record -e alloc,zero,root` has it where functions can be hooked."
-    elif not forest.whole:
+    elif holds.summed:
         yield _FOLDED
+    elif not forest.whole:
+        yield "some occurrences have no time: roots stand where they always lay, else in the outermost."
     yield _sum(rows, forest)
     if apart := _apart(run, forest):
         yield f"not in this tree, but in the time of what is around them: {', '.join(apart)}."
@@ -159,8 +167,8 @@ def _derived(row: Row) -> str:
     return "~" if row["derived"] else ""
 
 
-def _open(row: Row) -> str:
-    return ">" if row["at_least"] else ""
+def _vague(row: Row) -> str:
+    return "~" if row["shared"] else ">" if row["at_least"] else ""
 
 
 _NAMES = (
@@ -176,13 +184,14 @@ _NAMES = (
     "share",
     "derived",
     "at_least",
+    "shared",
 )
 _COLUMNS: tuple[Any, ...] = (
     Column("frame", "frame"),
     Column("count", "count", "count", _derived),
     Column("bytes", "memory", "bytes", _derived),
     Column("cleared_bytes", "cleared", "bytes"),
-    Column("total_ns", "total", "ns", _open),
-    Column("self_ns", "self", "ns"),
+    Column("total_ns", "total", "ns", _vague),
+    Column("self_ns", "self", "ns", _vague),
     Column("share", "share", "share"),
 )

@@ -39,6 +39,8 @@ def tasks(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> Tabl
     if holds.summed and run.status.tasks:
         found = _kept(run.status.tasks, holds)
         notes.append("processes, of the kernel's sums; threads: unknown (`record --stream all` has them).")
+        if not run.status.complete:
+            notes.append("the recorder was cut short: only its last checkpoint's largest sums are here.")
         own = sum(task.bytes for task in run.status.tasks if task.tracer and task.event in CLEARING)
         if own:
             notes.append(f"left out: {written(own, 'bytes')} that the recorder itself had cleared")
