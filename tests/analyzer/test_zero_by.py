@@ -368,7 +368,9 @@ def test_derived_clears_have_their_task_and_cgroup_and_no_time(run_of: RunOf) ->
         streamed("alloc", 2, flags=int(Flag.ZEROED), **untimed),
         streamed("alloc", 0, **untimed),
     ]
-    run = run_of(derived(rows))
+    run = run_of(derived([row | {"stack": ANON_STACK} for row in rows]))
+    (stack,) = main(run, "stack").rows
+    assert (stack["event"], stack["caller"], stack["clears"]) == ("zero.alloc", "do_anonymous_page", 2)
     (task,), (cgroup,) = main(run, "task").rows, main(run, "cgroup").rows
     for row in (task, cgroup):
         assert (row["clears"], row["bytes"], row["derived_bytes"], row["total_ns"]) == (

@@ -19,7 +19,7 @@ from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.by.clears import SUMMED, SUMS, Clears, condition, largest_first
 from memtrace.analyzer.zero.by.holds import NOTHING, Holds
 from memtrace.analyzer.zero.by.who import SHOWN, TOP
-from memtrace.analyzer.zero.kinds import CLEARING
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING
 from memtrace.analyzer.zero.totals import totals_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def _by_stack(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> 
     question = f"SELECT event::VARCHAR, stack_number, {SUMS} FROM rows_ GROUP BY event, stack_number"
     found = []
     for event, number, *sums in query(joined, question).fetchall():
-        found.append(Clears((event, None if number is None else known.stack[number]), *sums))
+        stack = None if number is None else known.stack[number]
+        found.append(Clears((ALLOCATOR if event == "alloc" else event, stack), *sums))
     return largest_first(found)
 
 
@@ -87,7 +88,7 @@ def callsites(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> 
         if not (derived or total.event in CLEARING):
             continue
         within = total.within.removeprefix("root.") if total.within else "none" if holds.roots else None
-        event = "zero.alloc" if derived else total.event
+        event = ALLOCATOR if derived else total.event
         held = found.setdefault((event, sites.get(event), within), Clears((event, sites.get(event), within)))
         held.clears += total.count
         held.bytes += total.bytes
