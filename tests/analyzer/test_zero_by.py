@@ -244,6 +244,21 @@ def test_roots_that_lie_in_each_other_add_up_still() -> None:
     assert found == {"fault": (100, 60), "fault > cow": (60, 40)}
 
 
+def test_roots_that_lie_only_in_each_other_stand_in_the_outermost() -> None:
+    found = tree_of(
+        root("populate", 100, "populate", None),
+        root("fault", 30, "populate", "cow"),
+        root("cow", 20, "populate", "fault"),
+    )
+    assert set(found) == {"populate", "populate > fault", "populate > cow"}
+    assert sum(own or 0 for _, own in found.values()) == 100
+
+
+def test_no_root_around_had_ended() -> None:
+    found = tree_of(total("alloc", 1, 40, root="root.pin", within="root.fault"))
+    assert found == {"pin": (40, 0), "pin > fault": (40, 0), "pin > fault > alloc": (40, 40)}
+
+
 def test_a_root_still_open_at_the_end_has_at_least_the_time_inside(run_of: RunOf) -> None:
     inside: Row = {"root": "root.pin", "within": "root.pin"}
     roots = (total("alloc", 1, 40, **inside), total("zero.alloc", 1, 30, asked=True, **inside))
@@ -394,6 +409,22 @@ def test_derived_clears_of_sums_are_the_kernels_by_process(run_of: RunOf) -> Non
     run = run_of(derived(rows, tasks=(task,)))
     (row,) = main(run, "task").rows
     assert (row["pid"], row["clears"], row["bytes"], row["derived_bytes"]) == (7, 5, 5 << 12, 5 << 12)
+
+
+def test_an_older_run_does_not_know_whose_the_derived_clears_were(run_of: RunOf) -> None:
+    summed = {"pid": None, "comm": None, "flags": int(Flag.AGGREGATED | Flag.ZEROED)}
+    rows = [streamed("alloc", 0, None, count=9, bytes=9 << 12, **summed)]
+    run = run_of(derived(rows, tasks=(TaskTotal("alloc", 7, "a", 9, 9 << 12, None),)))
+    (row,) = main(run, "task").rows
+    assert (row["comm"], row["pid"], row["bytes"]) == (None, None, 9 << 12)
+    assert "task: unknown of 36.0Ki" in notes(run, "task")
+
+
+def test_an_older_run_may_count_its_recorder(run_of: RunOf) -> None:
+    case = CASES["clears-summed"]()
+    tasks = (TaskTotal("zero.alloc", 9, "memtrace", 7, 7 * 4096, 700),)
+    older = dataclasses.replace(case, status=dataclasses.replace(case.status, tasks=tasks))
+    assert "recorder's own clears may be among them" in notes(run_of(older), "task")
 
 
 def test_what_failed_or_the_recorder_did_is_no_clear(run_of: RunOf) -> None:

@@ -181,13 +181,20 @@ def _frames(root: str | None, totals: Sequence[RootTotal], derive: bool) -> Iter
     for one in (t for t in totals if t.event.startswith("root.")):
         _place(nodes, one)
     _leaves(nodes, [t for t in totals if not t.event.startswith("root.")], derive)
-    for name, node in sorted(nodes.items(), key=lambda item: item[0] or ""):
-        where = _where(nodes, root, name)
+    if root is not None:
+        nodes.setdefault(root, _Node())
+    places = {name: _where(nodes, root, name) for name in list(nodes)}
+    # From the inside out: what had not ended has at least the time inside, and so has what is around it.
+    for name, where in sorted(places.items(), key=lambda item: (-len(item[1]), item[1])):
+        node = nodes[name]
         if name is not None:
             total = node.outermost if name == root else node.own
             own = _difference(node.own, node.inside)
             late = own is not None and own < 0
             if late and total is not None and own is not None:
+                if len(where) > 1:
+                    around = nodes[where[-2]]
+                    around.inside = _difference(around.inside, own)
                 total, own = total - own, 0
             yield Frame(where, node.count, None, total, own, at_least=late)
         for frame in node.leaves.values():
@@ -216,7 +223,7 @@ def _where(nodes: dict[str | None, _Node], root: str | None, name: str | None) -
     while name != root:
         if name is None or name in path:
             # Round in a circle, or under none: somewhere in the outermost one.
-            return (root, path[0])
+            return (root, path[-1])
         path.insert(0, name)
         around = nodes[name].around if name in nodes else set()
         name = next(iter(around)) if len(around) == 1 else root

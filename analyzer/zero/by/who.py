@@ -36,12 +36,17 @@ SUMMED_ROOT = "largest root: unknown where the kernel summed; `record --stream a
 def tasks(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> Table:
     """One row for each task, the most bytes first."""
     notes: list[str] = []
-    if holds.summed and run.status.tasks:
-        found = _kept(run.status.tasks, holds)
+    kept = run.status.tasks
+    # Older runs tell apart neither what the allocator zeroes nor the recorder itself.
+    older = any(task.zeroed_bytes is None for task in kept)
+    if holds.summed and kept and not (older and holds.derive):
+        found = _kept(kept, holds)
         notes.append("processes, of the kernel's sums; threads: unknown (`record --stream all` has them).")
         if not run.status.complete:
             notes.append("the recorder was cut short: only its last checkpoint's largest sums are here.")
-        own = sum(task.bytes for task in run.status.tasks if task.tracer and task.event in CLEARING)
+        if older:
+            notes.append("the recorder's own clears may be among them: this run does not tell.")
+        own = sum(task.bytes for task in kept if task.tracer and task.event in CLEARING)
         if own:
             notes.append(f"left out: {written(own, 'bytes')} that the recorder itself had cleared")
     else:
