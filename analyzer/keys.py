@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What rows can be grouped by: the words of ``--by``, and what each is in the file.
 
-In-kernel aggregates carry no cpu, pid, tid, comm, gfp, pfn nor stack: grouped by
+In-kernel aggregates carry no cpu, pid, tid, comm, cgroup, gfp, pfn nor stack: grouped by
 one of these, their occurrences come out as unknown, never left out.
 """
 
@@ -58,6 +58,7 @@ KEYS: dict[str, Key] = {
         Key("comm", "comm", aggregated=False),
         Key("pid", "pid", number=True, aggregated=False),
         Key("tid", "tid", number=True, aggregated=False),
+        Key("cgroup", "cgroup", aggregated=False),
         Key("cpu", "cpu", number=True, aggregated=False),
         Key("gfp", "gfp", aggregated=False),
         Key("caller", "stack", aggregated=False, sql="caller_number", name="caller"),

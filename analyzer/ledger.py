@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from memtrace.analyzer.paths import Paths
     from memtrace.traces.reader import Run
 
     Ints = npt.NDArray[np.int64]
@@ -80,6 +81,8 @@ class Settled:
     """``event`` of the outermost root around it, or of itself if it is one; -1 for none."""
     within: Ints
     """``event`` of the innermost root around it, -1 for none."""
+    path: Ints | None
+    """Number of its path (paths.py); None if the ledger was given none."""
     columns: dict[str, Any]
 
 
@@ -93,9 +96,10 @@ def contexts(tid: Ints, cpu: Ints) -> Ints:
 class Ledger:
     """Settles intervals that come in stretches of time, the latest stretch first."""
 
-    def __init__(self, roots: Sequence[int] = ()) -> None:
-        """``roots``: the events that are roots."""
+    def __init__(self, roots: Sequence[int] = (), paths: Paths | None = None) -> None:
+        """``roots``: the events that are roots; ``paths``: what numbers the paths, where they are wanted."""
         self._roots = list(roots)
+        self._paths = paths
         self._open: Intervals | None = None
         self._inside: Ints | None = None
         self.crossing = 0
@@ -128,6 +132,7 @@ class Ledger:
             parent=np.where(parent >= 0, given.event[parent], -1)[done] if len(given) else parent,
             root=root[done],
             within=within[done],
+            path=self._paths.of(given.event, nested)[done] if self._paths is not None else None,
             columns={name: values[done] for name, values in given.columns.items()},
         )
         self._open, self._inside = _chosen(given, ~done), inside[~done]
@@ -174,14 +179,18 @@ def settle_run(
     connection: duckdb.DuckDBPyConnection,
     columns: Sequence[str] = (),
     chunk: int = CHUNK,
+    *,
+    group: Sequence[str] = (),
+    apart: int = Flag.AGGREGATED,
 ) -> Iterator[Settled]:
     """The ledger of a run's streamed rows with known durations, those of ``events`` (numbered in that order).
 
-    ``columns`` of the run come along with the rows, masked where null.
+    ``columns`` of the run come along with the rows, masked where null; so does DuckDB's
+    hash() of the columns ``group``, as ``group``.  Rows with a flag of ``apart`` are left out.
     """
-    needed = {"ts_ns", "dur_ns", "tid", "cpu", "event", "flags", *columns}
+    needed = {"ts_ns", "dur_ns", "tid", "cpu", "event", "flags", *columns, *group}
     rows = run.relation(connection, sorted(needed)).filter(
-        f"dur_ns >= 0 AND (flags & {int(Flag.AGGREGATED)}) = 0"
+        f"dur_ns >= 0 AND (flags & {int(apart | Flag.AGGREGATED)}) = 0"
     )
     numbers = "CASE event " + " ".join(f"WHEN '{name}' THEN {i}" for i, name in enumerate(events)) + " END"
     listed = ", ".join(f"'{name}'" for name in events)
@@ -199,6 +208,7 @@ def settle_run(
                 "coalesce(tid, 0)::BIGINT AS tid, coalesce(cpu, 0)::BIGINT AS cpu_number",
                 f"({numbers})::BIGINT AS number",
                 *(f'"{name}"' for name in columns if name != "ts_ns"),
+                *([f"{hash_of(group)} AS hashed"] if group else []),
             ]
         )
         found = stretch.project(selected).fetchnumpy()
@@ -208,10 +218,16 @@ def settle_run(
                 found["ts_ns"],
                 contexts(found["tid"], found["cpu_number"]),
                 found["number"],
-                {name: found[name] for name in columns},
+                {name: found[name] for name in columns} | ({"group": found["hashed"]} if group else {}),
             ),
             since,
         )
+
+
+def hash_of(columns: Sequence[str]) -> str:
+    """One number, in SQL, for a combination of columns."""
+    quoted = ", ".join(f'"{name}"' for name in columns)
+    return f"hash({quoted})"
 
 
 def _bounds(rows: duckdb.DuckDBPyRelation, chunk: int) -> list[int]:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import VIEWS, Choice, Result, view
+from memtrace.analyzer.views import VIEWS, Result, choice_by, view
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
 
@@ -47,7 +46,7 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     """
     from memtrace.traces.reader import open_run
 
-    keys = parse_keys(request.by)
+    asked = choice_by(request.view, request.by)
     window = parse_window(request.window)
     _one_of("--format", request.format, tuple(FORMATS))
     _one_of("--view", request.view, tuple(VIEWS))
@@ -58,7 +57,9 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        choice = Choice(keys, None if window is None else window.of(run), request.guest)
+        choice = dataclasses.replace(
+            asked, window=None if window is None else window.of(run), guest=request.guest
+        )
         result = view(run, request.view, choice)
     report = result.report if request.table is None else only(result.report, request.table)
     if request.format == "html" and request.table is None:

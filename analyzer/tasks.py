@@ -4,8 +4,8 @@
 Exact totals over streamed and aggregated occurrences where the recorder kept
 them (RunStatus.tasks); otherwise from the rows, where aggregated occurrences
 have no process: they come out as unknown.  ``total_ns`` is inclusive, as in
-cells.py, and null where no time is known.  ``comm`` is the thread's name at its
-first occurrence.  Window: from the gate's opening to the last flush.
+cells.py, and null where no time is known.  ``comm`` is the name
+under which most of its occurrences came.  Window: from the gate's opening to the last flush.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.keys import DEFAULT, Key
+from memtrace.analyzer.keys import DEFAULT, Key, parse_keys
 from memtrace.analyzer.tables import Report
 from memtrace.errors import MemtraceError
 
@@ -34,6 +34,8 @@ class Choice:
     """What the main table is grouped by, for views that take ``--by``."""
     window: tuple[int, int] | None = None
     """Only what touches this stretch, CLOCK_BOOTTIME ns; None: the whole run."""
+    grouping: str | None = None
+    """One of the view's own groupings (GROUPINGS), None for its usual tables."""
     guest: Path | None = None
     """Run of a guest of this host, for views that put both on one clock."""
 
@@ -50,6 +52,23 @@ VIEWS: dict[str, str] = {
     "gmem": "memtrace.analyzer.gmem.view",
 }
 """The words of ``--view`` and the module of each; it has ``view(run, choice) -> Result``."""
+
+GROUPINGS: dict[str, tuple[str, ...]] = {"zero": ("tree", "task", "cgroup", "stack")}
+"""Views whose ``--by`` takes words of their own, one at a time."""
+
+
+def choice_by(name: str, by: str | None) -> Choice:
+    """What ``--by`` asks of a view; raises MemtraceError (exit 2) for a word that it does not know."""
+    if name not in GROUPINGS or by is None:
+        return Choice(parse_keys(by))
+    word = by.strip().lower()
+    if word not in GROUPINGS[name]:
+        words = ", ".join(GROUPINGS[name])
+        raise MemtraceError(
+            f"--by knows no {by!r} in the {name} view: it takes one of {words} (keys go with --view summary)",
+            2,
+        )
+    return Choice(grouping=word)
 
 
 def view(run: Run, name: str = "summary", choice: Choice = PLAIN) -> Result:

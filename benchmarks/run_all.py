@@ -17,6 +17,7 @@ from memtrace.benchmarks import (
     report_speed,
     startup,
     sustained,
+    zero_by,
 )
 from memtrace.benchmarks.findings import Finding, end_tidily, show
 from memtrace.errors import MemtraceError
@@ -42,6 +43,7 @@ def _chosen(quick: bool) -> dict[str, _Measure]:
         "reading": reading.measure,
         "report_speed": report_speed.measure,
         "ledger": ledger.measure,
+        "zero_by": zero_by.measure,
         "compare_speed": compare_speed.measure,
     }
 

@@ -28,6 +28,7 @@ Examples:
   memtrace report run.parquet
   memtrace report run.parquet --by event,caller
   memtrace report run.parquet --format csv --table tasks > tasks.csv
+  memtrace report run.parquet --view zero --by tree
   memtrace report run.parquet --plot latency.png
   memtrace report run.parquet --view accept --window +5..+12.5
 """,
@@ -58,7 +59,8 @@ def report(
 
     \b
     KEYS: any of order, node, requested, site, parent, zeroed, flags, comm,
-    pid, tid, cpu, gfp, caller, stack; the event always comes first.
+    pid, tid, cgroup, cpu, gfp, caller, stack; the event always comes first.
+    With --view zero one of tree, task, cgroup, stack.
     """
     from memtrace.analyzer.report import Request, make
 

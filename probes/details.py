@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memtrace.probes.events import NAMES
@@ -16,41 +18,65 @@ Sums = tuple[int, ...]
 
 
 @dataclass
+class _Task:
+    """One process's sums of one event."""
+
+    sums: list[int] = field(default_factory=lambda: [0, 0, 0])
+    zeroed: list[int] = field(default_factory=lambda: [0, 0, 0])
+    pages: Counter[int] = field(default_factory=Counter)
+    """By the number of the outermost root."""
+
+    def add(self, detail: int, sums: Sequence[int]) -> None:
+        for held in (self.sums, self.zeroed) if detail >> 24 & _ZEROED else (self.sums,):
+            for i, value in enumerate(sums):
+                held[i] += value
+        self.pages[detail >> 32 & 0xFF] += sums[1]
+
+    @property
+    def root(self) -> str:
+        return _named(max(self.pages, key=lambda number: self.pages[number])) or ""
+
+
+@dataclass
 class Totals:
     """Sums by (process, event, detail)."""
 
     _sums: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
-    _comms: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _comms: dict[tuple[int, int], Counter[bytes]] = field(default_factory=dict)
+    """Occurrences by command name: exec changes it."""
 
     def add(self, pid: int, event: int, detail: int, comm: bytes, sums: Sums) -> None:
         """Count ``sums`` in."""
         if not sums[0]:
             return
-        self._comms[(pid, event)] = comm
+        self._comms.setdefault((pid, event), Counter())[comm] += sums[0]
         held = self._sums.setdefault((pid, event, detail), [0, 0, 0])
         for i, value in enumerate(sums):
             held[i] += value
 
-    def tasks(self, timed: frozenset[str], page_size: int) -> tuple[TaskTotal, ...]:
+    def tasks(self, timed: frozenset[str], page_size: int, recorder: int) -> tuple[TaskTotal, ...]:
         """Per process and event, largest first.
 
         ``timed``: the events whose time is seen; for the others it is unknown.
+        ``recorder``: the process that records.
         """
-        found: dict[tuple[int, int], list[int]] = {}
-        for (pid, event, _), sums in self._sums.items():
-            held = found.setdefault((pid, event), [0, 0, 0])
-            for i, value in enumerate(sums):
-                held[i] += value
+        found: dict[tuple[int, int], _Task] = {}
+        for (pid, event, detail), sums in self._sums.items():
+            found.setdefault((pid, event), _Task()).add(detail, sums)
         totals = [
             TaskTotal(
                 event=NAMES[event],
                 pid=pid,
-                comm=self._comms[(pid, event)].split(b"\0", 1)[0].decode(errors="replace"),
-                count=count,
-                bytes=pages * page_size,
-                total_ns=total if NAMES[event] in timed else None,
+                comm=_text(self._comms[(pid, event)].most_common(1)[0][0]),
+                count=task.sums[0],
+                bytes=task.sums[1] * page_size,
+                total_ns=task.sums[2] if NAMES[event] in timed else None,
+                root=task.root,
+                zeroed_count=task.zeroed[0],
+                zeroed_bytes=task.zeroed[1] * page_size,
+                tracer=pid == recorder,
             )
-            for (pid, event), (count, pages, total) in found.items()
+            for (pid, event), task in found.items()
         ]
         return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
 
@@ -87,6 +113,10 @@ def _root_total(event: int, detail: int, sums: list[int], timed: frozenset[str],
         bytes=sums[1] * page_size,
         total_ns=sums[2] if name in timed else None,
     )
+
+
+def _text(comm: bytes) -> str:
+    return comm.split(b"\0", 1)[0].decode(errors="replace")
 
 
 def _named(number: int) -> str | None:

@@ -89,6 +89,8 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         ladders = tuple(for_victims(ladder) for ladder in ladders)
     if set(accept.EVENTS) & set(watched):
         macros["MT_ACCEPT"] = "1"
+    if set(zero.EVENTS) & set(watched):
+        macros["MT_ALL_CGROUPS"] = "1"
     if "kprobe" in shape.avoid:
         macros["MT_HOT_FENTRY"] = "1"
     for ladder in ladders:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof, service
+from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof, service, zero
 from memtrace.probes.cgroups import Cgroups, mount_point
 from memtrace.probes.changes import Changes, thinned
 from memtrace.probes.events import NAMES
@@ -187,7 +187,8 @@ class Recorder:
         stacks = Stacks(self._module, self._system.symbols)
         if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
             stacks.prepare()
-        mount = mount_point() if any(self._sees(event) for event in accept.EVENTS) else None
+        whose = any(self._sees(event) for event in (*accept.EVENTS, *zero.EVENTS))
+        mount = mount_point() if whose else None
         self._rows = rows
         self._naming = rows.Naming(
             events=NAMES,
@@ -320,7 +321,7 @@ class Recorder:
         counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
         totals = maps.totals(module, system.cpus)
-        tasks = totals.tasks(timed, self._naming.page_size)
+        tasks = totals.tasks(timed, self._naming.page_size, os.getpid())
         open_frames = maps.open_frames(module) if complete else 0
         samples: dict[str, int] = {}
         if self._attached.sampling:

@@ -136,7 +136,10 @@ def _cgroups(
         return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
     slots = (flags >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
     places = np.where(slots > 0, cpus.astype(np.int64) << 16 | (slots - 1), -1)
-    return _texts(places, lambda place: text_of(place >> 16, place & 0xFFFF))
+    # As with names: looked up where they change, then repeated.
+    starts = np.flatnonzero(np.diff(places, prepend=-2))
+    texts = _texts(places[starts], lambda place: text_of(place >> 16, place & 0xFFFF))
+    return texts.take(pa.array(np.repeat(np.arange(len(starts)), np.diff(starts, append=len(places)))))
 
 
 def _texts(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:

@@ -244,13 +244,13 @@ def parsed(words: list[str]) -> click.Context:
 
 
 def test_examples_name_what_there_is() -> None:
-    from memtrace.analyzer.keys import parse_keys
     from memtrace.analyzer.render import FORMATS
+    from memtrace.analyzer.views import choice_by
     from memtrace.probes.events import select
 
     for given in (parsed(words).params for verb in PAGES for words in examples(verb)):
         select(tuple(filter(None, (given.get("events") or "").split(","))))
-        parse_keys(given.get("by"))
+        choice_by(given.get("view", "summary"), given.get("by"))
         assert given.get("format_", "text") in FORMATS
 
 
@@ -366,12 +366,15 @@ def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
 
 
 def test_report_explains_every_table_of_the_zero_view(tmp_path: Path) -> None:
-    from memtrace.analyzer.views import view
+    from memtrace.analyzer.views import GROUPINGS, Choice, view
     from memtrace.traces.reader import open_run
 
     named = {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
-    report = view(open_run(small_run(tmp_path / "run.parquet")), "zero").report
-    assert {table.name for table in report.tables} <= named
+    run = open_run(small_run(tmp_path / "run.parquet"))
+    choices = (Choice(), *(Choice(grouping=word) for word in GROUPINGS["zero"]))
+    reports = [view(run, "zero", choice).report for choice in choices]
+    assert {table.name for report in reports for table in report.tables} <= named
+    assert set(GROUPINGS["zero"]) <= described("report")["--by"].bold
 
 
 def test_workload_explains_every_workload() -> None:

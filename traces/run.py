@@ -231,6 +231,13 @@ class TaskTotal:
     count: int
     bytes: int
     total_ns: int | None
+    root: str | None = None
+    """The outermost ``root.*`` event around most of its bytes, "" where most have none; None: not known."""
+    zeroed_count: int | None = None
+    """Of count, those that the allocator zeroes, as far as gfp and init_on_alloc tell; None: not known."""
+    zeroed_bytes: int | None = None
+    tracer: bool = False
+    """Whether it is the recorder itself."""
 
 
 @dataclass(frozen=True)

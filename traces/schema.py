@@ -90,7 +90,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
-    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null unless acceptance"),
+    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates and unless zero.* or accept.* are recorded"),
     Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request"),
     Column("error", "int16", "", "errno that a failed function returned (positive); null if it returned none"),
     Column("vm", "int32", "", "number of the virtual machine in this run, from 1 (gmem.*); null if unknown"),

@@ -27,7 +27,7 @@ def accounts(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row: the streamed intervals of the run, settled."""
     import numpy as np
 
-    events = _events(run, connection)
+    events = timed_events(run, connection)
     ledger = Ledger([i for i, name in enumerate(events) if name.startswith("root.")])
     intervals = differs = self_sum = 0
     for settled in settle_run(run, ledger, events, connection, ("self_ns",)) if events else ():
@@ -56,7 +56,8 @@ def accounts(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     return Table("ledger", "Ledger", tuple(row), (row,), columns, keys=0, notes=notes)
 
 
-def _events(run: Run, connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
+def timed_events(run: Run, connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
+    """The events with streamed intervals, sorted."""
     rows = run.relation(connection, ["event", "dur_ns", "flags"])
     timed = rows.filter(f"dur_ns IS NOT NULL AND (flags & {int(Flag.AGGREGATED)}) = 0")
     return sorted(event for (event,) in timed.aggregate("event::VARCHAR AS event", "event").fetchall())

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
-from memtrace.analyzer.caveats import caveats
 from memtrace.analyzer.columns import MEASURES, key_column
 from memtrace.analyzer.facts import facts, heading, period_ns
-from memtrace.analyzer.integrity import integrity, needs_pfn
+from memtrace.analyzer.integrity import needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.zero.accounts import accounts, at_once
+from memtrace.analyzer.zero.by.view import view as grouped
+from memtrace.analyzer.zero.caveats import caveats_of
 from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
 from memtrace.analyzer.zero.coverage import coverage
 from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
@@ -37,6 +38,8 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         raise MemtraceError("the zero view has its own groups: leave out --by, or take --view summary", 2)
     if choice.window is not None:
         raise MemtraceError("the zero view is of a whole run: take --view summary for a stretch of it", 2)
+    if choice.grouping is not None:
+        return grouped(run, choice.grouping)
     derive = derives(run)
     with connect(run) as connection:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
@@ -66,7 +69,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run),
         heading=heading(run, int(parts.count.sum())),
         tables=tables,
-        caveats=_caveats(run, parts, tables, run.status.roots != ()),
+        caveats=_caveats(run, parts, tables),
     )
 
     def draw(path: Path) -> None:
@@ -92,19 +95,10 @@ def _sums(run: Run, parts: Partials) -> Table:
     )
 
 
-def _caveats(run: Run, parts: Partials, tables: tuple[Table, ...], has_totals: bool) -> tuple[Caveat, ...]:
-    events = list(cell.cells(cell.in_cells(parts), ["event"], period_ns(run)))
-    check = integrity(parts, run.status)
-    found = list(caveats(run, events, (), (), parts, check))
-    if not has_totals:
-        text = "this run has no sums by root (cut short, imported or older): these are of its rows, and"
-        text += " aggregated rows have no root"
-        found.insert(0, Caveat("no-roots", text))
-    if run.status.tasks_dropped:
-        text = f"{run.status.tasks_dropped} occurrences are in none of the sums by root (table full)"
-        found.insert(0, Caveat("roots-dropped", text))
+def _caveats(run: Run, parts: Partials, tables: tuple[Table, ...]) -> tuple[Caveat, ...]:
+    found = caveats_of(run, parts)
     (ledger,) = (table for table in tables if table.name == "ledger")
     if ledger.rows[0]["differs"]:
         text = f"{ledger.rows[0]['differs']} rows have a self time that their nesting does not bear out"
-        found.insert(0, Caveat("ledger", text))
-    return tuple(found)
+        return (Caveat("ledger", text), *found)
+    return found

@@ -16,6 +16,7 @@
  *   MT_HOT_STACKS                                    stacks of hot.request, without those of others
  *   MT_ACCEPT                         acceptance is watched: its rows have stack and cgroup
  *   MT_CGROUPS                        the kernel has cgroups
+ *   MT_ALL_CGROUPS                    clears are watched: every record has its cgroup
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
 #include <uapi/linux/ptrace.h>
@@ -86,7 +87,7 @@ struct mt_occurrence {
 	u8 site;
 	s8 order;
 	u8 parent;
-	u8 rare;	/* worth its stack and cgroup */
+	u8 rare;	/* worth its stack and cgroup, and never summed */
 	s16 nid;
 	s16 nid_requested;
 	u8 wake;	/* the reader is told at once */
@@ -128,7 +129,7 @@ BPF_STACK_TRACE(mt_stacks, 4096);
 #elif defined(MT_HOT_STACKS)
 BPF_STACK_TRACE(mt_stacks, 256);
 #endif
-#if defined(MT_ACCEPT) && defined(MT_CGROUPS)
+#if defined(MT_CGROUPS) && (defined(MT_ACCEPT) || defined(MT_ALL_CGROUPS))
 #define MT_CGROUP_SLOTS 512
 BPF_PERCPU_ARRAY(mt_cgroups, u64, MT_CGROUP_SLOTS);
 #endif
@@ -267,8 +268,10 @@ static __always_inline u32 mt_cgroup_slot(struct mt_occurrence *o)
 #ifdef MT_CGROUP_SLOTS
 	u64 id;
 
+#ifndef MT_ALL_CGROUPS
 	if (!o->rare)
 		return 0;
+#endif
 	id = bpf_get_current_cgroup_id();
 	if (!id)
 		return 0;

@@ -68,7 +68,7 @@ def streamed(event: str = "alloc", order: int | None = 0, dur: int | None = None
     return row | columns
 
 
-def aggregated(event: str, count: int, dur: int | None = None, order: int = 0, **columns: Any) -> Row:
+def aggregated(event: str, count: int, dur: int | None = None, order: int | None = 0, **columns: Any) -> Row:
     """``count`` occurrences of (about) ``dur`` each, as the kernel sums them."""
     total = None if dur is None else count * dur
     row: Row = {
@@ -80,7 +80,7 @@ def aggregated(event: str, count: int, dur: int | None = None, order: int = 0, *
         "event": event,
         "site": f"fentry:{event}",
         "order": order,
-        "bytes": count * (4096 << order),
+        "bytes": None if order is None else count * (4096 << order),
         "nid": 0,
         "flags": int(Flag.AGGREGATED),
     }
@@ -356,6 +356,97 @@ def _zero_case() -> Case:
     return Case(rows, made, status(counters=counters(rows, *events), roots=roots))
 
 
+FAULT_STACK = "asm_exc_page_fault;exc_page_fault;handle_mm_fault;__handle_mm_fault"
+ANON_STACK = f"{FAULT_STACK};do_anonymous_page;vma_alloc_folio_noprof;get_page_from_freelist"
+HUGE_STACK = f"{FAULT_STACK};do_huge_pmd_anonymous_page;folio_zero_user"
+
+
+_CLEARS_EVENTS = (
+    "alloc",
+    "zero.alloc",
+    "zero.user",
+    "root.fault",
+    "root.thp_fault",
+    "root.populate",
+    "root.vmalloc",
+)
+
+
+def between(event: str, begin: int, end: int, own: int, **columns: Any) -> Row:
+    """A streamed interval, in ns since START, with its time outside of others."""
+    order = columns.pop("order", None)
+    row = streamed(event, order, end - begin, ts_ns=START + end, self_ns=own, **columns)
+    return row | {"nid": 0 if row["order"] is not None else None, "pfn": None}
+
+
+def _clears_case() -> Case:
+    """Three tasks in three cgroups (one unknown), every frame streamed with the stacks of its clears."""
+    alpha: Row = {"comm": "alpha", "pid": 300, "tid": 301, "cgroup": "/lab/small", "cpu": 0}
+    beta: Row = {"comm": "beta", "pid": 400, "tid": 400, "cgroup": "/huge", "cpu": 1}
+    kernel: Row = {"comm": "kworker/1:2", "pid": 5, "tid": 5, "cgroup": None, "cpu": 1}
+    own: Row = {"comm": "memtrace", "pid": 9, "tid": 9, "cgroup": "/", "flags": 1 | int(Flag.TRACER)}
+    rows = [
+        between("zero.alloc", 300, 500, 200, order=0, flags=1, stack=ANON_STACK, parent="alloc", **alpha),
+        between("alloc", 200, 600, 200, order=0, flags=1, parent="root.fault", **alpha),
+        between("root.fault", 100, 900, 400, parent="root.populate", **alpha),
+        between("root.populate", 0, 1000, 200, **alpha),
+        between("zero.alloc", 2200, 2300, 100, order=0, flags=1, stack=ANON_STACK, parent="alloc", **alpha),
+        between("alloc", 2100, 2500, 300, order=0, flags=1, parent="root.fault", **alpha),
+        between("root.fault", 2000, 2600, 200, **alpha),
+        between("alloc", 200, 800, 600, order=9, parent="root.thp_fault", **beta),
+        between("zero.user", 1000, 4000, 3000, order=9, flags=1, stack=HUGE_STACK, **beta),
+        between("root.thp_fault", 100, 4900, 1200, parent="root.fault", **beta),
+        between("root.fault", 0, 5000, 200, **beta),
+        between("zero.alloc", 6010, 6060, 50, order=0, flags=1, parent="root.vmalloc", **kernel),
+        between("root.vmalloc", 6000, 6100, 50, **kernel),
+        between("zero.alloc", 7000, 9000, 2000, order=0, **own),
+    ]
+    told = status(counters=counters(rows, *_CLEARS_EVENTS))
+    return Case(rows, header(*_CLEARS_EVENTS, stream_all=True), told)
+
+
+def _summed_case() -> Case:
+    """The kernel's sums of 1000 faults in a populate, a huge fault, a vmalloc, and slabs without a root."""
+    flat: Row = {"order": None, "nid": None}
+    zeroed = int(Flag.AGGREGATED | Flag.ZEROED)
+    rows = [
+        aggregated("alloc", 1010, 400, flags=zeroed, total_ns=404_000, self_ns=200_000),
+        aggregated("zero.alloc", 1110, 200, flags=zeroed, total_ns=214_000, self_ns=214_000, parent="alloc"),
+        aggregated("root.fault", 1001, total_ns=610_000, self_ns=201_000, **flat),
+        aggregated("root.populate", 1, total_ns=650_000, self_ns=50_000, **flat),
+        aggregated("root.thp_fault", 1, total_ns=9_000, self_ns=3_000, **flat),
+        aggregated("root.vmalloc", 1, total_ns=15_000, self_ns=5_000, **flat),
+        streamed("zero.user", 9, 6_000, flags=1, cgroup="/huge", comm="beta", pid=400, tid=400),
+    ]
+    populate: Row = {"root": "root.populate", "asked": True, "movable": True}
+    plain: Row = {"order": None, "nid": None, "remote": None}
+    slab: Row = {"root": None, "within": None, "asked": True, "movable": False}
+    vmalloc: Row = {"root": "root.vmalloc", "within": "root.vmalloc", "asked": False, "movable": False}
+    roots = (
+        total("alloc", 1000, 400_000, **populate),
+        total("zero.alloc", 1000, 200_000, **populate),
+        total("root.fault", 0, 600_000, count=1000, within="root.populate", root="root.populate", **plain),
+        total("root.populate", 0, 650_000, count=1, root="root.populate", within=None, **plain),
+        total("root.fault", 0, 10_000, count=1, within=None, **plain),
+        total("root.thp_fault", 0, 9_000, count=1, **plain),
+        total("zero.user", 512, 6_000, within="root.thp_fault", order=9),
+        total("root.vmalloc", 0, 15_000, count=1, **vmalloc | plain | {"within": None}),
+        total("zero.alloc", 100, 10_000, **vmalloc),
+        total("alloc", 10, 4_000, **slab),
+        total("zero.alloc", 10, 4_000, **slab),
+    )
+    fault, none = "root.fault", ""
+    tasks = (
+        TaskTotal("zero.alloc", 300, "alpha", 1000, 1000 * 4096, 200_000, "root.populate", 1000, 4096_000),
+        TaskTotal("alloc", 300, "alpha", 1000, 1000 * 4096, 400_000, "root.populate", 1000, 4096_000),
+        TaskTotal("zero.user", 400, "beta", 1, 2 << 20, 6_000, fault, 1, 2 << 20),
+        TaskTotal("zero.alloc", 400, "sh", 110, 110 * 4096, 14_000, none, 110, 110 * 4096),
+        TaskTotal("zero.alloc", 9, "memtrace", 7, 7 * 4096, 700, fault, 7, 7 * 4096, tracer=True),
+    )
+    told = status(counters=counters(rows, *_CLEARS_EVENTS), roots=roots, tasks=tasks)
+    return Case(rows, header(*_CLEARS_EVENTS), told)
+
+
 def _wrong_case() -> Case:
     rows = [streamed("alloc", 1, 400, pfn=3) for _ in range(30)]
     (told,) = counters(rows, "alloc")
@@ -373,6 +464,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "stacks": _stacks_case,
     "disagreeing": _wrong_case,
     "zeroing": _zero_case,
+    "clears": _clears_case,
+    "clears-summed": _summed_case,
     "empty": lambda: Case((), header("alloc"), status(counters=counters((), "alloc"))),
 }
 """Every kind of recording, by name."""
