@@ -75,9 +75,7 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
     """One row."""
     found = reuse(run, accepts, connection)
     rate = _zeroing_rate(run, connection)
-    zero_ns = None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
-    if found.zeroed_bytes == 0:
-        zero_ns = 0
+    zero_ns = zeroing_ns(found, rate)
     each = ns_per_byte(accepts)
     saving = zero_ns if what.cleared or found.zeroed_bytes is None else (None if what.cleared is None else 0)
     row = {
@@ -93,6 +91,21 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
         "saving_ns": saving,
     }
     return Table("redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(row, what))
+
+
+def zeroed_again(
+    run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection
+) -> tuple[Reuse, int | None]:
+    """What became of the memory accepted in this run, and zero_ns."""
+    found = reuse(run, accepts, connection)
+    return found, zeroing_ns(found, _zeroing_rate(run, connection))
+
+
+def zeroing_ns(found: Reuse, rate: float | None) -> int | None:
+    """zero_ns at ``rate`` ns per byte."""
+    if found.zeroed_bytes == 0:
+        return 0
+    return None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
 
 
 def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:

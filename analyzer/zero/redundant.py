@@ -14,11 +14,12 @@ not asked for
     The rest of what the allocator cleared unasked: kernel memory, for which that is
     the purpose of init_on_alloc.  Whether it was read is unknown; not redundant.
 after acceptance
-    Memory accepted in the run and cleared after it, from streamed rows with pfns:
-    the first clear of each range.  Only where the platform zeroes what is accepted
-    (TDX; others need not): elsewhere no redundancy, and no row.
+    Memory accepted in the run whose first allocation since was zeroed by the allocator, as
+    ``report --view accept`` has it (accept/redundant.py).  Only where accepting clears
+    memory: elsewhere no redundancy, and no row.
 
-Time: that of the redundant clears, at the ns per byte of their cell.
+Time: that of the redundant clears, at the ns per byte of their cell; after
+acceptance, of all that the allocator cleared.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.facts import fact
+from memtrace.analyzer.accept.platform import platform
+from memtrace.analyzer.accept.redundant import zeroed_again
+from memtrace.analyzer.accept.rows import load
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero import kinds
 from memtrace.analyzer.zero.kinds import Cell
-from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     import duckdb
@@ -84,23 +86,16 @@ def _parts(kind: str, cell: Cell) -> tuple[tuple[str, int], ...]:
 
 
 def after_acceptance(run: Run, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """A row for memory accepted and then cleared, where the platform zeroes what it accepts."""
-    if "tdx" not in fact(run.header, "confidential").lower():
+    """A row for memory accepted and then cleared, where accepting had cleared it."""
+    if not platform(run.header).cleared:
         return []
-    rows = run.relation(connection, ["ts_ns", "event", "pfn", "bytes", "total_ns", "flags"])
-    rows.filter("pfn IS NOT NULL AND bytes > 0").create_view("rows_of_run")
-    question = f"""
-        WITH cleared AS (
-            SELECT c.*, row_number() OVER (PARTITION BY c.pfn ORDER BY c.ts_ns) AS nth
-            FROM rows_of_run c WHERE c.event IN ('zero.alloc', 'zero.user', 'zero.page')
-            AND (c.flags & {int(Flag.TRACER)}) = 0)
-        SELECT sum(c.bytes)::BIGINT, sum(c.total_ns)::BIGINT FROM cleared c WHERE c.nth = 1 AND EXISTS (
-            SELECT 1 FROM rows_of_run a WHERE a.event LIKE 'accept.%' AND a.ts_ns <= c.ts_ns
-            AND a.pfn <= c.pfn AND c.pfn * 4096 + c.bytes <= a.pfn * 4096 + a.bytes)"""
-    ((size, ns),) = connection.sql(question).fetchall()
-    if not size:
+    found, ns = zeroed_again(run, load(run, connection), connection)
+    if not found.zeroed_bytes:
         return []
-    return [{"why": ACCEPTED, "kind": "any", "bytes": size, "total_ns": ns, "redundant": True}]
+    kind = "any" if found.bound == "exact" else f"any, {found.bound}"
+    return [
+        {"why": ACCEPTED, "kind": kind, "bytes": found.zeroed_bytes, "total_ns": ns, "redundant": True}
+    ]
 
 
 def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None) -> Table:

@@ -19,6 +19,7 @@ from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import CASES, START, Case, header, status, streamed, total
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, Node, ProbeSite
+from memtrace.traces.schema import Flag
 
 RunOf = Callable[[Case | str], Run]
 
@@ -188,15 +189,19 @@ def test_a_self_time_that_nesting_does_not_bear_out_is_told(run_of: RunOf) -> No
     assert "ledger" in {caveat.id for caveat in report(run).caveats}
 
 
-@pytest.mark.parametrize(("platform", "found"), [("tdx", 1), ("sev-snp", 0), ("plain", 0)])
+@pytest.mark.parametrize(("platform", "found"), [("TDX", 1), ("SEV-SNP", 0), ("plain", 0)])
 def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
     run_of: RunOf, platform: str, found: int
 ) -> None:
-    accepted = streamed("accept.call", None, 900, pfn=1024, bytes=4 << 20, ts_ns=START + 1)
-    once = streamed("zero.alloc", 9, 70, pfn=1536, ts_ns=START + 2)
+    accepted = streamed("accept.call", None, 900, pfn=1024, bytes=4 << 20, ts_ns=START + 1000)
+    flags = int(Flag.ZEROED)
+    taken = streamed("alloc", 9, 100, pfn=1536, flags=flags, ts_ns=START + 2000)
+    cleared = streamed("zero.alloc", 9, 70, pfn=1536, ts_ns=START + 1990)
+    again = [{**taken, "ts_ns": START + 3000}, {**cleared, "ts_ns": START + 2990}]
+    elsewhere = [{**taken, "pfn": 4096}, {**cleared, "pfn": 4096}]
     case = Case(
-        [accepted, once, {**once, "ts_ns": START + 3}, {**once, "pfn": 4096}],
-        header("zero.alloc", "accept.call", facts=(Fact("confidential", platform),)),
+        [accepted, taken, cleared, *again, *elsewhere],
+        header("alloc", "zero.alloc", "accept.call", facts=(Fact("confidential", platform),)),
         status(),
     )
     after = [row for row in rows(run_of(case), "redundant") if row["why"] == "after acceptance"]
