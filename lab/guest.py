@@ -94,6 +94,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", default="debian-6.12", help="name, file or folder")
     parser.add_argument("--mem", default="2G", help="per NUMA node: 2G or 2G,1G")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--clock", choices=("host", "instructions"), default="host")
     parser.add_argument("--append", default="", help="added to the kernel command line")
     parser.add_argument("--file", action="append", default=[], help="brought in as $FILES/NAME")
     parser.add_argument("--dimm", action="append", default=[], help="MARK:NID:SIZE, plugged at lab-mark MARK")
@@ -117,6 +118,7 @@ def main(argv: list[str]) -> int:
         script=" ".join(arguments.script),
         memory=parse_sizes(arguments.mem),
         cpus=arguments.cpus,
+        clock=arguments.clock,
         append=arguments.append,
         files=tuple(map(Path, arguments.file)),
         steps=tuple(map(_dimm, arguments.dimm)),

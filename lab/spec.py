@@ -95,6 +95,7 @@ class GuestSpec:
     steps: tuple[Step, ...] = ()
     time_limit_s: float = 120.0
     threads: Literal["single", "multi"] = "single"
+    clock: Literal["host", "instructions"] = "host"
 
     @property
     def hotplug_bytes(self) -> int:
