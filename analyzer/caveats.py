@@ -29,6 +29,8 @@ VAGUE_NS = 1_000_000
 _IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
 SAMPLED_ENOUGH = 0.9
 """Share of the clock samples due below which estimates are too low to be left without a word."""
+INSTRUCTIONS = "memtrace.clock=instructions"
+"""On the kernel command line of a guest of `memtrace lab --clock instructions`."""
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
 
@@ -64,6 +66,12 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
     if run.cut_short or not run.status.complete:
         dropped = f"; {run.dropped_bytes} bytes after it were not read" if run.dropped_bytes else ""
         yield "cut-short", f"the recorder was cut short: this is the run up to its last flush{dropped}"
+    if INSTRUCTIONS in run.header.kernel_cmdline.split():
+        yield (
+            "clock-instructions",
+            "the guest's clock counted instructions, 1 ns each: memory and waiting cost nothing, one CPU ran"
+            " at a time; compare times only with each other",
+        )
     if not in_file:
         yield (
             "empty",
