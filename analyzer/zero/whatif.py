@@ -184,7 +184,7 @@ def whatifs(totals: Sequence[RootTotal], header: RunHeader, derive: bool, at_onc
         Column("speedup", "speed-up", "rate"),
     )
     names = ("root", "what", "wall_ns", "saved_ns", "then_ns", "speedup", "checked")
-    notes = _notes(around, cpus, at_once) if rows else (_NOTHING,)
+    notes = (*_notes(around, cpus, at_once), _beside(rows)) if rows else (_NOTHING,)
     return Table("whatifs", "What if", names, tuple(rows), columns, keys=2, section=True, notes=notes)
 
 
@@ -203,7 +203,13 @@ def _notes(around: float | None, cpus: int, at_once: int | None) -> tuple[str, .
         f" them; CPUs that cleared at once in this run: {seen}.",
         "zero on free: the allocator's clears move to the free, the caller's own stay.",
         "no second clear: what allocator and caller both cleared is cleared once.",
-        "batch: all clears at the speed of this run's clears of 2 MiB and more; small clears' time"
-        " holds some of their probes'.",
-        "? a bound that no real run was set beside; the others were, in emulated guests (docs/what-if.md).",
+        "batch: all clears at the speed of this run's clears of 2 MiB and more; with a probe around"
+        " each page, small clears look slower than they are.",
     )
+
+
+def _beside(rows: Sequence[dict[str, Any]]) -> str:
+    real = "set beside real runs in emulated guests (docs/what-if.md)"
+    if all(row["checked"] for row in rows):
+        return f"all of these were {real}."
+    return f"? no real run was set beside this one; the others were {real}."
