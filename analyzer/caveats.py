@@ -29,6 +29,9 @@ VAGUE_NS = 1_000_000
 _IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
 SAMPLED_ENOUGH = 0.9
 """Share of the clock samples due below which estimates are too low to be left without a word."""
+INSTRUCTIONS = "memtrace.clock=instructions"
+"""On the kernel command line of a guest of `memtrace lab --clock instructions`."""
+_SAMPLES = "by samples of CPU time (no waits) at even intervals, which misjudge work in step with them"
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
 
@@ -46,7 +49,7 @@ def caveats(
         *_recording(run, int(partials.count.sum()), integrity),
         *_imported(run),
         *_sites(run),
-        *_times(events),
+        *_times(run, events),
         *_samples(run),
         *_aggregates(keys, partials),
         *_coarse(events, main),
@@ -82,6 +85,12 @@ def lost(run: Run, in_file: int, so: str) -> Found:
 
 def _recording(run: Run, in_file: int, integrity: Table) -> Found:
     yield from cut_short(run)
+    if INSTRUCTIONS in run.header.kernel_cmdline.split():
+        yield (
+            "clock-instructions",
+            "the guest's clock counted instructions, 1 ns each: memory and waiting cost nothing, one CPU ran"
+            " at a time; compare times only with each other",
+        )
     if not in_file:
         yield (
             "empty",
@@ -151,7 +160,7 @@ def _sites(run: Run) -> Found:
         yield "inferred", f"inferred from the gfp flags of allocations, not observed: {', '.join(inferred)}"
 
 
-def _times(events: Sequence[Row]) -> Found:
+def _times(run: Run, events: Sequence[Row]) -> Found:
     estimated = [row["event"] for row in events if row["time"] in ("estimated", "mixed")]
     unknown = [row["event"] for row in events if row["time"] == "unknown"]
     partly = [
@@ -162,7 +171,8 @@ def _times(events: Sequence[Row]) -> Found:
     if unknown:
         yield "time-unknown", f"only occurrences were seen, no time, of {', '.join(unknown)}"
     if estimated:
-        yield "time-estimated", f"time is estimated, marked ~, of {', '.join(estimated)}"
+        how = f": {_SAMPLES}" if run.status.samples.get("period_ns") else ""
+        yield "time-estimated", f"time is estimated, marked ~, of {', '.join(estimated)}{how}"
     if partly:
         yield "time-partial", f"time is unknown for a part of {', '.join(partly)}: totals are lower bounds"
 

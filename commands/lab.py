@@ -56,6 +56,13 @@ def _common(function: Any) -> Any:
             "--mem", default="2G", show_default=True, metavar="SIZE,…", help="Memory per NUMA node."
         ),
         click.option("--cpus", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N"),
+        click.option(
+            "--clock",
+            type=click.Choice(["host", "instructions"]),
+            default="host",
+            show_default=True,
+            help="The guest's: instructions is 1 ns for each one executed, whatever the host's load.",
+        ),
         click.option("-e", "--events", default="", metavar="LIST", help="As for record."),
         click.option(
             "--stream",
@@ -176,6 +183,7 @@ def _series(sides: Any, given: dict[str, Any]) -> Series:
         record=tuple(record),
         workload=tuple(given["workload"]),
         time_limit_s=given["limit"],
+        clock=given["clock"],
     )
 
 

@@ -18,7 +18,7 @@ from memtrace.lab.process import qemu_process
 from memtrace.lab.qemu import Machine, command_line
 from memtrace.lab.qmp import Qmp
 from memtrace.lab.spec import GuestError, GuestResult, GuestSpec
-from memtrace.lab.tsc import host_tsc_khz
+from memtrace.lab.tsc import INSTRUCTIONS_KHZ, host_tsc_khz
 from memtrace.lab.watch import Echo, Ending, OutputTail, Watch
 
 
@@ -52,7 +52,7 @@ def boot_once(spec: GuestSpec, parts: Parts, results: Path, limits: Limits, echo
     """
     with job.job_folder() as folder, _line() as control, _line() as monitor:
         share = job.fill(folder, spec)
-        machine = _machine(parts, folder, share, results, control, monitor)
+        machine = _machine(spec, parts, folder, share, results, control, monitor)
         watch = Watch(control.ours, Qmp(monitor.ours), spec.steps)
         tail = OutputTail(share / "output", echo)
         start = time.monotonic()
@@ -109,7 +109,7 @@ def _line() -> Iterator[_Line]:
 
 
 def _machine(
-    parts: Parts, folder: Path, share: Path, results: Path, control: _Line, monitor: _Line
+    spec: GuestSpec, parts: Parts, folder: Path, share: Path, results: Path, control: _Line, monitor: _Line
 ) -> Machine:
     modules = parts.kernel.modules_dir
     return Machine(
@@ -123,7 +123,7 @@ def _machine(
         modules=modules.resolve().parent if modules else None,
         qmp_fd=monitor.theirs.fileno(),
         control_fd=control.theirs.fileno(),
-        tsc_khz=host_tsc_khz(),
+        tsc_khz=host_tsc_khz() if spec.clock == "host" else INSTRUCTIONS_KHZ,
     )
 
 

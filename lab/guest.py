@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 from memtrace.errors import MemtraceError
 from memtrace.lab import image, initramfs, kernels
@@ -26,7 +27,7 @@ from memtrace.lab.needs import For, require
 from memtrace.lab.process import ended_by_signals
 from memtrace.lab.requirements import missing_options, read_config
 from memtrace.lab.sizes import MIB, parse_size, parse_sizes
-from memtrace.lab.spec import GuestResult, GuestSpec, PlugDimm, Step, check
+from memtrace.lab.spec import Clock, GuestResult, GuestSpec, PlugDimm, Step, check
 from memtrace.lab.watch import Echo
 
 LEAST_FREE = 64 * MIB
@@ -94,6 +95,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", default="debian-6.12", help="name, file or folder")
     parser.add_argument("--mem", default="2G", help="per NUMA node: 2G or 2G,1G")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--clock", choices=get_args(Clock), default="host", help="of the guest")
     parser.add_argument("--append", default="", help="added to the kernel command line")
     parser.add_argument("--file", action="append", default=[], help="brought in as $FILES/NAME")
     parser.add_argument("--dimm", action="append", default=[], help="MARK:NID:SIZE, plugged at lab-mark MARK")
@@ -121,6 +123,7 @@ def main(argv: list[str]) -> int:
         files=tuple(map(Path, arguments.file)),
         steps=tuple(map(_dimm, arguments.dimm)),
         time_limit_s=arguments.limit,
+        clock=arguments.clock,
     )
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

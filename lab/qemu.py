@@ -12,6 +12,8 @@ from memtrace.lab.spec import GuestSpec
 # What every guest gets.  A panic or an oops ends the guest (with -no-reboot) instead of
 # hanging it; tsc=reliable keeps it off the HPET, which is slow under emulation.
 KERNEL_ARGUMENTS = "console=ttyS0 panic=-1 oops=panic tsc=reliable no_timer_check random.trust_cpu=on"
+# Means nothing to the kernel; in the run it tells what its times are (analyzer/caveats.py).
+CLOCK_ARGUMENT = "memtrace.clock=instructions"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def command_line(spec: GuestSpec, machine: Machine) -> list[str]:
     return [
         "qemu-system-x86_64",
         *("-M", "q35", "-accel", f"tcg,thread={spec.threads}", "-cpu", "max"),
+        *_clock(spec),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *_memory(spec),
         *_sockets(machine),
@@ -54,7 +57,8 @@ def command_line(spec: GuestSpec, machine: Machine) -> list[str]:
 def kernel_arguments(spec: GuestSpec, tsc_khz: int | None) -> str:
     """The kernel command line; what the spec appends comes last, so that it wins."""
     tsc = f" tsc_early_khz={tsc_khz}" if tsc_khz else ""
-    return f"{KERNEL_ARGUMENTS}{tsc} {spec.append}".strip()
+    clock = f" {CLOCK_ARGUMENT}" if spec.clock == "instructions" else ""
+    return f"{KERNEL_ARGUMENTS}{tsc}{clock} {spec.append}".strip()
 
 
 def cpus_of_nodes(cpus: int, memory: tuple[int, ...]) -> list[list[int]]:
@@ -64,6 +68,11 @@ def cpus_of_nodes(cpus: int, memory: tuple[int, ...]) -> list[list[int]]:
     for cpu in range(cpus):
         nodes[with_memory[cpu * len(with_memory) // cpus]].append(cpu)
     return nodes
+
+
+def _clock(spec: GuestSpec) -> list[str]:
+    # One instruction is a nanosecond; time jumps to the next timer where all CPUs wait.
+    return ["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"] if spec.clock == "instructions" else []
 
 
 def _memory(spec: GuestSpec) -> list[str]:

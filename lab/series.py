@@ -23,7 +23,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab import programs
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
-from memtrace.lab.spec import GuestSpec
+from memtrace.lab.spec import Clock, GuestSpec
 
 _PLAN_FILE = "series.json"
 
@@ -53,6 +53,7 @@ class Series:
     record: tuple[str, ...] = ()
     workload: tuple[str, ...] = ()
     time_limit_s: float = 180.0
+    clock: Clock = "host"
 
     @property
     def program(self) -> str | None:
@@ -160,6 +161,7 @@ def _make(series: Series, boot: Boot, folder: Path) -> None:
         append=boot.side.append,
         files=(programs.program(series.program),) if series.program else (),
         time_limit_s=series.time_limit_s,
+        clock=series.clock,
     )
     final = _run_file(folder, boot)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:

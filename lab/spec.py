@@ -11,6 +11,7 @@ from typing import Literal
 from memtrace.errors import MemtraceError
 from memtrace.lab.sizes import GIB
 
+Clock = Literal["host", "instructions"]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
@@ -82,6 +83,11 @@ class GuestSpec:
     steps        what the host does when the script runs `lab-mark NAME`
     time_limit_s for the whole of it, a second try included
     threads      of QEMU's translator: "multi" is faster, and now and then fails to boot
+    clock        what the guest's time is: the host's, or one nanosecond for each instruction
+                 that the guest executes, on whichever CPU.  Then the host's load is in no
+                 time, and equal work takes equal time; but memory costs nothing, one CPU runs
+                 at a time, and another CPU's instructions pass on this one's clock too: for
+                 exact times take one CPU.  Waiting jumps to the next timer.
     """
 
     kernel: str
@@ -95,6 +101,7 @@ class GuestSpec:
     steps: tuple[Step, ...] = ()
     time_limit_s: float = 120.0
     threads: Literal["single", "multi"] = "single"
+    clock: Clock = "host"
 
     @property
     def hotplug_bytes(self) -> int:
@@ -155,6 +162,8 @@ def check(spec: GuestSpec) -> None:
         raise MemtraceError("a guest needs 512M of memory or more, and some of it on node 0")
     if any(size % (1 << 20) for size in spec.memory):
         raise MemtraceError("the memory of each node must be whole MiB")
+    if spec.clock == "instructions" and spec.threads == "multi":
+        raise MemtraceError("a clock of instructions needs single-threaded emulation: threads='single'")
     if spec.time_limit_s <= 0:
         raise MemtraceError("the time limit of a guest must be above 0 seconds")
     named = [device.name for device in spec.hotplugged]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 # rdtsc; shl rdx, 32; or rax, rdx; ret
 READ_TSC = b"\x0f\x31\x48\xc1\xe2\x20\x48\x09\xd0\xc3"
 MEASURE_S = 0.1
+INSTRUCTIONS_KHZ = 1_000_000
+"""Of a guest whose clock counts instructions: QEMU's counter is then in its nanoseconds."""
 
 
 def host_tsc_khz() -> int | None:

@@ -6,6 +6,12 @@ was taken inside an allocation, in its clearing, or in folio_zero_user().  Each
 stands for one period.  An estimate from n samples has a standard error of about
 sqrt(n) periods; regions with interrupts off are charged to their end, which
 clear_page is not (get_page_from_freelist() clears with interrupts on).
+
+It is CPU time: of a folio_zero_user() that slept in cond_resched(), or whose virtual
+CPU the host did not run, a probe's wall time holds more.  The interrupt that takes
+the sample is in the period of what it interrupted.  Samples come at even intervals:
+a loop whose length divides them is hit at the same places each time, and nothing in
+their number tells; uneven work and real machines break the step.
 """
 
 from __future__ import annotations

@@ -75,6 +75,11 @@ def test_a_clean_run_has_none(run_of: RunOf) -> None:
         (with_header(facts=()), "init-on-alloc", "unknown"),
         (with_header(facts=(Fact("init_on_alloc", "yes"),)), "init-on-alloc", "clears all pages"),
         (with_header(config={}), "config-unknown", "configuration is unknown"),
+        (
+            with_header(kernel_cmdline="quiet memtrace.clock=instructions"),
+            "clock-instructions",
+            "counted instructions, 1 ns each",
+        ),
         (with_status(cost=None), "cost-unknown", "what recording itself took is unknown"),
         (
             with_status(cost=dataclasses.replace(PLAIN_COST, recorder_cpu_ns=400_000_000)),

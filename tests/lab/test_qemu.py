@@ -47,6 +47,15 @@ def test_what_is_appended_comes_last_so_that_it_wins() -> None:
     assert "tsc_early_khz=2500000" in kernel_arguments(spec, 2_500_000)
 
 
+def test_a_clock_of_instructions_is_told_to_qemu_and_to_the_run() -> None:
+    assert "-icount" not in line()
+    words = line(clock="instructions")
+    assert values(words, "-icount") == ["shift=0,sleep=off"]
+    assert values(words, "-accel") == ["tcg,thread=single"]
+    assert "memtrace.clock=instructions" in values(words, "-append")[0].split()
+    assert "memtrace.clock" not in values(line(), "-append")[0]
+
+
 def test_memory_and_cpus_of_two_nodes() -> None:
     words = line(memory=(2 * GIB, GIB), cpus=4)
     assert values(words, "-m") == ["3072M"]

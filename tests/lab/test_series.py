@@ -39,6 +39,13 @@ def test_a_folder_with_runs_of_another_series_is_refused(tmp_path: Path) -> None
         run_series(Series(AB, 0, memory=(1 << 30,)), tmp_path, lambda progress: None)
 
 
+def test_runs_by_another_clock_are_another_series(tmp_path: Path) -> None:
+    run_series(Series(AB, 0), tmp_path, lambda progress: None)
+    (tmp_path / "before" / "boot-001.parquet").write_bytes(b"a run")
+    with pytest.raises(MemtraceError, match="holds a series with other kernels"):
+        run_series(Series(AB, 0, clock="instructions"), tmp_path, lambda progress: None)
+
+
 def test_a_folder_in_which_nothing_came_about_is_free(tmp_path: Path) -> None:
     run_series(Series(AB, 0), tmp_path, lambda progress: None)
     run_series(Series(AB, 0, memory=(1 << 30,)), tmp_path, lambda progress: None)

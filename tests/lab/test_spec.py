@@ -29,6 +29,7 @@ def test_what_can_be_added_counts_dimms_and_virtio_mem_once() -> None:
         ({"memory": (0, 2 * GIB)}, "on node 0"),
         ({"memory": (2 * GIB + 1,)}, "whole MiB"),
         ({"time_limit_s": 0}, "above 0 seconds"),
+        ({"clock": "instructions", "threads": "multi"}, "needs single-threaded emulation"),
         ({"files": (Path("/no/such/file"),)}, "no file /no/such/file"),
         ({"files": (Path("/etc/hosts"), Path("/no/hosts"))}, "the same name"),
         ({"steps": (Step("a", PlugDimm("d0", 1, GIB)),)}, "d0 is to be on node 1 of 1"),

@@ -157,8 +157,8 @@ def check_hugetlb(trace: Trace, row: dict[str, Any], init: int) -> None:
     assert trace.frames(f"event = 'zero.user' AND parent = 'root.hugetlb_fault' AND {window}") == pool
     # The page frames were other workloads' before: what counts is what was cleared as the pool grew.
     grown = (
-        f"ts_ns >= (SELECT min(ts_ns) FROM t WHERE {pooled}) "
-        f"AND ts_ns <= (SELECT max(ts_ns + dur_ns) FROM t WHERE {pooled}) "
+        f"ts_ns >= (SELECT min(ts_ns - dur_ns) FROM t WHERE {pooled}) "
+        f"AND ts_ns <= (SELECT max(ts_ns) FROM t WHERE {pooled}) "
         f"AND tid IN (SELECT tid FROM t WHERE {pooled})"
     )
     cleared = trace.frames(f"event = 'zero.alloc' AND nid = 1 AND \"order\" = 9 AND {grown}")
