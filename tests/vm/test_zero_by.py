@@ -144,7 +144,9 @@ def the_stacks_lead_to_the_fault(cut: Path) -> None:
     huge, small, *_ = by(cut, "stack", "stacks")
     assert (huge["event"], huge["clears"], huge["bytes"]) == ("zero.user", HUGE // 2, HUGE << 20)
     assert {"handle_mm_fault", "do_huge_pmd_anonymous_page"} <= set(huge["stack"].split(";"))
-    assert (small["event"], small["caller"]) == ("zero.alloc", "do_anonymous_page")
+    assert small["event"] == "zero.alloc"
+    # Debian's 6.1 has do_anonymous_page() inlined.
+    assert small["caller"] in ("do_anonymous_page", "__handle_mm_fault")
     assert "handle_mm_fault" in small["stack"].split(";")
     assert small["bytes"] >= (SMALL << 20) * 0.99
 
