@@ -28,8 +28,9 @@ batch
     same clearer if it made any: W - Z + bytes x ns.  Only where the run has such
     clears, and they are quicker by a hundredth or more.
 
-``checked``: whether docs/what-if.md sets the prediction beside a run of a kernel that
-does it that way, as tests/vm/test_whatif.py does for every change of this file.
+``checked``: whether docs/what-if.md sets predictions of this kind beside runs of a kernel
+that does it that way, for the roots where one can be made, as tests/vm/test_whatif.py does
+for every change of this file.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ def _notes(around: float | None, cpus: int, at_once: int | None) -> tuple[str, .
 
 
 def _beside(rows: Sequence[dict[str, Any]]) -> str:
-    real = "set beside real runs in emulated guests (docs/what-if.md)"
+    real = "set beside real runs, in emulated guests and for some roots (docs/what-if.md)"
     if all(row["checked"] for row in rows):
-        return f"all of these were {real}."
-    return f"? no real run was set beside this one; the others were {real}."
+        return f"predictions of these kinds were {real}."
+    return f"? nothing of this kind was set beside a real run; the others were {real}."
