@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gmem rows of a run as a table ``g`` in DuckDB, and how its times nest.
 
-Columns of ``g``: event, ts_ns (end), dur_ns, pid, tid, vm, vcpu, gfn, pages (bytes
+Columns of ``g``: event, ts_ns (end), dur_ns, pid, tid, comm, vm, vcpu, gfn, pages (bytes
 over the page size), asked (bytes_requested, likewise), "order", pfn, flags, parent;
 and ``range``: gfn over 512, the 2 MiB range of the guest that it begins in.  Rows that
 the recorder caused are left out.
@@ -36,6 +36,7 @@ _COLUMNS = (
     "dur_ns",
     "pid",
     "tid",
+    "comm",
     "vm",
     "vcpu",
     "gfn",
@@ -58,7 +59,7 @@ def load(run: Run, connection: duckdb.DuckDBPyConnection) -> None:
     size = run.header.page_size
     rows = run.relation(connection, _COLUMNS)
     wanted = (
-        "SELECT event::VARCHAR AS event, ts_ns, dur_ns, pid, tid, vm, vcpu, gfn, "
+        "SELECT event::VARCHAR AS event, ts_ns, dur_ns, pid, tid, comm::VARCHAR AS comm, vm, vcpu, gfn, "
         f"bytes // {size} AS pages, bytes_requested // {size} AS asked, "
         '"order", pfn, flags, parent::VARCHAR AS parent, gfn // 512 AS range '
         "FROM rows_ WHERE (event LIKE 'gmem.%' OR parent LIKE 'gmem.%') "
