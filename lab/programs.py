@@ -33,6 +33,6 @@ def program(name: str, folder: Path = FOLDER) -> Path:
 
     def build(entry: Path) -> None:
         require(For.WORKLOAD)
-        run_tool(*COMPILE, "-o", entry / name, source)
+        run_tool(*COMPILE, f"-I{FOLDER}", "-o", entry / name, source)
 
-    return cache.ensure(f"workloads/{name}", cache.key_of(source, *COMPILE), build) / name
+    return cache.ensure(f"workloads/{name}", cache.key_of(source, *sorted(FOLDER.glob("*.h")), *COMPILE), build) / name
