@@ -65,20 +65,19 @@ def load(run: Run, connection: duckdb.DuckDBPyConnection) -> None:
         "FROM rows_ WHERE (event LIKE 'gmem.%' OR parent LIKE 'gmem.%') "
         f"AND flags & {int(Flag.TRACER)} = 0"
     )
-    query(rows, wanted).create("g0")
+    ownerless = "event = 'gmem.free' AND vm IS NULL"
+    query(rows, f"SELECT * FROM ({wanted}) WHERE NOT ({ownerless})").create("g")
+    query(rows, f"SELECT * FROM ({wanted}) WHERE {ownerless}").create("freed")
     pids = [vm.pid for vm in run.status.vms]
     alone = [(vm.number, vm.pid) for vm in run.status.vms if vm.pid and pids.count(vm.pid) == 1]
     cases = "".join(f" WHEN {pid} THEN {number}" for number, pid in alone)
     by_pid = f"CASE f.pid{cases} END" if alone else "NULL"
     connection.execute(
-        "CREATE TABLE g AS SELECT * FROM g0 WHERE event != 'gmem.free' OR vm IS NOT NULL "
-        "UNION ALL BY NAME "
-        f"SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, o.gfn // 512 AS range) "
-        "FROM (SELECT * FROM g0 WHERE event = 'gmem.free' AND vm IS NULL) f "
-        "ASOF LEFT JOIN (SELECT pfn, ts_ns, vm, gfn FROM g0 WHERE pfn IS NOT NULL "
+        f"INSERT INTO g SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, o.gfn // 512 AS range) "
+        "FROM freed f ASOF LEFT JOIN (SELECT pfn, ts_ns, vm, gfn FROM g WHERE pfn IS NOT NULL "
         "AND event IN ('gmem.get', 'gmem.prepare')) o ON f.pfn = o.pfn AND f.ts_ns >= o.ts_ns"
     )
-    connection.execute("DROP TABLE g0")
+    connection.execute("DROP TABLE freed")
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
