@@ -216,7 +216,8 @@ memtrace record -q -f -e gmem -o $RESULTS/run.parquet -- env LD_LIBRARY_PATH=$LD
   $FILES/gmemtest -n 64 -m 1 > $RESULTS/known-64; $FILES/gmemtest -n 300 -m 20 > $RESULTS/known-300'
 echo 0 > tracing_on
 cat trace > $RESULTS/tracefs.txt
-[ -z "$perf" ] || $FILES/perf script --ns -i /tmp/perf.data > $RESULTS/perf.txt
+fields=comm,pid,tid,cpu,time,event,trace
+[ -z "$perf" ] || $FILES/perf script --ns -F $fields -i /tmp/perf.data > $RESULTS/perf.txt
 """
 
 
@@ -240,7 +241,8 @@ def test_saved_text_tells_what_the_recorder_tells(guest: Guest, tmp_path: Path) 
     live = faults_by_process(folder / "run.parquet")
     assert [len(faults) for faults in live] == want
     # The kernel gives tracepoints no CLOCK_BOOTTIME in perf.
-    for name, clock in ({"tracefs": "boot"} | ({"perf": "mono"} if perf else {}).items():
+    clocks = {"tracefs": "boot"} | ({"perf": "mono"} if perf else {})
+    for name, clock in clocks.items():
         run = tmp_path / f"{name}.parquet"
         run_import(Request((str(folder / f"{name}.txt"),), run, clock=clock))
         assert faults_by_process(run) == live
