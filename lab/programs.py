@@ -35,4 +35,5 @@ def program(name: str, folder: Path = FOLDER) -> Path:
         require(For.WORKLOAD)
         run_tool(*COMPILE, f"-I{FOLDER}", "-o", entry / name, source)
 
-    return cache.ensure(f"workloads/{name}", cache.key_of(source, *sorted(FOLDER.glob("*.h")), *COMPILE), build) / name
+    key = cache.key_of(source, *sorted(FOLDER.glob("*.h")), *COMPILE)
+    return cache.ensure(f"workloads/{name}", key, build) / name

@@ -73,7 +73,8 @@ def load(run: Run, connection: duckdb.DuckDBPyConnection) -> None:
     cases = "".join(f" WHEN {pid} THEN {number}" for number, pid in alone)
     by_pid = f"CASE f.pid{cases} END" if alone else "NULL"
     connection.execute(
-        f"INSERT INTO g SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, o.gfn // 512 AS range) "
+        f"INSERT INTO g SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, "
+        "o.gfn // 512 AS range) "
         "FROM freed f ASOF LEFT JOIN (SELECT pfn, ts_ns, vm, gfn FROM g WHERE pfn IS NOT NULL "
         "AND event IN ('gmem.get', 'gmem.prepare')) o ON f.pfn = o.pfn AND f.ts_ns >= o.ts_ns"
     )

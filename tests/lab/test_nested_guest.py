@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from memtrace.lab.nested_guest import command, printed
 
-SERIAL = "[    0.1] Linux\r\n\n#file doorbells\r\n1 2\r\n#file trace\n# tracer: nop\n#file end\n[ 8.0] reboot\n"
+SERIAL = "[ 0.1] Linux\r\n\n#file doorbells\r\n1 2\r\n#file trace\n# tracer: nop\n#file end\n[ 8.0] reboot\n"
 
 
 def test_files_on_the_serial_port() -> None:
