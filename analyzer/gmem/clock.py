@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from memtrace.traces.run import ClockAnchor
 
 FEWEST = 3
+_TIMED = "dur_ns IS NOT NULL AND vm IS NOT NULL AND gfn IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,20 @@ def align(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> Align
 
     Raises MemtraceError where the two are not of one VM.
     """
+    ((faults, timed),) = connection.execute(
+        f"SELECT count(*), count(*) FILTER ({_TIMED}) FROM {of('gmem.fault')}"
+    ).fetchall()
+    if faults and not timed:
+        raise MemtraceError(
+            f"{host.path} does not tell how long faults took, or of which VM they were: record on the host "
+            "with `memtrace record -e gmem` where functions can be probed"
+        )
     # Text has whole microseconds, rounded down.
     cut = 1000 if guest.header.sources else 0
-    faults = of("gmem.fault", f"{PRIVATE} AND NOT {FAILED} AND dur_ns IS NOT NULL AND gfn IS NOT NULL")
+    private = of("gmem.fault", f"{PRIVATE} AND NOT {FAILED} AND {_TIMED}")
     pairs = connection.execute(
         "WITH f AS (SELECT vm, gfn, min(ts_ns) AS ended, arg_min(ts_ns - dur_ns, ts_ns) AS begun "
-        f"FROM {faults} GROUP BY vm, gfn), "
+        f"FROM {private} GROUP BY vm, gfn), "
         "n AS (SELECT f.*, t.id, t.begun AS g0, t.ended AS g1, min(f.begun) OVER (PARTITION BY f.vm, t.id) "
         "AS h0 FROM t JOIN f ON f.gfn >= t.lo AND f.gfn < t.hi), "
         "p AS (SELECT vm, any_value(g0) AS g0, any_value(g1) AS g1, any_value(h0) AS h0, "

@@ -89,6 +89,14 @@ def test_a_run_of_another_guest_is_refused(run_of: RunOf, tmp_path: Path) -> Non
         joined(run_of, inside, outside)
 
 
+def test_a_trace_of_the_host_that_names_no_vm_is_not_enough(run_of: RunOf) -> None:
+    inside, outside = accepts(3, arch=True)
+    for row in outside:
+        row |= {"vm": None, "dur_ns": None, "total_ns": None, "self_ns": None}
+    with pytest.raises(MemtraceError, match=r"does not tell how long faults took, or of which VM they were"):
+        joined(run_of, inside, outside)
+
+
 def test_a_guest_s_run_without_accepts_says_so(run_of: RunOf) -> None:
     _, outside = accepts(3, arch=True)
     with pytest.raises(MemtraceError, match=r"has no accept.call: record `-e accept` in the guest"):
