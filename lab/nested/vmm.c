@@ -337,12 +337,15 @@ static void run_guest(void)
 int main(int argc, char **argv)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	/* A tick that the guest does not take in time is lost: none waits for another's end. */
+	struct kvm_reinject_control ticks = { .pit_reinject = 0 };
 	uint64_t private, entry;
 	char cmdline[2048];
 	int at, khz;
 
 	if (argc < 4)
 		return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	private = strtoul(argv[3], NULL, 0) * MB;
 	sys = open("/dev/kvm", O_RDWR);
 	if (sys < 0)
@@ -350,7 +353,8 @@ int main(int argc, char **argv)
 	vm = ioctl(sys, KVM_CREATE_VM, KVM_X86_SW_PROTECTED_VM);
 	if (vm < 0)
 		die("KVM_CREATE_VM");
-	if (ioctl(vm, KVM_CREATE_IRQCHIP, 0) || ioctl(vm, KVM_CREATE_PIT2, &pit))
+	if (ioctl(vm, KVM_CREATE_IRQCHIP, 0) || ioctl(vm, KVM_CREATE_PIT2, &pit) ||
+	    ioctl(vm, KVM_REINJECT_CONTROL, &ticks))
 		die("KVM_CREATE_IRQCHIP");
 	make_memory(private);
 	entry = load_kernel(argv[1]);

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
+import pytest
 from click.testing import CliRunner
 
 from memtrace.analyzer.report import Request, make
@@ -60,9 +61,12 @@ def test_what_such_a_trace_does_not_tell_is_unknown(tmp_path: Path) -> None:
     assert told == {"faults": "2"}, "no more of a VM is known from these two events"
 
 
-def test_a_recorded_trace_has_every_fault_that_gmemtest_made(import_: Import) -> None:
+@pytest.mark.parametrize(
+    ("name", "clock"), [("gmem-fault-6.12.trace.gz", "boot"), ("gmem-fault-perf-6.12.txt.gz", "mono")]
+)
+def test_a_recorded_trace_has_every_fault_that_gmemtest_made(import_: Import, name: str, clock: str) -> None:
     """gmemtest -n 64 -m 1 counts 386; of them 200 and 40 in places of their own, and one of its code."""
-    run = import_("gmem-fault-6.12.trace.gz", clock="boot")
+    run = import_(name, clock=clock)
     faults = run.of("gmem.fault")
     assert len(faults) == len(run.rows) == 386
     assert {(row["vcpu"], row["vm"], row["comm"], row["dur_ns"]) for row in faults} == {
