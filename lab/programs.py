@@ -2,7 +2,8 @@
 """The workloads whose answers are known beforehand, built for guests.
 
 `memhog` touches a counted number of pages on a node; `gmemtest` drives guest_memfd.
-Their manuals are at the head of `workloads/*.c`.
+Their manuals are at the head of `workloads/*.c`.  Programs of other folders serve one
+scenario each: see `nested_guest`.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.c")))
 
 
-def program(name: str) -> Path:
+def program(name: str, folder: Path = FOLDER) -> Path:
     """The static executable of a workload, from the cache or compiled."""
-    source = FOLDER / f"{name}.c"
+    source = folder / f"{name}.c"
     if not source.is_file():
         raise MemtraceError(f"there is no workload '{name}': there are {', '.join(names())}")
 
-    def build(folder: Path) -> None:
+    def build(entry: Path) -> None:
         require(For.WORKLOAD)
-        run_tool(*COMPILE, "-o", folder / name, source)
+        run_tool(*COMPILE, f"-I{FOLDER}", "-o", entry / name, source)
 
-    return cache.ensure(f"workloads/{name}", cache.key_of(source, *COMPILE), build) / name
+    key = cache.key_of(source, *sorted(FOLDER.glob("*.h")), *COMPILE)
+    return cache.ensure(f"workloads/{name}", key, build) / name

@@ -52,6 +52,15 @@ BPF_ARRAY(mt_vm_last, u32, 1);
 BPF_HASH(mt_bindings, struct mt_file_t, struct mt_bindings_t, 1024);
 BPF_PERCPU_ARRAY(mt_bindings_new, struct mt_bindings_t, 1);
 
+/* Where the kernel has no such function: its programs are compiled, and never attached. */
+#ifndef MT_GMEM_GET_ORDER_ARG
+#define MT_GMEM_GET_ORDER_ARG 4
+#endif
+#ifndef MT_GMEM_PREPARE_GFN_ARG
+#define MT_GMEM_PREPARE_GFN_ARG 1
+#define MT_GMEM_PREPARE_PFN_ARG 2
+#endif
+
 #define MT_READ(to, at) bpf_probe_read_kernel(&(to), sizeof(to), (void *)(at))
 
 /* The address of a program's context, as a number on which arithmetic is allowed. */
@@ -203,6 +212,124 @@ static __always_inline void mt_guest_pfn(struct mt_conf_t *conf, struct mt_occur
 		o->nid = mt_pfn_nid(conf, pfn);
 }
 
+/*
+ * What a program is told of its function's call, by the way it was attached, which the
+ * compiler knows: each entry and exit below serves fentry and kprobe both.
+ */
+enum mt_way { MT_BY_FENTRY, MT_BY_KPROBE, MT_BY_KRETPROBE };
+
+static __always_inline u64 mt_arg(void *ctx, enum mt_way way, int n)
+{
+	struct pt_regs *regs = ctx;
+
+	if (way == MT_BY_FENTRY)
+		return mt_argument(ctx, n);
+	switch (n) {
+	case 0: return PT_REGS_PARM1(regs);
+	case 1: return PT_REGS_PARM2(regs);
+	case 2: return PT_REGS_PARM3(regs);
+	case 3: return PT_REGS_PARM4(regs);
+	case 4: return PT_REGS_PARM5(regs);
+	default: return PT_REGS_PARM6(regs);
+	}
+}
+
+/* The return value of a function of so many arguments. */
+static __always_inline u64 mt_result(void *ctx, enum mt_way way, int arguments)
+{
+	return way == MT_BY_FENTRY ? mt_argument(ctx, arguments) : PT_REGS_RC((struct pt_regs *)ctx);
+}
+
+static __always_inline u64 mt_key(void *ctx, enum mt_way way)
+{
+	if (way == MT_BY_FENTRY)
+		return mt_here(ctx);
+	return PT_REGS_SP((struct pt_regs *)ctx) - (way == MT_BY_KRETPROBE ? 8 : 0);
+}
+
+/* Sites are numbered in the order of events, fentry and kprobe in turn. */
+#define MT_GMEM_SITE(X, way) (MT_SITE_GMEM_##X##_FENTRY + ((way) != MT_BY_FENTRY))
+
+#define MT_GMEM_FENTRY(X, x)                                            \
+	MT_FENTRY(MT_FN_GMEM_##X, unsigned long first)                  \
+	{                                                               \
+		return mt_##x##_enter(ctx, MT_BY_FENTRY);               \
+	}
+#define MT_GMEM_FEXIT(X, x)                                             \
+	MT_FEXIT(MT_FN_GMEM_##X, unsigned long first)                   \
+	{                                                               \
+		return mt_##x##_exit(ctx, MT_BY_FENTRY);                \
+	}
+#define MT_GMEM_PAIR(X, x) MT_GMEM_FENTRY(X, x) MT_GMEM_FEXIT(X, x)
+
+#ifdef MT_KPROBES
+#define MT_GMEM_KPROBE(x)                                               \
+	int mt_gmem_##x##_kprobe(struct pt_regs *ctx)                   \
+	{                                                               \
+		return mt_##x##_enter(ctx, MT_BY_KPROBE);               \
+	}
+#define MT_GMEM_KRETPROBE(x)                                            \
+	int mt_gmem_##x##_kretprobe(struct pt_regs *ctx)                \
+	{                                                               \
+		return mt_##x##_exit(ctx, MT_BY_KRETPROBE);             \
+	}
+#else
+#define MT_GMEM_KPROBE(x)
+#define MT_GMEM_KRETPROBE(x)
+#endif
+
+#define MT_GMEM_KPROBES(x) MT_GMEM_KPROBE(x) MT_GMEM_KRETPROBE(x)
+
+/* An interval of private memory, begun: its VM is for the caller to fill in.  0 as mt_begin(). */
+static __always_inline struct mt_frame_t *mt_private(void *ctx, enum mt_way way, int event, s16 vcpu, u64 gfn)
+{
+	struct mt_frame_t *f = mt_begin(event, 127, mt_key(ctx, way));
+
+	if (!f)
+		return 0;
+	f->vcpu = vcpu;
+	f->gfn = gfn;
+	f->flags = MT_FLAG_PRIVATE;
+	return f;
+}
+
+/* An interval's end: mt_end(), and what all of private memory have. */
+static __always_inline struct mt_conf_t *mt_close(void *ctx, enum mt_way way, int event, u8 site, int failed,
+						  struct mt_occurrence *o, struct mt_frame_t *f,
+						  struct mt_frame_t **parent)
+{
+	struct mt_conf_t *conf = mt_end(event, mt_key(ctx, way), site, o, f, parent);
+
+	if (!conf)
+		return 0;
+	mt_guest(o, f);
+	if (failed)
+		o->flags |= MT_FLAG_FAILED;
+	return conf;
+}
+
+static __always_inline int mt_done(void *ctx, struct mt_conf_t *conf, struct mt_occurrence *o)
+{
+	mt_emit(ctx, conf, o);
+	return 0;
+}
+
+/* Of a tracepoint: an occurrence without times. */
+static __always_inline int mt_moment(struct mt_occurrence *o, int event, u8 site)
+{
+	o->task = bpf_get_current_pid_tgid();
+	if (!mt_wanted(o->task, 127))
+		return 0;
+	o->dur = MT_UNKNOWN_NS;
+	o->self = MT_UNKNOWN_NS;
+	o->event = event;
+	o->site = site;
+	o->parent = MT_NO_PARENT;
+	o->nid = -1;
+	o->nid_requested = -1;
+	return 1;
+}
+
 /* ---- gmem.fault ---- */
 #define MT_STAT(vcpu, name) mt_pointer((vcpu) + MT_KVM_STAT_##name)
 
@@ -216,8 +343,9 @@ static __always_inline u64 mt_settled(u64 vcpu)
 #endif
 }
 
-static __always_inline int mt_fault_enter(u64 vcpu, u64 gpa, u64 error_code, u64 key)
+static __always_inline int mt_fault_enter(void *ctx, enum mt_way way)
 {
+	u64 vcpu = mt_arg(ctx, way, 0);
 	u32 vm;
 	s32 id = -1;
 	struct mt_frame_t *f;
@@ -227,28 +355,27 @@ static __always_inline int mt_fault_enter(u64 vcpu, u64 gpa, u64 error_code, u64
 	vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
 	if (!mt_vm_has_private(vm))
 		return 0;
-	f = mt_begin(MT_EV_GMEM_FAULT, 127, key);
+	MT_READ(id, vcpu + MT_KVM_VCPU_ID);
+	f = mt_private(ctx, way, MT_EV_GMEM_FAULT, id, mt_arg(ctx, way, 1) >> 12);
 	if (!f)
 		return 0;
-	MT_READ(id, vcpu + MT_KVM_VCPU_ID);
 	f->vm = vm;
-	f->vcpu = id;
-	f->gfn = gpa >> 12;
 	f->arg = vcpu;
 	f->scratch = mt_settled(vcpu);
 #ifdef MT_KVM_STAT_TAKEN
 	f->zero_ns = MT_STAT(vcpu, TAKEN);
 #endif
-	if (error_code & MT_PFERR_PRIVATE)
-		f->flags |= MT_FLAG_PRIVATE;
+	f->flags = mt_arg(ctx, way, 2) & MT_PFERR_PRIVATE ? MT_FLAG_PRIVATE : 0;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_fault_exit(void *ctx, s64 result, u64 key, u8 site)
+static __always_inline int mt_fault_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_GMEM_FAULT, key, site, &o, &f, &parent);
+	int result = mt_result(ctx, way, 5);
+	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_FAULT, MT_GMEM_SITE(FAULT, way), result < 0,
+					  &o, &f, &parent);
 
 	if (!conf)
 		return 0;
@@ -257,44 +384,20 @@ static __always_inline int mt_fault_exit(void *ctx, s64 result, u64 key, u8 site
 	if (result >= 0 && f.zero_ns == MT_STAT(f.arg, TAKEN))
 		return 0;
 #endif
-	mt_guest(&o, &f);
-	if (result < 0)
-		o.flags |= MT_FLAG_FAILED;
 #ifdef MT_KVM_STAT_FIXED
-	else if (f.scratch == mt_settled(f.arg))
+	if (result >= 0 && f.scratch == mt_settled(f.arg))
 		o.flags |= MT_FLAG_RETRIED;
 #endif
-	o.pages = result < 0 || o.flags & MT_FLAG_RETRIED ? 0 : 1U << (f.order > 0 ? f.order : 0);
+	if (!(o.flags & (MT_FLAG_FAILED | MT_FLAG_RETRIED)))
+		o.pages = 1U << (f.order > 0 ? f.order : 0);
 	mt_guest_pfn(conf, &o, f.pfn);
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 #ifdef MT_FN_GMEM_FAULT
-MT_FENTRY(MT_FN_GMEM_FAULT, unsigned long vcpu, unsigned long gpa, unsigned long error_code,
-	  unsigned long insn, unsigned long insn_len)
-{
-	return mt_fault_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_FAULT, unsigned long vcpu, unsigned long gpa, unsigned long error_code,
-	 unsigned long insn, unsigned long insn_len)
-{
-	return mt_fault_exit(ctx, (int)mt_argument(ctx, 5), mt_here(ctx), MT_SITE_GMEM_FAULT_FENTRY);
-}
+MT_GMEM_PAIR(FAULT, fault)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_fault_kprobe(struct pt_regs *ctx)
-{
-	return mt_fault_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_fault_kretprobe(struct pt_regs *ctx)
-{
-	return mt_fault_exit(ctx, (int)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_FAULT_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(fault)
 
 /* tp kvm:kvm_page_fault(vcpu, fault_address, error_code): that it happened, not how it ended. */
 int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
@@ -304,10 +407,7 @@ int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	u64 vcpu = ctx->args[0];
 	s32 id = -1;
 
-	if (!conf)
-		return 0;
-	o.task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(o.task, 127))
+	if (!conf || !mt_moment(&o, MT_EV_GMEM_FAULT, MT_SITE_GMEM_FAULT_RAWTP))
 		return 0;
 	o.vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
 	if (!mt_vm_has_private(o.vm))
@@ -315,22 +415,15 @@ int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	MT_READ(id, vcpu + MT_KVM_VCPU_ID);
 	o.vcpu = id;
 	o.gfn = ctx->args[1] >> 12;
-	o.dur = MT_UNKNOWN_NS;
-	o.self = MT_UNKNOWN_NS;
 	o.pages = MT_PAGES_UNKNOWN;
 	o.flags = ctx->args[2] & MT_PFERR_PRIVATE ? MT_FLAG_PRIVATE : 0;
-	o.event = MT_EV_GMEM_FAULT;
-	o.site = MT_SITE_GMEM_FAULT_RAWTP;
 	o.order = -1;
-	o.parent = MT_NO_PARENT;
-	o.nid = -1;
-	o.nid_requested = -1;
 	mt_emit(ctx, conf, &o);
 	return 0;
 }
 
 /* kvm_tdp_page_fault(vcpu, fault): whether the fault is private is known only here. */
-static __always_inline int mt_fault_detail(u64 fault)
+static __always_inline int mt_detail_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();
 #ifdef MT_KVM_FAULT_PRIVATE
@@ -338,7 +431,7 @@ static __always_inline int mt_fault_detail(u64 fault)
 
 	if (!top || top->event != MT_EV_GMEM_FAULT)
 		return 0;
-	MT_READ(is_private, fault + MT_KVM_FAULT_PRIVATE);
+	MT_READ(is_private, mt_arg(ctx, way, 1) + MT_KVM_FAULT_PRIVATE);
 	if (is_private)
 		top->flags |= MT_FLAG_PRIVATE;
 #endif
@@ -346,51 +439,36 @@ static __always_inline int mt_fault_detail(u64 fault)
 }
 
 #ifdef MT_FN_GMEM_DETAIL
-MT_FENTRY(MT_FN_GMEM_DETAIL, unsigned long vcpu, unsigned long fault)
-{
-	return mt_fault_detail(mt_argument(ctx, 1));
-}
+MT_GMEM_FENTRY(DETAIL, detail)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_detail_kprobe(struct pt_regs *ctx)
-{
-	return mt_fault_detail(PT_REGS_PARM2(ctx));
-}
-#endif
+MT_GMEM_KPROBE(detail)
 
 /* ---- gmem.get ---- */
-static __always_inline int mt_get_enter(u64 kvm, u64 slot, u64 gfn, u64 pfn, u64 order, u64 key)
+static __always_inline int mt_get_enter(void *ctx, enum mt_way way)
 {
-	s16 vcpu = mt_top_vcpu();
-	struct mt_frame_t *f;
+	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_GET, mt_top_vcpu(), mt_arg(ctx, way, 2));
 
-	f = mt_begin(MT_EV_GMEM_GET, 127, key);
 	if (!f)
 		return 0;
-	f->vm = mt_vm(kvm);
-	f->vcpu = vcpu;
-	f->gfn = gfn;
-	f->arg = pfn;
-	f->zero_ns = order;
-	f->flags = MT_FLAG_PRIVATE;
-	mt_bind(slot, f->vm);
+	f->vm = mt_vm(mt_arg(ctx, way, 0));
+	f->arg = mt_arg(ctx, way, 3);
+	f->zero_ns = mt_arg(ctx, way, MT_GMEM_GET_ORDER_ARG);
+	mt_bind(mt_arg(ctx, way, 1), f->vm);
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_get_exit(void *ctx, s64 result, u64 key, u8 site)
+static __always_inline int mt_get_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_GMEM_GET, key, site, &o, &f, &parent);
+	int result = mt_result(ctx, way, MT_GMEM_GET_ORDER_ARG + 1);
 	s32 order = 0;
+	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_GET, MT_GMEM_SITE(GET, way), result < 0,
+					  &o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
-	if (result < 0) {
-		o.flags |= MT_FLAG_FAILED;
-	} else {
+	if (result >= 0) {
 		if (f.zero_ns)
 			MT_READ(order, f.zero_ns);
 		o.order = order;
@@ -402,43 +480,16 @@ static __always_inline int mt_get_exit(void *ctx, s64 result, u64 key, u8 site)
 			parent->pfn = o.pfn;
 		}
 	}
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 #ifdef MT_FN_GMEM_GET
-MT_FENTRY(MT_FN_GMEM_GET, unsigned long kvm, unsigned long slot, unsigned long gfn, unsigned long pfn,
-	  unsigned long fifth)
-{
-	return mt_get_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2), mt_argument(ctx, 3),
-			    mt_argument(ctx, MT_GMEM_GET_ORDER_ARG), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_GET, unsigned long kvm, unsigned long slot, unsigned long gfn, unsigned long pfn,
-	 unsigned long fifth)
-{
-	return mt_get_exit(ctx, (int)mt_argument(ctx, MT_GMEM_GET_ORDER_ARG + 1), mt_here(ctx),
-			   MT_SITE_GMEM_GET_FENTRY);
-}
+MT_GMEM_PAIR(GET, get)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_get_kprobe(struct pt_regs *ctx)
-{
-	u64 order = MT_GMEM_GET_ORDER_ARG == 5 ? PT_REGS_PARM6(ctx) : PT_REGS_PARM5(ctx);
-
-	return mt_get_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_PARM4(ctx),
-			    order, PT_REGS_SP(ctx));
-}
-
-int mt_gmem_get_kretprobe(struct pt_regs *ctx)
-{
-	return mt_get_exit(ctx, (int)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_GET_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(get)
 
 /* ---- gmem.zero: begun here, ended by gmem.prepare ---- */
-static __always_inline int mt_looked_up(void)
+static __always_inline int mt_lookup_exit(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();
 
@@ -448,18 +499,9 @@ static __always_inline int mt_looked_up(void)
 }
 
 #ifdef MT_FN_GMEM_LOOKUP
-MT_FEXIT(MT_FN_GMEM_LOOKUP, unsigned long file)
-{
-	return mt_looked_up();
-}
+MT_GMEM_FEXIT(LOOKUP, lookup)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_lookup_kretprobe(struct pt_regs *ctx)
-{
-	return mt_looked_up();
-}
-#endif
+MT_GMEM_KRETPROBE(lookup)
 
 static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *get,
 						u64 pfn, u64 order)
@@ -485,8 +527,17 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 }
 
 /* ---- gmem.prepare ---- */
-static __always_inline int mt_prepare_enter(void *ctx, u64 kvm, u64 gfn, u64 pfn, u64 order, u64 key)
+#define MT_LOG2(pages) ((pages) >> 18 ? 18 : (pages) >> 9 ? 9 : 0)
+#ifdef MT_GMEM_PREPARE_HAS_PAGES
+#define MT_GMEM_PREPARE_ORDER(fourth) MT_LOG2(fourth)
+#else
+#define MT_GMEM_PREPARE_ORDER(fourth) ((s32)(fourth))
+#endif
+
+static __always_inline int mt_prepare_enter(void *ctx, enum mt_way way)
 {
+	u64 pfn = mt_arg(ctx, way, MT_GMEM_PREPARE_PFN_ARG);
+	int order = MT_GMEM_PREPARE_ORDER(mt_arg(ctx, way, 3));
 	struct mt_frame_t *top = mt_top(), *f;
 	s16 vcpu = top ? top->vcpu : -1;
 	struct mt_conf_t *conf = mt_gate();
@@ -500,176 +551,99 @@ static __always_inline int mt_prepare_enter(void *ctx, u64 kvm, u64 gfn, u64 pfn
 #ifndef MT_WANT_GMEM_PREPARE
 	return 0;
 #endif
-	f = mt_begin(MT_EV_GMEM_PREPARE, 127, key);
+	f = mt_private(ctx, way, MT_EV_GMEM_PREPARE, vcpu, mt_arg(ctx, way, MT_GMEM_PREPARE_GFN_ARG));
 	if (!f)
 		return 0;
-	f->vm = mt_vm(kvm);
-	f->vcpu = vcpu;
-	f->gfn = gfn;
+	f->vm = mt_vm(mt_arg(ctx, way, 0));
 	f->arg = pfn;
 	f->order = order;
-	f->flags = MT_FLAG_PRIVATE;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_prepare_exit(void *ctx, s64 result, u64 key, u8 site)
+/* The end of what made pages of the frame's order, from the pfn in its arg on. */
+static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 site, int failed)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_GMEM_PREPARE, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_close(ctx, way, event, site, failed, &o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
-	o.pages = 1U << (f.order & 31);
-	if (result < 0) {
-		o.flags |= MT_FLAG_FAILED;
-		o.pages = 0;
-	}
+	o.pages = failed ? 0 : 1U << (f.order & 31);
 	mt_guest_pfn(conf, &o, f.arg);
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
-#define MT_LOG2(pages) ((pages) >> 18 ? 18 : (pages) >> 9 ? 9 : 0)
-#ifdef MT_GMEM_PREPARE_HAS_PAGES
-#define MT_GMEM_PREPARE_ORDER(fourth) MT_LOG2(fourth)
-#else
-#define MT_GMEM_PREPARE_ORDER(fourth) ((s32)(fourth))
-#endif
+static __always_inline int mt_prepare_exit(void *ctx, enum mt_way way)
+{
+	return mt_made(ctx, way, MT_EV_GMEM_PREPARE, MT_GMEM_SITE(PREPARE, way),
+		       (int)mt_result(ctx, way, 4) < 0);
+}
 
 #ifdef MT_FN_GMEM_PREPARE
-MT_FENTRY(MT_FN_GMEM_PREPARE, unsigned long kvm, unsigned long second, unsigned long third,
-	  unsigned long fourth)
-{
-	return mt_prepare_enter(ctx, mt_argument(ctx, 0), mt_argument(ctx, MT_GMEM_PREPARE_GFN_ARG),
-				mt_argument(ctx, MT_GMEM_PREPARE_PFN_ARG),
-				MT_GMEM_PREPARE_ORDER(mt_argument(ctx, 3)), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_PREPARE, unsigned long kvm, unsigned long second, unsigned long third,
-	 unsigned long fourth)
-{
-	return mt_prepare_exit(ctx, (int)mt_argument(ctx, 4), mt_here(ctx), MT_SITE_GMEM_PREPARE_FENTRY);
-}
+MT_GMEM_PAIR(PREPARE, prepare)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_prepare_kprobe(struct pt_regs *ctx)
-{
-	u64 second = PT_REGS_PARM2(ctx), third = PT_REGS_PARM3(ctx);
-
-	return mt_prepare_enter(ctx, PT_REGS_PARM1(ctx), MT_GMEM_PREPARE_GFN_ARG == 1 ? second : third,
-				MT_GMEM_PREPARE_GFN_ARG == 1 ? third : second,
-				MT_GMEM_PREPARE_ORDER(PT_REGS_PARM4(ctx)), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_prepare_kretprobe(struct pt_regs *ctx)
-{
-	return mt_prepare_exit(ctx, (int)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_PREPARE_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(prepare)
 
 /* ---- gmem.assign and gmem.split: the RMP or the secure EPT ---- */
-static __always_inline int mt_assign_enter(int event, u64 pfn, u64 gfn, int order, u64 key)
+static __always_inline int mt_make(void *ctx, enum mt_way way, int event, u64 pfn, u64 gfn, int order)
 {
 	struct mt_frame_t *top = mt_top(), *f;
 	u16 vm = top ? top->vm : 0;
 	s16 vcpu = top ? top->vcpu : -1;
 
-	f = mt_begin(event, 127, key);
+	f = mt_private(ctx, way, event, vcpu, gfn);
 	if (!f)
 		return 0;
 	f->vm = vm;
-	f->vcpu = vcpu;
-	f->gfn = gfn;
 	f->arg = pfn;
 	f->order = order;
-	f->flags = MT_FLAG_PRIVATE;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_assign_exit(void *ctx, int event, int failed, u64 key, u8 site)
-{
-	struct mt_occurrence o = {};
-	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(event, key, site, &o, &f, &parent);
-
-	if (!conf)
-		return 0;
-	mt_guest(&o, &f);
-	o.pages = failed ? 0 : 1U << (f.order & 31);
-	if (failed)
-		o.flags |= MT_FLAG_FAILED;
-	mt_guest_pfn(conf, &o, f.arg);
-	mt_emit(ctx, conf, &o);
-	return 0;
-}
-
-/* enum pg_level: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; the TDX module counts from 0. */
+/* enum pg_level: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; the TDX module counts from 0, and names no pfn. */
 #ifdef MT_GMEM_ASSIGN_TDX
-#define MT_ASSIGN_ENTER(first, gpa, level, key) \
-	mt_assign_enter(MT_EV_GMEM_ASSIGN, 0, (gpa) >> 12, 9 * (int)(level), key)
+#define MT_ASSIGN_LEVEL_0 0
+#define MT_ASSIGN_PFN(first) 0
 #define MT_ASSIGN_FAILED(result) ((u64)(result) >> 63)
 #else
-#define MT_ASSIGN_ENTER(first, gpa, level, key) \
-	mt_assign_enter(MT_EV_GMEM_ASSIGN, first, (gpa) >> 12, 9 * ((int)(level) - 1), key)
+#define MT_ASSIGN_LEVEL_0 1
+#define MT_ASSIGN_PFN(first) (first)
 #define MT_ASSIGN_FAILED(result) ((int)(result) != 0)
 #endif
 
+static __always_inline int mt_assign_enter(void *ctx, enum mt_way way)
+{
+	return mt_make(ctx, way, MT_EV_GMEM_ASSIGN, MT_ASSIGN_PFN(mt_arg(ctx, way, 0)),
+		       mt_arg(ctx, way, 1) >> 12, 9 * ((int)mt_arg(ctx, way, 2) - MT_ASSIGN_LEVEL_0));
+}
+
+static __always_inline int mt_assign_exit(void *ctx, enum mt_way way)
+{
+	return mt_made(ctx, way, MT_EV_GMEM_ASSIGN, MT_GMEM_SITE(ASSIGN, way),
+		       MT_ASSIGN_FAILED(mt_result(ctx, way, MT_GMEM_ASSIGN_ARGS)));
+}
+
+static __always_inline int mt_split_enter(void *ctx, enum mt_way way)
+{
+	return mt_make(ctx, way, MT_EV_GMEM_SPLIT, mt_arg(ctx, way, 0), MT_NO_GFN, 9);
+}
+
+static __always_inline int mt_split_exit(void *ctx, enum mt_way way)
+{
+	return mt_made(ctx, way, MT_EV_GMEM_SPLIT, MT_GMEM_SITE(SPLIT, way),
+		       (int)mt_result(ctx, way, 1) != 0);
+}
+
 #ifdef MT_FN_GMEM_ASSIGN
-MT_FENTRY(MT_FN_GMEM_ASSIGN, unsigned long first, unsigned long gpa, unsigned long level,
-	  unsigned long fourth, unsigned long fifth)
-{
-	return MT_ASSIGN_ENTER(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_ASSIGN, unsigned long first, unsigned long gpa, unsigned long level,
-	 unsigned long fourth, unsigned long fifth)
-{
-	u64 result = mt_argument(ctx, MT_GMEM_ASSIGN_ARGS);
-
-	return mt_assign_exit(ctx, MT_EV_GMEM_ASSIGN, MT_ASSIGN_FAILED(result), mt_here(ctx),
-			      MT_SITE_GMEM_ASSIGN_FENTRY);
-}
+MT_GMEM_PAIR(ASSIGN, assign)
 #endif
+MT_GMEM_KPROBES(assign)
 
 #ifdef MT_FN_GMEM_SPLIT
-MT_FENTRY(MT_FN_GMEM_SPLIT, unsigned long pfn)
-{
-	return mt_assign_enter(MT_EV_GMEM_SPLIT, mt_argument(ctx, 0), MT_NO_GFN, 9, mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_SPLIT, unsigned long pfn)
-{
-	return mt_assign_exit(ctx, MT_EV_GMEM_SPLIT, (int)mt_argument(ctx, 1) != 0, mt_here(ctx),
-			      MT_SITE_GMEM_SPLIT_FENTRY);
-}
+MT_GMEM_PAIR(SPLIT, split)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_assign_kprobe(struct pt_regs *ctx)
-{
-	return MT_ASSIGN_ENTER(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_assign_kretprobe(struct pt_regs *ctx)
-{
-	return mt_assign_exit(ctx, MT_EV_GMEM_ASSIGN, MT_ASSIGN_FAILED(PT_REGS_RC(ctx)), PT_REGS_SP(ctx) - 8,
-			      MT_SITE_GMEM_ASSIGN_KPROBE);
-}
-
-int mt_gmem_split_kprobe(struct pt_regs *ctx)
-{
-	return mt_assign_enter(MT_EV_GMEM_SPLIT, PT_REGS_PARM1(ctx), MT_NO_GFN, 9, PT_REGS_SP(ctx));
-}
-
-int mt_gmem_split_kretprobe(struct pt_regs *ctx)
-{
-	return mt_assign_exit(ctx, MT_EV_GMEM_SPLIT, (int)PT_REGS_RC(ctx) != 0, PT_REGS_SP(ctx) - 8,
-			      MT_SITE_GMEM_SPLIT_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(split)
 
 /* tp kvm:kvm_rmp_fault(vcpu, gpa, pfn, error_code, rmp_level, psmash_ret) */
 int mt_gmem_split_rawtp(struct bpf_raw_tracepoint_args *ctx)
@@ -678,24 +652,14 @@ int mt_gmem_split_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	struct mt_occurrence o = {};
 
 	/* At 4 KiB there is nothing to split. */
-	if (!conf || (int)ctx->args[4] <= 1)
-		return 0;
-	o.task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(o.task, 127))
+	if (!conf || (int)ctx->args[4] <= 1 || !mt_moment(&o, MT_EV_GMEM_SPLIT, MT_SITE_GMEM_SPLIT_RAWTP))
 		return 0;
 	o.vm = mt_vm(mt_pointer(ctx->args[0] + MT_KVM_VCPU_KVM));
 	o.vcpu = -1;
 	o.gfn = ctx->args[1] >> 12;
-	o.dur = MT_UNKNOWN_NS;
-	o.self = MT_UNKNOWN_NS;
 	o.flags = MT_FLAG_PRIVATE | ((int)ctx->args[5] ? MT_FLAG_FAILED : 0);
 	o.pages = (int)ctx->args[5] ? 0 : 512;
-	o.event = MT_EV_GMEM_SPLIT;
-	o.site = MT_SITE_GMEM_SPLIT_RAWTP;
 	o.order = 9;
-	o.parent = MT_NO_PARENT;
-	o.nid = -1;
-	o.nid_requested = -1;
 	mt_guest_pfn(conf, &o, ctx->args[2] & ~511ULL);
 	mt_emit(ctx, conf, &o);
 	return 0;
@@ -708,10 +672,11 @@ static __always_inline u64 mt_file_pages(u64 file)
 			  MT_KVM_MAPPING_PAGES);
 }
 
-static __always_inline int mt_fallocate_enter(u64 file, u64 mode, u64 offset, u64 len, u64 key)
+static __always_inline int mt_fallocate_enter(void *ctx, enum mt_way way)
 {
+	u64 file = mt_arg(ctx, way, 0);
+	int event = mt_arg(ctx, way, 1) & MT_KEEP_SIZE_PUNCH_HOLE ? MT_EV_GMEM_PUNCH : MT_EV_GMEM_ALLOCATE;
 	struct mt_frame_t *f;
-	int event = mode & MT_KEEP_SIZE_PUNCH_HOLE ? MT_EV_GMEM_PUNCH : MT_EV_GMEM_ALLOCATE;
 
 #ifndef MT_WANT_GMEM_ALLOCATE
 	if (event == MT_EV_GMEM_ALLOCATE)
@@ -721,81 +686,52 @@ static __always_inline int mt_fallocate_enter(u64 file, u64 mode, u64 offset, u6
 	if (event == MT_EV_GMEM_PUNCH)
 		return 0;
 #endif
-	f = mt_begin(event, 127, key);
+	f = mt_private(ctx, way, event, -1, MT_NO_GFN);
 	if (!f)
 		return 0;
 	f->vm = mt_vm(mt_pointer(mt_pointer(file + MT_KVM_FILE_PRIVATE) + MT_KVM_GMEM_KVM));
-	f->gfn = mt_file_gfn(file, f->vm, offset >> 12);
+	f->gfn = mt_file_gfn(file, f->vm, mt_arg(ctx, way, 2) >> 12);
 	f->arg = file;
-	f->requested = len >> 12;
+	f->requested = mt_arg(ctx, way, 3) >> 12;
 	f->scratch = mt_file_pages(file);
-	f->flags = MT_FLAG_PRIVATE;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_fallocate_exit(void *ctx, int event, s64 result, u64 key, u8 site)
+static __always_inline int mt_fallocated(void *ctx, enum mt_way way, int event, u8 site)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(event, key, site, &o, &f, &parent);
 	s64 change;
+	struct mt_conf_t *conf = mt_close(ctx, way, event, site, (s64)mt_result(ctx, way, 4) < 0,
+					  &o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
-	if (result < 0)
-		o.flags |= MT_FLAG_FAILED;
 	/* Freed inside, as gmem.free counts it; else what the file holds, which other CPUs may change. */
 	change = mt_file_pages(f.arg) - f.scratch;
 	if (event == MT_EV_GMEM_PUNCH)
 		change = f.zero_pages ? f.zero_pages : -change;
 	o.pages = change > 0 ? change : 0;
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
-static __always_inline int mt_fallocate_done(void *ctx, s64 result, u64 key, int fentry)
+static __always_inline int mt_fallocate_exit(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();
 
 	if (!top)
 		return 0;
 	if (top->event == MT_EV_GMEM_PUNCH)
-		return mt_fallocate_exit(ctx, MT_EV_GMEM_PUNCH, result, key,
-					 fentry ? MT_SITE_GMEM_PUNCH_FENTRY : MT_SITE_GMEM_PUNCH_KPROBE);
+		return mt_fallocated(ctx, way, MT_EV_GMEM_PUNCH, MT_GMEM_SITE(PUNCH, way));
 	if (top->event == MT_EV_GMEM_ALLOCATE)
-		return mt_fallocate_exit(ctx, MT_EV_GMEM_ALLOCATE, result, key,
-					 fentry ? MT_SITE_GMEM_ALLOCATE_FENTRY : MT_SITE_GMEM_ALLOCATE_KPROBE);
+		return mt_fallocated(ctx, way, MT_EV_GMEM_ALLOCATE, MT_GMEM_SITE(ALLOCATE, way));
 	return 0;
 }
 
 #ifdef MT_FN_GMEM_FALLOCATE
-MT_FENTRY(MT_FN_GMEM_FALLOCATE, unsigned long file, unsigned long mode, unsigned long offset,
-	  unsigned long len)
-{
-	return mt_fallocate_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2),
-				  mt_argument(ctx, 3), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_FALLOCATE, unsigned long file, unsigned long mode, unsigned long offset,
-	 unsigned long len)
-{
-	return mt_fallocate_done(ctx, (long)mt_argument(ctx, 4), mt_here(ctx), 1);
-}
+MT_GMEM_PAIR(FALLOCATE, fallocate)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_fallocate_kprobe(struct pt_regs *ctx)
-{
-	return mt_fallocate_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx),
-				  PT_REGS_PARM4(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_fallocate_kretprobe(struct pt_regs *ctx)
-{
-	return mt_fallocate_done(ctx, (long)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, 0);
-}
-#endif
+MT_GMEM_KPROBES(fallocate)
 
 /* ---- gmem.free ---- */
 static __always_inline int mt_gmem_folio_order(u64 folio)
@@ -809,83 +745,61 @@ static __always_inline int mt_gmem_folio_order(u64 folio)
 	return flags & 0xff;
 }
 
-static __always_inline int mt_free_enter(u64 folio, u64 key)
+static __always_inline int mt_free_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top(), *f;
-	u64 index = 0, file = 0, vm = 0;
+	u64 folio = mt_arg(ctx, way, 0), index = 0, gfn = MT_NO_GFN, vm = 0;
 
 	if (top && top->event == MT_EV_GMEM_PUNCH) {
-		file = top->arg;
 		vm = top->vm;
+		MT_READ(index, folio + MT_KVM_FOLIO_INDEX);
+		gfn = mt_file_gfn(top->arg, vm, index);
 	}
-	f = mt_begin(MT_EV_GMEM_FREE, 127, key);
+	f = mt_private(ctx, way, MT_EV_GMEM_FREE, -1, gfn);
 	if (!f)
 		return 0;
+	f->vm = vm;
 	f->arg = folio;
 	f->order = mt_gmem_folio_order(folio);
-	f->vm = vm;
-	f->flags = MT_FLAG_PRIVATE;
-	if (file) {
-		MT_READ(index, folio + MT_KVM_FOLIO_INDEX);
-		f->gfn = mt_file_gfn(file, vm, index);
-	}
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_free_exit(void *ctx, u64 key, u8 site)
+static __always_inline int mt_free_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_GMEM_FREE, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_FREE, MT_GMEM_SITE(FREE, way), 0,
+					  &o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
 	o.pages = 1U << (f.order & 31);
 	o.page = f.arg;
 	o.nid = mt_page_nid(f.arg);
 	if (parent && parent->event == MT_EV_GMEM_PUNCH)
 		parent->zero_pages += o.pages;
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 #ifdef MT_FN_GMEM_FREE
-MT_FENTRY(MT_FN_GMEM_FREE, unsigned long folio)
-{
-	return mt_free_enter(mt_argument(ctx, 0), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_FREE, unsigned long folio)
-{
-	return mt_free_exit(ctx, mt_here(ctx), MT_SITE_GMEM_FREE_FENTRY);
-}
+MT_GMEM_PAIR(FREE, free)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_free_kprobe(struct pt_regs *ctx)
-{
-	return mt_free_enter(PT_REGS_PARM1(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_free_kretprobe(struct pt_regs *ctx)
-{
-	return mt_free_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_FREE_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(free)
 
 /* ---- gmem.convert: kvm_vm_ioctl(filp, ioctl, arg) ---- */
-static __always_inline int mt_convert_enter(u64 filp, u32 number, u64 argument, u64 key)
+static __always_inline int mt_convert_enter(void *ctx, enum mt_way way)
 {
 	u64 attributes[4] = {};	/* struct kvm_memory_attributes: address, size, attributes, flags */
+	u64 argument = mt_arg(ctx, way, 2);
 	struct mt_frame_t *f;
 
-	if (number != MT_KVM_SET_MEMORY_ATTRIBUTES)
+	if ((u32)mt_arg(ctx, way, 1) != MT_KVM_SET_MEMORY_ATTRIBUTES)
 		return 0;
-	f = mt_begin(MT_EV_GMEM_CONVERT, 127, key);
+	f = mt_private(ctx, way, MT_EV_GMEM_CONVERT, -1, MT_NO_GFN);
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_pointer(filp + MT_KVM_FILE_PRIVATE));
+	f->vm = mt_vm(mt_pointer(mt_arg(ctx, way, 0) + MT_KVM_FILE_PRIVATE));
+	f->flags = 0;
 	if (!bpf_probe_read_user(attributes, sizeof(attributes), (void *)argument)) {
 		f->gfn = attributes[0] >> 12;
 		f->requested = attributes[1] >> 12;
@@ -895,37 +809,33 @@ static __always_inline int mt_convert_enter(u64 filp, u32 number, u64 argument, 
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_convert_exit(void *ctx, s64 result, u64 key, u8 site)
+static __always_inline int mt_convert_exit(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *top = mt_top(), f, *parent;
 	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	s64 result = mt_result(ctx, way, 3);
 	struct mt_conf_t *conf;
 
-	if (!top || top->event != MT_EV_GMEM_CONVERT)
+	if (!mt_innermost_is(MT_EV_GMEM_CONVERT))
 		return 0;
-	conf = mt_end(MT_EV_GMEM_CONVERT, key, site, &o, &f, &parent);
+	conf = mt_close(ctx, way, MT_EV_GMEM_CONVERT, MT_GMEM_SITE(CONVERT, way), result < 0,
+					  &o, &f, &parent);
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
-	o.pages = MT_PAGES_UNKNOWN;
-	if (result < 0) {
-		o.flags |= MT_FLAG_FAILED;
-		o.pages = 0;
-	}
+	o.pages = result < 0 ? 0 : MT_PAGES_UNKNOWN;
 #ifdef MT_GMEM_SEES_CHANGES
-	else if (f.flags & MT_FRAME_CHANGED) {
+	if (f.flags & MT_FRAME_CHANGED && result >= 0) {
 		o.pages = f.requested;
-	} else {
+	} else if (result >= 0) {
 		o.flags |= MT_FLAG_NOOP;
 		o.pages = 0;
 	}
 #endif
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 /* kvm_arch_pre_set_memory_attributes(): for each memslot that a change touches. */
-static __always_inline int mt_converts(void)
+static __always_inline int mt_change_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();
 
@@ -935,114 +845,63 @@ static __always_inline int mt_converts(void)
 }
 
 #ifdef MT_FN_GMEM_CONVERT
-MT_FENTRY(MT_FN_GMEM_CONVERT, unsigned long filp, unsigned long number, unsigned long argument)
-{
-	return mt_convert_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_CONVERT, unsigned long filp, unsigned long number, unsigned long argument)
-{
-	return mt_convert_exit(ctx, (long)mt_argument(ctx, 3), mt_here(ctx), MT_SITE_GMEM_CONVERT_FENTRY);
-}
+MT_GMEM_PAIR(CONVERT, convert)
 #endif
+MT_GMEM_KPROBES(convert)
 
 #ifdef MT_FN_GMEM_CHANGE
-MT_FENTRY(MT_FN_GMEM_CHANGE, unsigned long kvm)
-{
-	return mt_converts();
-}
+MT_GMEM_FENTRY(CHANGE, change)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_convert_kprobe(struct pt_regs *ctx)
-{
-	return mt_convert_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_convert_kretprobe(struct pt_regs *ctx)
-{
-	return mt_convert_exit(ctx, (long)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_CONVERT_KPROBE);
-}
-
-int mt_gmem_change_kprobe(struct pt_regs *ctx)
-{
-	return mt_converts();
-}
-#endif
+MT_GMEM_KPROBE(change)
 
 /* ---- gmem.populate: kvm_gmem_populate(kvm, start_gfn, src, npages, ...) ---- */
-static __always_inline int mt_populate_enter(u64 kvm, u64 gfn, u64 pages, u64 key)
+static __always_inline int mt_populate_enter(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *f = mt_begin(MT_EV_GMEM_POPULATE, 127, key);
+	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_POPULATE, -1, mt_arg(ctx, way, 1));
 
 	if (!f)
 		return 0;
-	f->vm = mt_vm(kvm);
-	f->gfn = gfn;
-	f->requested = pages;
-	f->flags = MT_FLAG_PRIVATE;
+	f->vm = mt_vm(mt_arg(ctx, way, 0));
+	f->requested = mt_arg(ctx, way, 3);
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_populate_exit(void *ctx, s64 result, u64 key, u8 site)
+static __always_inline int mt_populate_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_GMEM_POPULATE, key, site, &o, &f, &parent);
+	s64 result = mt_result(ctx, way, 6);
+	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_POPULATE, MT_GMEM_SITE(POPULATE, way), result < 0,
+			&o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
 	o.pages = result > 0 ? result : 0;
-	if (result < 0)
-		o.flags |= MT_FLAG_FAILED;
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 #ifdef MT_FN_GMEM_POPULATE
-MT_FENTRY(MT_FN_GMEM_POPULATE, unsigned long kvm, unsigned long gfn, unsigned long source,
-	  unsigned long pages, unsigned long function, unsigned long opaque)
-{
-	return mt_populate_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 3), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_POPULATE, unsigned long kvm, unsigned long gfn, unsigned long source,
-	 unsigned long pages, unsigned long function, unsigned long opaque)
-{
-	return mt_populate_exit(ctx, (long)mt_argument(ctx, 6), mt_here(ctx), MT_SITE_GMEM_POPULATE_FENTRY);
-}
+MT_GMEM_PAIR(POPULATE, populate)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_populate_kprobe(struct pt_regs *ctx)
-{
-	return mt_populate_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_populate_kretprobe(struct pt_regs *ctx)
-{
-	return mt_populate_exit(ctx, (long)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_POPULATE_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(populate)
 
 /* ---- gmem.prefault: kvm_vcpu_ioctl(filp, ioctl, arg) ---- */
-static __always_inline int mt_prefault_enter(u64 filp, u32 number, u64 argument, u64 key)
+static __always_inline int mt_prefault_enter(void *ctx, enum mt_way way)
 {
 	u64 range[2] = {};	/* struct kvm_pre_fault_memory: gpa, size; both move on as it works */
+	u64 argument = mt_arg(ctx, way, 2), vcpu;
 	struct mt_frame_t *f;
-	u64 vcpu;
 	s32 id = -1;
 
-	if (number != MT_KVM_PRE_FAULT_MEMORY)
+	if ((u32)mt_arg(ctx, way, 1) != MT_KVM_PRE_FAULT_MEMORY)
 		return 0;
-	f = mt_begin(MT_EV_GMEM_PREFAULT, 127, key);
+	vcpu = mt_pointer(mt_arg(ctx, way, 0) + MT_KVM_FILE_PRIVATE);
+	MT_READ(id, vcpu + MT_KVM_VCPU_ID);
+	f = mt_private(ctx, way, MT_EV_GMEM_PREFAULT, id, MT_NO_GFN);
 	if (!f)
 		return 0;
-	vcpu = mt_pointer(filp + MT_KVM_FILE_PRIVATE);
-	MT_READ(id, vcpu + MT_KVM_VCPU_ID);
 	f->vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
-	f->vcpu = id;
+	f->flags = 0;
 	f->arg = argument;
 	if (!bpf_probe_read_user(range, sizeof(range), (void *)argument)) {
 		f->gfn = range[0] >> 12;
@@ -1051,79 +910,50 @@ static __always_inline int mt_prefault_enter(u64 filp, u32 number, u64 argument,
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_prefault_exit(void *ctx, s64 result, u64 key, u8 site)
+static __always_inline int mt_prefault_exit(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *top = mt_top(), f, *parent;
 	struct mt_occurrence o = {};
-	struct mt_conf_t *conf;
+	struct mt_frame_t f, *parent;
 	u64 range[2] = {};
+	struct mt_conf_t *conf;
 
-	if (!top || top->event != MT_EV_GMEM_PREFAULT)
+	if (!mt_innermost_is(MT_EV_GMEM_PREFAULT))
 		return 0;
-	conf = mt_end(MT_EV_GMEM_PREFAULT, key, site, &o, &f, &parent);
+	conf = mt_close(ctx, way, MT_EV_GMEM_PREFAULT, MT_GMEM_SITE(PREFAULT, way),
+			(s64)mt_result(ctx, way, 3) < 0, &o, &f, &parent);
 	if (!conf)
 		return 0;
-	mt_guest(&o, &f);
 	o.pages = MT_PAGES_UNKNOWN;
 	if (!bpf_probe_read_user(range, sizeof(range), (void *)f.arg))
 		o.pages = f.requested - (u32)(range[1] >> 12);
-	if (result < 0)
-		o.flags |= MT_FLAG_FAILED;
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_done(ctx, conf, &o);
 }
 
 #ifdef MT_FN_GMEM_PREFAULT
-MT_FENTRY(MT_FN_GMEM_PREFAULT, unsigned long filp, unsigned long number, unsigned long argument)
-{
-	return mt_prefault_enter(mt_argument(ctx, 0), mt_argument(ctx, 1), mt_argument(ctx, 2), mt_here(ctx));
-}
-
-MT_FEXIT(MT_FN_GMEM_PREFAULT, unsigned long filp, unsigned long number, unsigned long argument)
-{
-	return mt_prefault_exit(ctx, (long)mt_argument(ctx, 3), mt_here(ctx), MT_SITE_GMEM_PREFAULT_FENTRY);
-}
+MT_GMEM_PAIR(PREFAULT, prefault)
 #endif
-
-#ifdef MT_KPROBES
-int mt_gmem_prefault_kprobe(struct pt_regs *ctx)
-{
-	return mt_prefault_enter(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_SP(ctx));
-}
-
-int mt_gmem_prefault_kretprobe(struct pt_regs *ctx)
-{
-	return mt_prefault_exit(ctx, (long)PT_REGS_RC(ctx), PT_REGS_SP(ctx) - 8, MT_SITE_GMEM_PREFAULT_KPROBE);
-}
-#endif
+MT_GMEM_KPROBES(prefault)
 
 /* ---- what a VM leaves, and what a slot binds before its first fault ---- */
-static __always_inline int mt_vm_gone(u64 kvm)
+static __always_inline int mt_destroy_enter(void *ctx, enum mt_way way)
 {
+	u64 kvm = mt_arg(ctx, way, 0);
+
 	mt_vms.delete(&kvm);
 	return 0;
 }
 
 #ifdef MT_FN_GMEM_DESTROY
-MT_FENTRY(MT_FN_GMEM_DESTROY, unsigned long kvm)
-{
-	return mt_vm_gone(mt_argument(ctx, 0));
-}
+MT_GMEM_FENTRY(DESTROY, destroy)
 #endif
+MT_GMEM_KPROBE(destroy)
 
 #ifdef MT_FN_GMEM_BIND
 /* kvm_gmem_bind(kvm, slot, fd, offset) */
-MT_FEXIT(MT_FN_GMEM_BIND, unsigned long kvm, unsigned long slot, unsigned long fd, unsigned long offset)
+MT_FEXIT(MT_FN_GMEM_BIND, unsigned long first)
 {
 	if (mt_gate() && !(int)mt_argument(ctx, 4))
 		mt_bind(mt_argument(ctx, 1), mt_vm(mt_argument(ctx, 0)));
 	return 0;
-}
-#endif
-
-#ifdef MT_KPROBES
-int mt_gmem_destroy_kprobe(struct pt_regs *ctx)
-{
-	return mt_vm_gone(PT_REGS_PARM1(ctx));
 }
 #endif

@@ -352,6 +352,8 @@ def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) ->
                 shown[table.name] = shown.get(table.name, set()) | words
     assert shown.keys() == explained.keys()
     assert not {name: words - explained[name] for name, words in shown.items() if words - explained[name]}
+
+
 def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
     from memtrace.analyzer.views import view
     from memtrace.tests.analyzer.cases import write

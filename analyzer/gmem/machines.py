@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The virtual machines of a run: what each is, and what happened to its private memory.
 
+faults
+    All gmem.fault, those that failed or are taken again included.
 private_faults, shared_faults
-    gmem.fault of private and of other memory, those that failed or are taken again
-    included; ``failed`` went to user space with an error, ``retried`` were neither
-    resolved nor failed.  Unknown where only the tracepoint was there.
+    Of private and of other memory; ``failed`` went to user space with an error,
+    ``retried`` were neither resolved nor failed.  Unknown where only the tracepoint was there.
 prepared_bytes
     Memory made private: bytes of gmem.prepare, each use of a fresh page once.
 populated_bytes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 _SUMS = {
+    "faults": "count(*) FILTER (event = 'gmem.fault')",
     "private_faults": f"count(*) FILTER (event = 'gmem.fault' AND {PRIVATE})",
     "shared_faults": f"count(*) FILTER (event = 'gmem.fault' AND NOT {PRIVATE})",
     "failed": f"count(*) FILTER (event = 'gmem.fault' AND {FAILED})",
@@ -52,12 +54,18 @@ REAL = ("snp", "tdx")
 
 
 def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
-    """One row for each VM, those without any event included; vm null: pages nobody is known to own."""
+    """One row for each VM, those without any event included.
+
+    vm null: pages nobody is known to own, and faults of a VM that the trace does not name, by process.
+    """
     sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+    process = "CASE WHEN vm IS NULL AND event IN ('gmem.fault', 'gmem.split') THEN pid END"
     found = {
-        row["vm"]: row
+        (row["vm"], row["pid"]): row
         for row in ask(
-            connection, f"SELECT vm, {sums} FROM g WHERE event LIKE 'gmem.%' GROUP BY vm ORDER BY vm"
+            connection,
+            f"SELECT vm, {process} AS pid, min_by(comm, ts_ns) AS comm, {sums} FROM g "
+            "WHERE event LIKE 'gmem.%' GROUP BY ALL",
         )
     }
     sites = {site.event for site in run.header.manifest if site.site}
@@ -66,15 +74,16 @@ def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     size = run.header.page_size
     known = {vm.number: vm for vm in run.status.vms}
     rows = []
-    for number in sorted({*found, *known}, key=lambda n: (n is None, n)):
-        vm, row = known.get(number), found.get(number, dict.fromkeys(_SUMS, 0))
+    keys = {*found, *((number, None) for number in known)}
+    for number, pid in sorted(keys, key=lambda k: (k[0] is None, k[0] or 0, k[1] or 0)):
+        vm, row = known.get(number), found.get((number, pid), dict.fromkeys(_SUMS, 0))
         rows.append(
             {
                 "vm": number,
                 "kind": vm.kind if vm else None,
                 "private": vm.private if vm else None,
-                "pid": vm.pid if vm else None,
-                "comm": (vm.comm or None) if vm else None,
+                "pid": vm.pid if vm else pid,
+                "comm": (vm.comm if vm else row.get("comm") if pid else None) or None,
                 **{_bytes(name): row[name] * (size if name in _PAGES else 1) for name in _SUMS},
             }
         )
@@ -98,6 +107,7 @@ _COLUMNS = (
     Column("vm", "vm", "number"),
     Column("kind", "kind"),
     Column("comm", "process"),
+    Column("faults", "faults", "count"),
     Column("private_faults", "private", "count"),
     Column("shared_faults", "shared", "count"),
     Column("failed", "failed", "count"),

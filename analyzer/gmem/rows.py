@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gmem rows of a run as a table ``g`` in DuckDB, and how its times nest.
 
-Columns of ``g``: event, ts_ns (end), dur_ns, pid, tid, vm, vcpu, gfn, pages (bytes
+Columns of ``g``: event, ts_ns (end), dur_ns, pid, tid, comm, vm, vcpu, gfn, pages (bytes
 over the page size), asked (bytes_requested, likewise), "order", pfn, flags, parent;
 and ``range``: gfn over 512, the 2 MiB range of the guest that it begins in.  Rows that
 the recorder caused are left out.
@@ -36,6 +36,7 @@ _COLUMNS = (
     "dur_ns",
     "pid",
     "tid",
+    "comm",
     "vm",
     "vcpu",
     "gfn",
@@ -58,26 +59,26 @@ def load(run: Run, connection: duckdb.DuckDBPyConnection) -> None:
     size = run.header.page_size
     rows = run.relation(connection, _COLUMNS)
     wanted = (
-        "SELECT event::VARCHAR AS event, ts_ns, dur_ns, pid, tid, vm, vcpu, gfn, "
+        "SELECT event::VARCHAR AS event, ts_ns, dur_ns, pid, tid, comm::VARCHAR AS comm, vm, vcpu, gfn, "
         f"bytes // {size} AS pages, bytes_requested // {size} AS asked, "
         '"order", pfn, flags, parent::VARCHAR AS parent, gfn // 512 AS range '
         "FROM rows_ WHERE (event LIKE 'gmem.%' OR parent LIKE 'gmem.%') "
         f"AND flags & {int(Flag.TRACER)} = 0"
     )
-    query(rows, wanted).create("g0")
+    ownerless = "event = 'gmem.free' AND vm IS NULL"
+    query(rows, f"SELECT * FROM ({wanted}) WHERE NOT ({ownerless})").create("g")
+    query(rows, f"SELECT * FROM ({wanted}) WHERE {ownerless}").create("freed")
     pids = [vm.pid for vm in run.status.vms]
     alone = [(vm.number, vm.pid) for vm in run.status.vms if vm.pid and pids.count(vm.pid) == 1]
     cases = "".join(f" WHEN {pid} THEN {number}" for number, pid in alone)
     by_pid = f"CASE f.pid{cases} END" if alone else "NULL"
     connection.execute(
-        "CREATE TABLE g AS SELECT * FROM g0 WHERE event != 'gmem.free' OR vm IS NOT NULL "
-        "UNION ALL BY NAME "
-        f"SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, o.gfn // 512 AS range) "
-        "FROM (SELECT * FROM g0 WHERE event = 'gmem.free' AND vm IS NULL) f "
-        "ASOF LEFT JOIN (SELECT pfn, ts_ns, vm, gfn FROM g0 WHERE pfn IS NOT NULL "
+        f"INSERT INTO g SELECT f.* REPLACE (coalesce(o.vm, {by_pid}) AS vm, o.gfn AS gfn, "
+        "o.gfn // 512 AS range) "
+        "FROM freed f ASOF LEFT JOIN (SELECT pfn, ts_ns, vm, gfn FROM g WHERE pfn IS NOT NULL "
         "AND event IN ('gmem.get', 'gmem.prepare')) o ON f.pfn = o.pfn AND f.ts_ns >= o.ts_ns"
     )
-    connection.execute("DROP TABLE g0")
+    connection.execute("DROP TABLE freed")
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -117,25 +117,27 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> None:
     """``wf``: faults, ``wp``: preparations, each with the number of breaks of its range before it.
 
     ``parts``: holes and conversions of a part since the range was last given back whole;
-    ``breaks``: those and the whole ones, ``emptied``: holes that cover it, ``turned``: conversions.
+    ``breaks``: those and the whole ones, ``emptied``: holes that cover it, ``turned``: conversions
+    to shared.  Most ranges have none, and need no counting.
     """
     touched = "unnest(range(gfn // 512, (gfn + asked - 1) // 512 + 1)) AS range"
     whole = "gfn <= range * 512 AND gfn + asked >= (range + 1) * 512"
     change = f"NOT ({FAILED} OR {NOOP}) AND gfn IS NOT NULL AND asked > 0"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE breaks AS SELECT vm, range, ts_ns, event, "
-        f"({whole}) AS whole, {PRIVATE} AS private FROM (SELECT vm, ts_ns, event, flags, "
+        f"({whole}) AS whole FROM (SELECT vm, ts_ns, event, flags, "
         f"gfn, asked, {touched} "
-        f"FROM g WHERE event IN ('gmem.punch', 'gmem.convert') AND {change}) "
+        f"FROM g WHERE (event = 'gmem.punch' OR event = 'gmem.convert' AND NOT {PRIVATE}) AND {change})"
     )
     counted = (
         "SELECT x.*, count(*) FILTER (kind = 'part') OVER w AS parts, "
         "count(*) FILTER (kind = 'emptied') OVER w AS emptied, "
         "count(*) FILTER (kind IN ('part_turned', 'turned')) OVER w AS turned FROM ("
-        "SELECT vm, range, gfn, ts_ns, dur_ns, pages, 'x' AS kind FROM {rows} UNION ALL "
+        "SELECT vm, range, gfn, ts_ns, dur_ns, pages, 'x' AS kind FROM {rows} SEMI JOIN breaks "
+        "USING (vm, range) UNION ALL "
         "SELECT vm, range, NULL, ts_ns, NULL, NULL, kind FROM breaks, LATERAL (SELECT unnest(CASE "
         "WHEN event = 'gmem.punch' AND whole THEN ['emptied'] WHEN event = 'gmem.punch' THEN ['part'] "
-        "WHEN private THEN ['back'] WHEN whole THEN ['turned'] ELSE ['part', 'part_turned'] END) AS kind)) x "
+        "WHEN whole THEN ['turned'] ELSE ['part', 'part_turned'] END) AS kind)) x "
         "WINDOW w AS (PARTITION BY vm, range ORDER BY ts_ns ROWS UNBOUNDED PRECEDING)"
     )
     faults = of("gmem.fault", f"{PRIVATE} AND NOT ({FAILED} OR {RETRIED}) AND gfn IS NOT NULL")
@@ -143,7 +145,9 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> None:
     for name, rows in (("wf", faults), ("wp", prepared)):
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM "
-            f"({counted.format(rows=rows)}) WHERE kind = 'x'"
+            f"({counted.format(rows=rows)}) WHERE kind = 'x' UNION ALL "
+            "SELECT vm, range, gfn, ts_ns, dur_ns, pages, 'x' AS kind, 0 AS parts, 0 AS emptied, 0 AS turned "
+            f"FROM {rows} ANTI JOIN breaks USING (vm, range)"
         )
 
 

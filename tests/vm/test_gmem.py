@@ -5,6 +5,8 @@ All runs of a boot share one recording: each gmemtest is a VM of its own.
 """
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
 from memtrace.probes.gmem import EVENTS as GMEM
+from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import Flag
 
@@ -197,3 +200,68 @@ def test_kvm_as_a_module(guest: Guest) -> None:
     gone = open_run(folder / "gone.parquet")
     assert gone.status.complete and "gmem.fault" in gone.status.gone
     assert "a kernel module was unloaded while recording" in (folder / "gone").read_text()
+
+
+SAVED = r"""
+cd /sys/kernel/tracing
+echo boot > trace_clock
+echo 8192 > buffer_size_kb
+echo 1 > options/record-tgid
+echo 1 > events/kvm/kvm_page_fault/enable
+if [ -e $FILES/perf ]; then
+  export LD_LIBRARY_PATH=$FILES
+  perf="$FILES/perf record -q -e kvm:kvm_page_fault -a -k mono -o /tmp/perf.data --"
+fi
+memtrace record -q -f -e gmem -o $RESULTS/run.parquet -- env LD_LIBRARY_PATH=$LD_LIBRARY_PATH $perf sh -c '
+  $FILES/gmemtest -n 64 -m 1 > $RESULTS/known-64; $FILES/gmemtest -n 300 -m 20 > $RESULTS/known-300'
+echo 0 > tracing_on
+cat trace > $RESULTS/tracefs.txt
+fields=comm,pid,tid,cpu,time,event,trace
+[ -z "$perf" ] || $FILES/perf script --ns -F $fields -i /tmp/perf.data > $RESULTS/perf.txt
+"""
+
+
+def perf_files() -> tuple[Path, ...]:
+    """perf of this machine and the libraries it needs; none if there is no perf."""
+    perf = shutil.which("perf")
+    if perf is None:
+        return ()
+    needs = subprocess.run(("ldd", perf), capture_output=True, text=True, check=True).stdout
+    libraries = [Path(path) for path in re.findall(r"=> (/\S+)", needs)]
+    # The loader and the C library stay the guest's own.
+    return (Path(perf), *(path for path in libraries if not re.match(r"(libc|libm|ld-)\b", path.name)))
+
+
+def test_saved_text_tells_what_the_recorder_tells(guest: Guest, tmp_path: Path) -> None:
+    """kvm:kvm_page_fault by tracefs and, where this machine has it, by perf: the same faults, to the gfn."""
+    perf = perf_files()
+    result = guest("accept-6.12", SAVED, files=(program("gmemtest"), *perf), time_limit_s=300)
+    folder = result.results
+    want = [known(folder, n)["faults"] for n in (64, 300)]
+    live = faults_by_process(folder / "run.parquet")
+    assert [len(faults) for faults in live] == want
+    # The kernel gives tracepoints no CLOCK_BOOTTIME in perf.
+    clocks = {"tracefs": "boot"} | ({"perf": "mono"} if perf else {})
+    for name, clock in clocks.items():
+        run = tmp_path / f"{name}.parquet"
+        run_import(Request((str(folder / f"{name}.txt"),), run, clock=clock))
+        assert faults_by_process(run) == live
+        source = open_run(run).header.sources[0]
+        assert (source.rows, source.unparsed) == (sum(want), 0)
+        table = view(open_run(run), "gmem").report.table("vms")
+        assert table is not None
+        assert [(row["vm"], row["comm"], row["faults"]) for row in table.rows] == [
+            (None, "gmemtest", count) for count in want
+        ]
+        assert all(
+            row["private_faults"] is row["failed"] is row["prepared_bytes"] is None for row in table.rows
+        )
+
+
+def faults_by_process(file: Path) -> list[list[tuple[int, int]]]:
+    """(gfn, vCPU) of the faults of each process, in their order."""
+    rows = duckdb.sql(
+        f"SELECT pid, gfn, vcpu FROM '{file}' WHERE event = 'gmem.fault' ORDER BY ts_ns"
+    ).fetchall()
+    pids = list(dict.fromkeys(pid for pid, _, _ in rows))
+    return [[(gfn, vcpu) for by, gfn, vcpu in rows if by == pid] for pid in pids]

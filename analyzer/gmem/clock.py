@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far apart the clocks of a host and of its guest are, by what both saw.
+
+Both stamp with their own CLOCK_BOOTTIME; the host's is the guest's plus a difference that
+moves evenly, as the two clocks do not run at quite the same rate.  ``offset_ns`` is it at the
+middle of the accepts, ``drift_ppm`` by how much it grows, in us per second.
+
+By memory.  A guest touches memory that it must accept for the first time inside the accept: so
+the first private fault of each page of an accepted range lies inside that accept.  The first of
+these begins after the accept does, and the last ends before it: each accept bounds the
+difference from both sides.  Of the faults only those count that end no longer after the first
+than the accept took: later ones are not of it.  ``line`` makes a line of the bounds;
+``uncertainty_ns`` holds from the first of these accepts to the last.  Accepts that do not agree
+are counted.  Under ``FEWEST`` agreeing ones, or under half of them, the runs are taken to be of
+different VMs or boots.
+
+What range that is: accept.arch's.  accept.call's is another (accept_memory(),
+drivers/firmware/efi/unaccepted_memory.c): the kernel accepts one unit of 2 MiB behind what
+was asked for, and leaves out what is accepted already, mostly the first unit, which the call
+before has accepted.  Without accept.arch the first unit is therefore left out of account.
+
+By the wall clock, where the guest accepted nothing while both were recorded: the CLOCK_REALTIME
+anchors of both runs.  ``uncertainty_ns`` then holds the reading of the clocks only: how far apart
+the two wall clocks were is not known, nor their drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtrace.analyzer.gmem.line import fit
+from memtrace.analyzer.gmem.rows import FAILED, PRIVATE, of
+from memtrace.analyzer.render.units import written
+from memtrace.analyzer.tables import Column, Table
+from memtrace.errors import MemtraceError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from memtrace.traces.reader import Run
+    from memtrace.traces.run import ClockAnchor
+
+FEWEST = 3
+_TIMED = "dur_ns IS NOT NULL AND vm IS NOT NULL AND gfn IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The host's CLOCK_BOOTTIME is the guest's plus ``offset_ns``, at the guest's ``at_ns``."""
+
+    vm: int
+    at_ns: int
+    offset_ns: int
+    drift_ppm: float | None
+    uncertainty_ns: int
+    method: str
+    """memory or wall clock."""
+    pairs: int
+    agreeing: int
+
+    def host_ns(self, guest_ns: str) -> str:
+        """SQL: the host's clock at a moment of the guest's, an integer expression."""
+        moved = (
+            f" + (({guest_ns} - {self.at_ns}) * {self.drift_ppm * 1e-6!r})::BIGINT" if self.drift_ppm else ""
+        )
+        return f"({guest_ns} + {self.offset_ns}{moved})"
+
+
+def align(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> Alignment:
+    """By the host's table ``g`` and the guest's ``t``: id, begun, ended, lo and hi of the gfns accepted.
+
+    Raises MemtraceError where the two are not of one VM.
+    """
+    ((faults, timed),) = connection.execute(
+        f"SELECT count(*), count(*) FILTER ({_TIMED}) FROM {of('gmem.fault')}"
+    ).fetchall()
+    if faults and not timed:
+        raise MemtraceError(
+            f"{host.path} does not tell how long faults took, or of which VM they were: record on the host "
+            "with `memtrace record -e gmem` where functions can be probed"
+        )
+    # Text has whole microseconds, rounded down.
+    cut = 1000 if guest.header.sources else 0
+    private = of("gmem.fault", f"{PRIVATE} AND NOT {FAILED} AND {_TIMED}")
+    pairs = connection.execute(
+        "WITH f AS (SELECT vm, gfn, min(ts_ns) AS ended, arg_min(ts_ns - dur_ns, ts_ns) AS begun "
+        f"FROM {private} GROUP BY vm, gfn), "
+        "n AS (SELECT f.*, t.id, t.begun AS g0, t.ended AS g1, min(f.begun) OVER (PARTITION BY f.vm, t.id) "
+        "AS h0 FROM t JOIN f ON f.gfn >= t.lo AND f.gfn < t.hi), "
+        "p AS (SELECT vm, any_value(g0) AS g0, any_value(g1) AS g1, any_value(h0) AS h0, "
+        "max(ended) FILTER (ended - h0 <= g1 - g0) AS h1 FROM n GROUP BY vm, id) "
+        f"SELECT vm, g0, h0 - g0, g1, h1 - g1 - {cut} FROM p WHERE h1 IS NOT NULL"
+    ).fetchall()
+    found = [_line([p[1:] for p in pairs if p[0] == vm], vm) for vm in sorted({p[0] for p in pairs})]
+    if found:
+        best = max(found, key=lambda alignment: alignment.agreeing)
+        if best.agreeing >= FEWEST and best.agreeing * 2 >= best.pairs:
+            return best
+        raise MemtraceError(
+            f"{guest.path} is not of a VM in {host.path}, or of another boot: of {best.pairs} accepts whose "
+            f"memory the host touched only {best.agreeing} could have been at the same time"
+        )
+    return _by_wall_clock(host, guest, connection)
+
+
+def _line(bounds: list[tuple[int, int, int, int]], vm: int) -> Alignment:
+    line = fit(bounds)
+    return Alignment(
+        vm,
+        line.at_ns,
+        line.offset_ns,
+        line.drift_ppm,
+        line.uncertainty_ns,
+        "memory",
+        len(bounds),
+        line.agreeing,
+    )
+
+
+def _by_wall_clock(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> Alignment:
+    vms = [vm.number for vm in host.status.vms if vm.private is not False]
+    here, there = _anchor(host), _anchor(guest)
+    if here is None or there is None or len(vms) != 1:
+        raise MemtraceError(
+            f"{guest.path} cannot be put on the clock of {host.path}: no memory was accepted while both "
+            "were recorded, and wall clocks do not tell which VM it was"
+        )
+    offset = (here.boottime_ns - here.realtime_ns) - (there.boottime_ns - there.realtime_ns)
+    begun, ended = guest.status.started_ns + offset, guest.status.ended_ns + offset
+    if ended < host.status.started_ns or begun > host.status.ended_ns:
+        raise MemtraceError(
+            f"{guest.path} and {host.path} were not recorded at the same time, say their wall clocks: "
+            "give the guest's run of the same boot"
+        )
+    return Alignment(vms[0], 0, offset, None, here.uncertainty_ns + there.uncertainty_ns, "wall clock", 0, 0)
+
+
+def _anchor(run: Run) -> ClockAnchor | None:
+    return next(iter((*run.header.anchors, *run.status.anchors)), None)
+
+
+def clock_table(found: Alignment) -> Table:
+    """One row: the alignment."""
+    row = {
+        "vm": found.vm,
+        "method": found.method,
+        "guest_at_ns": found.at_ns if found.drift_ppm is not None else None,
+        "offset_ns": found.offset_ns,
+        "drift_ppm": None if found.drift_ppm is None else round(found.drift_ppm, 3),
+        "uncertainty_ns": found.uncertainty_ns,
+        "pairs": found.pairs,
+        "agreeing": found.agreeing,
+    }
+    columns = (
+        Column("vm", "vm", "number"),
+        Column("method", "aligned by"),
+        Column("offset_ns", "host less guest, ns", "number"),
+        Column("drift_ppm", "drift, ppm", "number"),
+        Column("uncertainty_ns", "+/-", "ns"),
+        Column("pairs", "pairs", "count"),
+        Column("agreeing", "agree", "count"),
+    )
+    note = f"Moments of host and guest are comparable to within {written(found.uncertainty_ns, 'ns')}."
+    if found.method == "wall clock":
+        note = "By the wall clocks of both, whose difference is not known: no accept's host time is certain."
+    return Table("clock", "Host and guest on one clock", tuple(row), (row,), columns, notes=(note,))
