@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import VIEWS, Result, choice_by, view
+from memtrace.analyzer.views import Result, check, choice_by, view
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
 
@@ -46,21 +46,18 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     """
     from memtrace.traces.reader import open_run
 
-    asked = choice_by(request.view, request.by)
     window = parse_window(request.window)
+    asked = dataclasses.replace(choice_by(request.view, request.by), guest=request.guest)
+    # Which part is known only with the run; whether the view takes one, before it is read.
+    check(request.view, dataclasses.replace(asked, window=None if window is None else (0, 0)))
     _one_of("--format", request.format, tuple(FORMATS))
-    _one_of("--view", request.view, tuple(VIEWS))
     if request.plot is not None and request.plot.suffix.lower() not in PLOTS:
         raise MemtraceError(f"--plot writes {' or '.join(PLOTS)}, not {request.plot.name!r}", 2)
-    if request.guest is not None and request.view != "gmem":
-        raise MemtraceError("--guest goes with --view gmem: give both, and the host's run", 2)
     with open_run(_one(request.runs)) as run:
         if opened is not None:
             opened(run)
-        choice = dataclasses.replace(
-            asked, window=None if window is None else window.of(run), guest=request.guest
-        )
-        result = view(run, request.view, choice)
+        part = None if window is None else window.of(run)
+        result = view(run, request.view, dataclasses.replace(asked, window=part))
     report = result.report if request.table is None else only(result.report, request.table)
     if request.format == "html" and request.table is None:
         report = dataclasses.replace(report, figures=(_svg(result),))

@@ -57,6 +57,10 @@ GROUPINGS: dict[str, tuple[str, ...]] = {"zero": ("tree", "task", "cgroup", "sta
 """Views whose ``--by`` takes words of their own, one at a time."""
 
 
+WINDOWED = ("accept", "hotplug")
+"""Views that look at a part of the run with ``--window``."""
+
+
 def choice_by(name: str, by: str | None) -> Choice:
     """What ``--by`` asks of a view; raises MemtraceError (exit 2) for a word that it does not know."""
     if name not in GROUPINGS or by is None:
@@ -71,9 +75,21 @@ def choice_by(name: str, by: str | None) -> Choice:
     return Choice(grouping=word)
 
 
-def view(run: Run, name: str = "summary", choice: Choice = PLAIN) -> Result:
-    """One view of a run; raises MemtraceError (exit 2) for an unknown one."""
+def check(name: str, choice: Choice) -> None:
+    """Raises MemtraceError (exit 2) for an unknown view, and for what a view would pass over in silence."""
     if name not in VIEWS:
-        raise MemtraceError(f"there is no view {name!r}; take one of {', '.join(VIEWS)}", 2)
+        raise MemtraceError(f"--view knows no {name!r}; it takes {', '.join(VIEWS)}", 2)
+    if tuple(choice.by) != tuple(DEFAULT) and name != "summary":
+        raise MemtraceError(f"the {name} view has its own tables: leave out --by, or take --view summary", 2)
+    if choice.window is not None and name not in WINDOWED:
+        views = " or ".join(WINDOWED)
+        raise MemtraceError(f"the {name} view is of a whole run: --window goes with --view {views}", 2)
+    if choice.guest is not None and name != "gmem":
+        raise MemtraceError("--guest goes with --view gmem: give both, and the host's run", 2)
+
+
+def view(run: Run, name: str = "summary", choice: Choice = PLAIN) -> Result:
+    """One view of a run; raises MemtraceError (exit 2) for what ``check`` refuses."""
+    check(name, choice)
     result: Result = importlib.import_module(VIEWS[name]).view(run, choice)
     return result

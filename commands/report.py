@@ -39,7 +39,9 @@ Examples:
 @click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the main one).")
 @click.option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
 @click.option(
-    "--window", metavar="A..B", help="Only from A to B, in s since boot, or +A..+B since recording began."
+    "--window",
+    metavar="A..B",
+    help="accept, hotplug: only from A to B, in s since boot, or +A..+B since recording began.",
 )
 @click.option("--guest", metavar="FILE", help="With --view gmem: a guest's run, put on the host's clock.")
 @click.option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")

@@ -26,18 +26,13 @@ from memtrace.analyzer.zero.redundant import table as redundant_table
 from memtrace.analyzer.zero.totals import totals_of
 from memtrace.analyzer.zero.touches import touches
 from memtrace.analyzer.zero.whatif import whatifs
-from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 
 def view(run: Run, choice: Choice = PLAIN) -> Result:
-    """The zero view of a run; raises MemtraceError (exit 2) for a choice that it has not."""
-    if tuple(choice.by) != tuple(DEFAULT):
-        raise MemtraceError("the zero view has its own groups: leave out --by, or take --view summary", 2)
-    if choice.window is not None:
-        raise MemtraceError("the zero view is of a whole run: take --view summary for a stretch of it", 2)
+    """The zero view of a run."""
     if choice.grouping is not None:
         return grouped(run, choice.grouping)
     derive = derives(run)

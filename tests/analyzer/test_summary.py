@@ -89,6 +89,6 @@ def test_every_view_is_there(run_of: RunOf) -> None:
 
 
 def test_an_unknown_view_is_a_usage_error(run_of: RunOf) -> None:
-    with pytest.raises(MemtraceError, match="take one of summary") as error:
+    with pytest.raises(MemtraceError, match="it takes summary, boot") as error:
         named(run_of("empty"), "nonsense")
     assert error.value.exit_code == 2
