@@ -53,6 +53,7 @@ class Alignment:
     at_ns: int
     offset_ns: int
     drift_ppm: float | None
+    drift_uncertainty_ppm: float | None
     uncertainty_ns: int
     method: str
     """memory or wall clock."""
@@ -111,6 +112,7 @@ def _line(bounds: list[tuple[int, int, int, int]], vm: int) -> Alignment:
         line.at_ns,
         line.offset_ns,
         line.drift_ppm,
+        line.drift_uncertainty_ppm,
         line.uncertainty_ns,
         "memory",
         len(bounds),
@@ -133,11 +135,17 @@ def _by_wall_clock(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection)
             f"{guest.path} and {host.path} were not recorded at the same time, say their wall clocks: "
             "give the guest's run of the same boot"
         )
-    return Alignment(vms[0], 0, offset, None, here.uncertainty_ns + there.uncertainty_ns, "wall clock", 0, 0)
+    return Alignment(
+        vms[0], 0, offset, None, None, here.uncertainty_ns + there.uncertainty_ns, "wall clock", 0, 0
+    )
 
 
 def _anchor(run: Run) -> ClockAnchor | None:
     return next(iter((*run.header.anchors, *run.status.anchors)), None)
+
+
+def _rounded(ppm: float | None) -> float | None:
+    return None if ppm is None else round(ppm, 3)
 
 
 def clock_table(found: Alignment) -> Table:
@@ -147,7 +155,8 @@ def clock_table(found: Alignment) -> Table:
         "method": found.method,
         "guest_at_ns": found.at_ns if found.drift_ppm is not None else None,
         "offset_ns": found.offset_ns,
-        "drift_ppm": None if found.drift_ppm is None else round(found.drift_ppm, 3),
+        "drift_ppm": _rounded(found.drift_ppm),
+        "drift_uncertainty_ppm": _rounded(found.drift_uncertainty_ppm),
         "uncertainty_ns": found.uncertainty_ns,
         "pairs": found.pairs,
         "agreeing": found.agreeing,
@@ -156,8 +165,9 @@ def clock_table(found: Alignment) -> Table:
         Column("vm", "vm", "number"),
         Column("method", "aligned by"),
         Column("offset_ns", "host less guest, ns", "number"),
-        Column("drift_ppm", "drift, ppm", "number"),
         Column("uncertainty_ns", "+/-", "ns"),
+        Column("drift_ppm", "drift, ppm", "number"),
+        Column("drift_uncertainty_ppm", "+/-", "number"),
         Column("pairs", "pairs", "count"),
         Column("agreeing", "agree", "count"),
     )

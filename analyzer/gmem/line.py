@@ -34,6 +34,7 @@ class Line:
     at_ns: int
     offset_ns: int
     drift_ppm: float
+    drift_uncertainty_ppm: float
     uncertainty_ns: int
     agreeing: int
 
@@ -75,7 +76,10 @@ def fit(bounds: list[tuple[int, int, int, int]]) -> Line:
     agree = (every.low <= value + drift * every.late + away) & (
         every.high >= value + drift * every.early - away
     )
-    return Line(middle, base + round(value / _NS), float(drift), int(away / _NS) + 1, int(agree.sum()))
+    turned = max(abs(slope - float(drift)) for slope in _slopes(kept))
+    return Line(
+        middle, base + round(value / _NS), float(drift), turned, int(away / _NS) + 1, int(agree.sum())
+    )
 
 
 def _near(bounds: _Bounds) -> np.ndarray:
@@ -129,14 +133,21 @@ def _beyond(bounds: _Bounds) -> np.ndarray:
 
 def _extremes(bounds: _Bounds, at: float) -> list[tuple[float, float]]:
     """Value and drift of the lowest and of the highest line at a moment; there must be one."""
+    return [_least(bounds, sign, sign * at) for sign in (1, -1)]
+
+
+def _slopes(bounds: _Bounds) -> list[float]:
+    """The least and the most drift of a line."""
+    return [_least(bounds, 0, sign)[1] for sign in (1, -1)]
+
+
+def _least(bounds: _Bounds, value: float, drift: float) -> tuple[float, float]:
+    """Value and drift of the line within the bounds whose sum of the two, so weighted, is the least."""
     from scipy.optimize import linprog
 
     rows, most = _constraints(bounds)
-    found = []
-    for sign in (1, -1):
-        line = linprog([sign, sign * at], A_ub=rows, b_ub=most + _NS, bounds=_LINES, method="highs").x
-        found.append((float(line[0]), float(line[1])))
-    return found
+    line = linprog([value, drift], A_ub=rows, b_ub=most + _NS, bounds=_LINES, method="highs").x
+    return float(line[0]), float(line[1])
 
 
 def _constraints(bounds: _Bounds) -> tuple[np.ndarray, np.ndarray]:

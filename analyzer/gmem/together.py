@@ -7,7 +7,8 @@ guest_ns       the accept.call, waiting included.
 host_faults, host_fault_ns
                private faults of what it accepted that overlap it on the common clock, and their
                time.  What it accepted: its accept.arch's range, or, where the guest's run has
-               none, its own and a unit of 2 MiB behind it (see ``clock``).
+               none, its own and a unit of 2 MiB behind it, less the first unit if a call before
+               ended there (see ``clock``).
 host_converts, host_convert_ns
                conversions to private that touch the same memory and overlap it.
 host_share     (host_fault_ns + host_convert_ns) over guest_ns; above 1 where vCPUs worked side by side.
@@ -82,7 +83,11 @@ def _load(guest: Run, path: Path, connection: duckdb.DuckDBPyConnection) -> None
         connection.execute(
             f"CREATE TABLE t AS SELECT id, begun, ended, pfn + {HUGE} AS lo, pfn + pages AS hi FROM {call}"
         )
-        connection.execute(f"CREATE TABLE a AS SELECT *, pfn AS lo, pfn + pages + {HUGE} AS hi FROM {call}")
+        before = f"SELECT 1 FROM {call} p WHERE p.pfn + p.pages = c.pfn AND p.begun < c.begun"
+        connection.execute(
+            f"CREATE TABLE a AS SELECT *, pfn + CASE WHEN EXISTS ({before}) THEN {HUGE} ELSE 0 END AS lo, "
+            f"pfn + pages + {HUGE} AS hi FROM {call} c"
+        )
 
 
 def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) -> Table:

@@ -362,7 +362,7 @@ int main(int argc, char **argv)
 	khz = ioctl(vcpu, KVM_GET_TSC_KHZ, 0);
 	at = snprintf(cmdline, sizeof(cmdline),
 		      "console=ttyS0 nolapic noapic acpi=off pci=off nokaslr panic=-1 reboot=k "
-		      "tsc=reliable tsc_early_khz=%d no_timer_check", khz);
+		      "tsc=reliable tsc_early_khz=%d no_timer_check nohz=off highres=off", khz);
 	for (int i = 4; i < argc; i++)
 		at += snprintf(cmdline + at, sizeof(cmdline) - at, " %s", argv[i]);
 	make_params(private, load_init(argv[2]), cmdline);

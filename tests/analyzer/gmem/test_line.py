@@ -39,6 +39,7 @@ def test_the_truth_is_within_the_uncertainty(drift_ppm: float, count: int) -> No
         here = line.offset_ns + line.drift_ppm * 1e-6 * (at - line.at_ns)
         assert abs(here - truth(at, drift_ppm)) <= line.uncertainty_ns
     assert line.uncertainty_ns <= 3_000_000
+    assert abs(line.drift_ppm - drift_ppm) <= line.drift_uncertainty_ppm + 0.01
 
 
 def test_many_bounds_tell_more_than_few() -> None:
