@@ -263,6 +263,11 @@ class RootTotal:
     bytes: int
     total_ns: int | None
 
+    @property
+    def outermost(self) -> bool:
+        """Whether it is a root with none around it, not even of its own kind."""
+        return self.event == self.root and self.within is None
+
 
 @dataclass(frozen=True)
 class VirtualMachine:

@@ -112,7 +112,7 @@ def roots(totals: Totals, asked_for: bool) -> Table:
     found: dict[str | None, dict[str, Any]] = {}
     for total in totals if asked_for else ():
         row = found.setdefault(total.root, {"calls": 0, "wall": 0, "known": False, "ns": 0, "timed": True})
-        if total.event == total.root and total.total_ns is not None:
+        if total.outermost and total.total_ns is not None:
             row["calls"] += total.count
             row["wall"] += total.total_ns
             row["known"] = True

@@ -67,7 +67,7 @@ def parts_of(totals: Sequence[RootTotal]) -> list[tuple[str, dict[str, int]]]:
         if not total.root or total.total_ns is None:
             continue
         parts = walls[total.root.removeprefix("root.")]
-        if total.event == total.root:
+        if total.outermost:
             parts["root"] += total.total_ns
         elif total.event == ALLOCATOR:
             parts["cleared by the allocator"] += total.total_ns

@@ -84,7 +84,7 @@ def roots(totals: Sequence[RootTotal], derive: bool) -> tuple[Root, ...]:
     for name in sorted({total.root for total in totals if total.root}):
         inside = [total for total in totals if total.root == name]
         clears = [total for total in inside if total.event in CLEARING and total.event != FREE]
-        itself = [total for total in inside if total.event == name]
+        itself = [total for total in inside if total.outermost]
         times = [total.total_ns for total in (*clears, *itself)]
         if not clears or not itself or None in times:
             continue

@@ -314,7 +314,8 @@ def total(event: str, pages: int, ns: int | None, **fields: Any) -> RootTotal:
     order = fields.get("order", 0)
     plain: dict[str, Any] = {
         "root": "root.fault",
-        "within": "root.fault",
+        # As the recorder has it: around an outermost root there is none.
+        "within": None if event == fields.get("root", "root.fault") else "root.fault",
         "order": 0,
         "nid": 0,
         "remote": False,

@@ -90,6 +90,17 @@ def test_a_root_has_its_wall_time_and_the_clearing_in_it_once(run_of: RunOf) -> 
     assert len(rows(run, "roots")) == 2
 
 
+def test_a_root_inside_one_of_its_own_kind_is_in_its_time_already(run_of: RunOf) -> None:
+    case = CASES["zeroing"]()
+    nested = total("root.fault", 0, 200_000, within="root.thp_fault", count=2, order=None, nid=None)
+    run = run_of(
+        dataclasses.replace(case, status=dataclasses.replace(case.status, roots=(*case.status.roots, nested)))
+    )
+    fault = one(run, "roots", root="fault")
+    assert (fault["calls"], fault["wall_ns"]) == (1, 700_000)
+    assert one(run, "whatifs", root="fault", what="pool, 100% hits")["wall_ns"] == 700_000
+
+
 def test_the_second_clear_of_a_huge_page_is_redundant_and_no_other(run_of: RunOf) -> None:
     (again,) = rows(run_of("zeroing"), "redundant")
     assert (again["why"], again["kind"], again["bytes"], again["total_ns"]) == (
