@@ -56,6 +56,7 @@ EVENTS: tuple[Event, ...] = (
     Event("root.vmalloc", "MT_EV_ROOT_VMALLOC", "one range of vmalloc memory allocated"),
     Event("root.khugepaged", "MT_EV_ROOT_KHUGEPAGED", "one huge page made of small ones"),
     Event("root.compaction", "MT_EV_ROOT_COMPACTION", "one zone compacted"),
+    Event("root.guest_memfd", "MT_EV_ROOT_GUEST_MEMFD", "private memory of a VM looked up or given back"),
     Event("gmem.fault", "MT_EV_GMEM_FAULT", "one page fault of a VM that can have private memory"),
     Event("gmem.get", "MT_EV_GMEM_GET", "one page of a guest_memfd looked up or made for a guest"),
     Event("gmem.zero", "MT_EV_GMEM_ZERO", "one folio of a guest_memfd cleared before its first use"),

@@ -17,11 +17,13 @@ their allocation (analyzer/zero/kinds.py), not by probes in every fault.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from functools import partial
 
 from memtrace.probes.events import NAMES, ROOTS
 from memtrace.probes.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.module import Module
+from memtrace.probes.symbols import Symbol
 from memtrace.probes.system import System
 from memtrace.traces.run import Refusal
 
@@ -42,8 +44,11 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "root.vmalloc": ("__vmalloc_node_range_noprof", "__vmalloc_node_range"),
     "root.khugepaged": ("collapse_huge_page", "hpage_collapse_scan_pmd"),
     "root.compaction": ("compact_zone",),
+    "root.guest_memfd": ("kvm_gmem_get_pfn",),
 }
 """The function that stands for each event: the first that this kernel has."""
+_OTHERS: dict[str, tuple[str, ...]] = {"root.guest_memfd": ("kvm_gmem_fallocate", "kvm_gmem_populate")}
+"""More functions of an event, each hooked as well where it can be."""
 
 
 def _site(event: str) -> str:
@@ -82,12 +87,20 @@ def _ladder(system: System, event: str, stems: tuple[str, ...]) -> Ladder:
     if refused is None and symbol is None:
         refused = Refusal(function, "absent", "no address (kptr_restrict), or several functions of the name")
     if refused is None and symbol is not None:
-        attach = partial(_attach, function=function, address=symbol.address, event=event)
+        hooked = [symbol, *_others(system, event)]
+        attach = partial(_attach, functions={s.name: s.address for s in hooked}, event=event)
         candidates.append(candidate("kprobe", attach))
     return Ladder(event, tuple(candidates), (refused,) if refused else (), macros)
 
 
-def _attach(module: Module, function: str, address: int, event: str) -> None:
-    module.update("mt_root_of", ctypes.c_uint64(address), ctypes.c_uint32(NAMES.index(event)))
-    module.attach_kretprobe(function, "mt_root_kretprobe")
-    module.attach_kprobe(function, "mt_root_kprobe")
+def _others(system: System, event: str) -> list[Symbol]:
+    found = [resolve(system, (stem,)) for stem in _OTHERS.get(event, ())]
+    symbols = [system.symbols.one(name) for name in found if name and not why_untraceable(system, name)]
+    return [symbol for symbol in symbols if symbol is not None]
+
+
+def _attach(module: Module, functions: Mapping[str, int], event: str) -> None:
+    for function, address in functions.items():
+        module.update("mt_root_of", ctypes.c_uint64(address), ctypes.c_uint32(NAMES.index(event)))
+        module.attach_kretprobe(function, "mt_root_kretprobe")
+        module.attach_kprobe(function, "mt_root_kprobe")

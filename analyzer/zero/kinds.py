@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ANON, FOLIO, COPIED = "anonymous", "anonymous, huge", "copied or read"
 HUGETLB, SHMEM, CACHE, KHUGEPAGED = "hugetlb", "shmem", "page cache", "khugepaged"
+GUEST_MEMFD = "root.guest_memfd"
 _BY_ROOT = {
     "root.hugetlb_fault": HUGETLB,
     "root.hugetlb_pool": HUGETLB,
@@ -46,6 +47,9 @@ def kind_of(total: RootTotal, rooted: bool = True) -> str:
         return "freed"
     if not rooted:
         return _by_gfp(total)
+    if total.root == GUEST_MEMFD and within in (GUEST_MEMFD, "root.page_cache"):
+        # A guest_memfd's folios are in its page cache.
+        return "guest_memfd"
     if within in _BY_ROOT:
         return _BY_ROOT[within]
     if within not in _FAULTS:

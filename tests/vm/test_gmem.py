@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from memtrace.analyzer.views import view
+from memtrace.analyzer.zero.kinds import GUEST_MEMFD, kind_of
 from memtrace.errors import MemtraceError
 from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
@@ -137,7 +138,7 @@ def test_every_count_is_the_program_s_own(guest: Guest) -> None:
 def test_kprobes_see_the_same(guest: Guest) -> None:
     result = guest(
         "accept-6.12",
-        script(ONE, "gmem,alloc", "--avoid fentry"),
+        script(ONE, "gmem,alloc", "--avoid fentry") + script(ONE, "root,alloc,zero", name="roots"),
         files=(program("gmemtest"),),
         append="init_on_alloc=0",
         time_limit_s=300,
@@ -146,6 +147,13 @@ def test_kprobes_see_the_same(guest: Guest) -> None:
     holds(result.results, ONE, 0)
     kinds = {s.kind for s in open_run(result.results / "run.parquet").header.manifest if s.event in GMEM}
     assert kinds == {"kprobe"}
+    roots = open_run(result.results / "roots.parquet").status.roots
+    want = known(result.results, ONE[0][0])
+    calls = sum(total.count for total in roots if total.event == GUEST_MEMFD)
+    assert calls == want["get_pfn"] + want["fallocate"] + want["populate"]
+    # Every page that comes back had come, and no other allocation of these calls is the guest's.
+    mine = [total for total in roots if total.event == "alloc" and kind_of(total) == "guest_memfd"]
+    assert sum(total.bytes for total in mine) == want["free_folio"] * 4096
 
 
 # A VM of KVM's default type, whose first instruction halts.
