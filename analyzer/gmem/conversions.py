@@ -101,11 +101,13 @@ def again(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     )
     columns = (
         Column("vm", "vm", "number"),
-        Column("preparations", "preparations", "count"),
-        Column("distinct_gfns", "of guest pages", "count"),
-        Column("after_free", "again after a hole", "count"),
-        Column("redundant", "again without", "count"),
-        Column("bytes", "memory again", "bytes"),
-        Column("total_ns", "time again", "ns"),
+        Column("preparations", "prepared", "count"),
+        Column("distinct_gfns", "guest pages", "count"),
+        Column("after_free", "after a hole", "count"),
+        Column("redundant", "without", "count"),
+        Column("bytes", "memory", "bytes"),
+        Column("total_ns", "time", "ns"),
     )
-    return Table("again", "Prepared more than once", tuple(c.name for c in columns), rows, columns)
+    names = tuple(c.name for c in columns)
+    note = "after a hole, without, memory, time: of the preparations of a page that had been prepared."
+    return Table("again", "Prepared more than once", names, rows, columns, notes=(note,) if rows else ())
