@@ -76,8 +76,9 @@ def test_the_truth_is_within_the_error_that_is_printed(kernel: str, tmp_path: Pa
     exact, sampled = tmp_path / "exact.parquet", tmp_path / "sampled.parquet"
     user = sums(exact, "zero.user")
     assert (user["time"], user["bytes"]) == ("exact", 256 << 20)
-    # The clock: the longest of 128 equal clears is as long as their mean, whatever the host did.
-    assert user["max_ns"] < 1.01 * user["total_ns"] / user["count"]
+    # The clock: the longest of 128 equal clears is as long as their mean, whatever the host did;
+    # in one or the other lies an interrupt.
+    assert user["max_ns"] < 1.05 * user["total_ns"] / user["count"]
     check("zero.user", sums(sampled, "zero.user"), user["total_ns"])
     # A pair of probes around each page is in half a microsecond of its interval; the clear of
     # 512 pages has one pair, and the instructions are the same.

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -404,7 +405,11 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_caller_leaves_no_guest(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "memtrace.lab.guest", "--kernel", QUICK, "--", "echo up; sleep 600"]
-    caller = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    # Of a job in the background, as a suite may be, the children ignore SIGINT.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    caller = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path, preexec_fn=heeded
+    )
     assert caller.stdout
     assert caller.stdout.readline() == b"up\n"
     assert len(qemus(tmp_path)) == 1
