@@ -132,14 +132,23 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
 def _cgroups(
     flags: npt.NDArray[Any], cpus: npt.NDArray[Any], text_of: Callable[[int, int], str | None]
 ) -> pa.Array:
-    if not (flags > _FLAGS).any():
+    slots = flags >> np.uint32(CGROUP_SHIFT)
+    if not slots.any():
         return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
-    slots = (flags >> np.uint32(CGROUP_SHIFT)).astype(np.int64)
-    places = np.where(slots > 0, cpus.astype(np.int64) << 16 | (slots - 1), -1)
     # As with names: looked up where they change, then repeated.
-    starts = np.flatnonzero(np.diff(places, prepend=-2))
-    texts = _texts(places[starts], lambda place: text_of(place >> 16, place & 0xFFFF))
-    return texts.take(pa.array(np.repeat(np.arange(len(starts)), np.diff(starts, append=len(places)))))
+    cpus = np.ascontiguousarray(cpus)
+    changes = (slots[1:] != slots[:-1]) | (cpus[1:] != cpus[:-1])
+    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+    lengths = np.diff(np.concatenate((starts, [len(slots)])))
+    slot, cpu = slots[starts].astype(np.int64), cpus[starts].astype(np.int64)
+    found = _texts(
+        np.where(slot > 0, cpu << 16 | (slot - 1), -1), lambda place: text_of(place >> 16, place & 0xFFFF)
+    )
+    if found.null_count == len(found):
+        return pa.nulls(len(flags), found.type)
+    places = np.repeat(found.indices.fill_null(-1).to_numpy(), lengths)
+    index = pa.array(places, mask=places < 0) if found.null_count else pa.array(places)
+    return pa.DictionaryArray.from_arrays(index, found.dictionary)
 
 
 def _texts(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:
