@@ -127,6 +127,7 @@ def _end_group(process: subprocess.Popen[str]) -> None:
 
 
 def _with_tracefs(argv: list[str]) -> list[str]:
-    """``argv`` with tracefs mounted where only it sees it; the mount goes with its last process."""
-    script = 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"'
+    """``argv`` with tracefs; where it is not mounted, only ``argv`` sees it, as long as it runs."""
+    mount = "mount -t tracefs tracefs /sys/kernel/tracing"
+    script = f'[ -e /sys/kernel/tracing/events ] || {mount} && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh", *argv]
