@@ -115,8 +115,7 @@ def _parents(numbers: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
 def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     # A CPU's records keep their task for a while: encode where the name changes, then repeat.
     words = np.ascontiguousarray(raw).view(np.uint64).reshape(-1, 2)
-    starts = np.concatenate(([0], np.flatnonzero((words[1:] != words[:-1]).any(axis=1)) + 1))
-    lengths = np.diff(np.concatenate((starts, [len(words)])))
+    starts, lengths = _stretches((words[1:] != words[:-1]).any(axis=1))
     data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
     spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
     encoded = spelled.dictionary_encode()
@@ -129,6 +128,12 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     )
 
 
+def _stretches(changes: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First places and lengths of the stretches that ``changes`` (from each row to the next) parts."""
+    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+    return starts, np.diff(np.concatenate((starts, [len(changes) + 1])))
+
+
 def _cgroups(
     flags: npt.NDArray[Any], cpus: npt.NDArray[Any], text_of: Callable[[int, int], str | None]
 ) -> pa.Array:
@@ -137,9 +142,7 @@ def _cgroups(
         return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
     # As with names: looked up where they change, then repeated.
     cpus = np.ascontiguousarray(cpus)
-    changes = (slots[1:] != slots[:-1]) | (cpus[1:] != cpus[:-1])
-    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    lengths = np.diff(np.concatenate((starts, [len(slots)])))
+    starts, lengths = _stretches((slots[1:] != slots[:-1]) | (cpus[1:] != cpus[:-1]))
     slot, cpu = slots[starts].astype(np.int64), cpus[starts].astype(np.int64)
     found = _texts(
         np.where(slot > 0, cpu << 16 | (slot - 1), -1), lambda place: text_of(place >> 16, place & 0xFFFF)

@@ -42,6 +42,7 @@ from memtrace.analyzer.boot.counters import ENTRY, Moment, moments, named
 from memtrace.analyzer.facts import gib
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Caveat, Column, Row, Table
+from memtrace.analyzer.unknown import less, plus
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -105,17 +106,17 @@ def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict
     left = read.last.unaccepted.get(nid)
     entry = read.entry.unaccepted.get(nid) if read.entry else None
     row: dict[str, int | None] = dict.fromkeys(_PARTS)
-    row |= {"nid": nid, "present": present, "firmware": _less(present, entry)}
-    row |= {"kernel": _less(entry, left), "left": left}
+    row |= {"nid": nid, "present": present, "firmware": less(present, entry)}
+    row |= {"kernel": less(entry, left), "left": left}
     if read.first is None or read.end is None:
         return row
     first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
     seen = accepts.seen(read.window, [nid]).queued
     before = (None, read.first.at_ns)
     traced = None if accepts.seen(before, [None]).queued != 0 else accepts.seen(before, [nid]).queued
-    unseen = _less(_less(present, first), traced or 0)
-    row |= {"early": _less(entry, first), "traced": traced, "unseen": unseen, "seen": seen}
-    return row | {"late": _less(end, left), "rest": _less(_less(first, seen), end)}
+    unseen = less(less(present, first), traced or 0)
+    row |= {"early": less(entry, first), "traced": traced, "unseen": unseen, "seen": seen}
+    return row | {"late": less(end, left), "rest": less(less(first, seen), end)}
 
 
 def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int | None]:
@@ -125,16 +126,16 @@ def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int 
         total[name] = None if None in values else sum(values)
     if read.first is None:
         seen = accepts.seen().queued
-        accepted = _less(total["present"], total["left"])
-        total |= {"seen": seen, "unseen": _less(accepted, seen)}
-        total["early"] = _less(total["unseen"], total["firmware"])
+        accepted = less(total["present"], total["left"])
+        total |= {"seen": seen, "unseen": less(accepted, seen)}
+        total["early"] = less(total["unseen"], total["firmware"])
         return total
     if (unplaced := accepts.seen(read.window, [None]).queued) != 0:
-        total["seen"] = _plus(total["seen"], unplaced)
-        total["rest"] = _less(total["rest"], unplaced)
+        total["seen"] = plus(total["seen"], unplaced)
+        total["rest"] = less(total["rest"], unplaced)
     if total["traced"] is None:
         total["traced"] = accepts.seen((None, read.first.at_ns)).queued
-        total["unseen"] = _less(total["unseen"], total["traced"] or 0)
+        total["unseen"] = less(total["unseen"], total["traced"] or 0)
     return total
 
 
@@ -143,14 +144,6 @@ def _with_share(row: dict[str, int | None]) -> Row:
     share = unseen / present if present and unseen is not None else None
     out = {"node": "all" if row["nid"] is None else str(row["nid"]), "nid": row["nid"]}
     return out | {f"{name}_bytes": row[name] for name in _PARTS} | {"unseen_share": share}
-
-
-def _less(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a - b
-
-
-def _plus(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b
 
 
 def sentence(table: Table, calls: int) -> str:

@@ -18,6 +18,7 @@ from memtrace.analyzer.hotplug.adds import HotAdd
 from memtrace.analyzer.hotplug.brackets import Bracket, bracket, changing
 from memtrace.analyzer.hotplug.rows import Occurrence
 from memtrace.analyzer.tables import Column, Table
+from memtrace.analyzer.unknown import less
 
 if TYPE_CHECKING:
     from memtrace.traces.run import Snapshot
@@ -90,7 +91,7 @@ def _free(snapshot: Snapshot) -> int | None:
 def _lost(found: Bracket) -> int | None:
     """Bytes of MemFree that did not come back; None if other hotplug lies between, or it is not known."""
     free = [_free(s) for s in found.both] if found.both and found.alone else [None, None]
-    return None if free[0] is None or free[1] is None else free[0] - free[1]
+    return less(free[0], free[1])
 
 
 def _net(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.callers import query
-from memtrace.analyzer.cells import PAGE
+from memtrace.analyzer.cells import APART, PAGE
 from memtrace.analyzer.ledger import Ledger, hash_of, settle_run
 from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.analyzer.zero.kinds import CLEARING
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-
-_APART = int(Flag.TRACER | Flag.FAILED | Flag.INFERRED)
 
 
 @dataclass
@@ -59,7 +57,8 @@ def condition(derive: bool) -> str:
     """The rows that are clears, in SQL; ``derive``: those of the allocator follow from allocations."""
     names = ", ".join(f"'{name}'" for name in CLEARING)
     derived = f" OR event = 'alloc' AND (flags & {int(Flag.ZEROED)}) > 0" if derive else ""
-    return f'(event IN ({names}){derived}) AND (flags & {_APART}) = 0 AND "count" IS NOT NULL'
+    apart = int(APART | Flag.INFERRED)
+    return f'(event IN ({names}){derived}) AND (flags & {apart}) = 0 AND "count" IS NOT NULL'
 
 
 SUMS = f"""sum("count")::BIGINT, coalesce(sum(bytes), 0)::BIGINT,
@@ -110,7 +109,7 @@ def roots_by(run: Run, connection: duckdb.DuckDBPyConnection, keys: Sequence[str
     clearing = [i for i, name in enumerate(events) if name in CLEARING]
     held: Counter[tuple[int, int]] = Counter()
     for settled in settle_run(
-        run, Ledger(roots), events, connection, ("bytes",), group=keys, apart=Flag.TRACER | Flag.FAILED
+        run, Ledger(roots), events, connection, ("bytes",), group=keys, apart=APART
     ):
         chosen = np.isin(settled.event, clearing)
         groups, place = np.unique(settled.columns["group"][chosen], return_inverse=True)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.paths import NO_PATH, Paths
+from memtrace.analyzer.unknown import less, plus
 from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING
 from memtrace.traces.schema import Flag
@@ -134,20 +135,12 @@ class _Node:
         frame = self.leaves.setdefault(path, Frame(path))
         frame.count += count
         frame.bytes = (frame.bytes or 0) + size
-        frame.total_ns, frame.self_ns = _sum(frame.total_ns, ns), _sum(frame.self_ns, ns)
+        frame.total_ns, frame.self_ns = plus(frame.total_ns, ns), plus(frame.self_ns, ns)
         if len(path) > 1:
             around = self.leaves.setdefault(path[:1], Frame(path[:1]))
-            around.self_ns = _difference(around.self_ns, ns)
+            around.self_ns = less(around.self_ns, ns)
         else:
-            self.inside = _sum(self.inside, ns)
-
-
-def _sum(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b
-
-
-def _difference(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a - b
+            self.inside = plus(self.inside, ns)
 
 
 def open_ns(run: Run, connection: duckdb.DuckDBPyConnection) -> int | None:
@@ -189,12 +182,12 @@ def _frames(root: str | None, totals: Sequence[RootTotal], derive: bool) -> Iter
         node = nodes[name]
         if name is not None:
             total = node.outermost if name == root else node.own
-            own = _difference(node.own, node.inside)
+            own = less(node.own, node.inside)
             late = own is not None and own < 0
             if late and total is not None and own is not None:
                 if len(where) > 1:
                     around = nodes[where[-2]]
-                    around.inside = _difference(around.inside, own)
+                    around.inside = less(around.inside, own)
                 total, own = total - own, 0
             yield Frame(where, node.count, None, total, own, at_least=late)
         for frame in node.leaves.values():
@@ -207,12 +200,12 @@ def _place(nodes: dict[str | None, _Node], total: RootTotal) -> None:
     node.count += total.count
     if total.within == total.event:
         return
-    node.own = _sum(node.own, total.total_ns)
+    node.own = plus(node.own, total.total_ns)
     node.around.add(total.within)
     if total.within is None:
-        node.outermost = _sum(node.outermost, total.total_ns)
+        node.outermost = plus(node.outermost, total.total_ns)
     else:
-        nodes[total.within].inside = _sum(nodes[total.within].inside, total.total_ns)
+        nodes[total.within].inside = plus(nodes[total.within].inside, total.total_ns)
 
 
 def _where(nodes: dict[str | None, _Node], root: str | None, name: str | None) -> Path:
@@ -254,7 +247,7 @@ def _divided(node: _Node, total: RootTotal, own: int) -> None:
     if own:
         node.leaf(_OWN_CLEAR, own, size, ns)
     if own < total.count:
-        node.leaf((total.event,), total.count - own, total.bytes - size, _difference(total.total_ns, ns))
+        node.leaf((total.event,), total.count - own, total.bytes - size, less(total.total_ns, ns))
     if 0 < own < total.count:
         for path in (_OWN_CLEAR, _OWN_CLEAR[:1], (total.event,)):
             node.leaves[path].shared = True
