@@ -7,6 +7,7 @@ make numbers wrong comes before what says how to read them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -247,8 +248,11 @@ def _cost(run: Run, events: Sequence[Row]) -> Found:
     if cost.probe_ns is None:
         yield "cost-probe", "what tracing adds to an event was not measured; it is inside measured times"
         return
-    for row in (row for row in events if row["time"] in ("exact", "mixed")):
-        share = cost.probe_ns * row["count"] / row["total_ns"] if row["count"] and row["total_ns"] else 0.0
-        if share >= HIGH_COST:
-            each = f"tracing adds about {cost.probe_ns} ns to each {row['event']}"
-            yield "cost-probe", f"{each}: {share:.0%} of the time shown for it"
+    for row in (row for row in events if row["event"] == "alloc" and row["time"] in ("exact", "mixed")):
+        mean = row["total_ns"] / row["count"] if row["count"] and row["total_ns"] else math.inf
+        if cost.probe_ns >= HIGH_COST * mean:
+            yield (
+                "cost-probe",
+                f"tracing adds about {cost.probe_ns} ns to a page fault, in and around its alloc:"
+                f" the mean alloc here took {mean:.0f} ns",
+            )

@@ -2,10 +2,11 @@
 """What recording itself took, and the rows that it caused.
 
 ``cpu_share``: CPU time of the recorder between start and end over the window
-times the CPUs.  ``probe_ns``: added to one traced event, measured on the machine
-before the run; times the occurrences seen (not inferred) it is an estimate of the time that tracing
-added to the system, never subtracted from any number.  ``own_count``:
-occurrences that the recorder caused (flag TRACER), in no table but ``apart``.
+times the CPUs.  ``probe_ns``: added to one page fault by all that is traced in it,
+measured with these probes after the run; times the allocations seen it is an
+estimate of the time that tracing added to the system, never subtracted from any
+number.  ``own_count``: occurrences that the recorder caused (flag TRACER), in no
+table but ``apart``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def tracer(run: Run, partials: Partials) -> Table:
     cost, status = run.status.cost, run.status
     own = partials.where(partials.having(Flag.TRACER))
     occurrences = int(partials.count.sum())
-    seen = int(partials.count[~partials.having(Flag.INFERRED)].sum())
+    allocs = sum(
+        count
+        for event, count in zip(partials.keys["event"], partials.count.tolist(), strict=True)
+        if event == "alloc"
+    )
     window = (status.ended_ns - status.started_ns) * run.header.cpus
     row: dict[str, Any] = dict.fromkeys(_NAMES)
     if cost:
@@ -50,7 +55,7 @@ def tracer(run: Run, partials: Partials) -> Table:
             "recorder_max_rss_bytes": cost.recorder_max_rss_bytes,
             "armed_after_ns": cost.armed_after_ns,
             "probe_ns": cost.probe_ns,
-            "added_ns": None if cost.probe_ns is None else cost.probe_ns * seen,
+            "added_ns": None if cost.probe_ns is None else cost.probe_ns * allocs,
             "file_bytes": cost.file_bytes,
             "bytes_per_occurrence": each,
         }
@@ -72,10 +77,10 @@ def _sentence(row: dict[str, Any]) -> str:
         if row["bytes_per_occurrence"] is not None:
             parts[-1] += f", {written(row['bytes_per_occurrence'], 'rate')} bytes an occurrence"
     if row["probe_ns"] is None:
-        parts.append("what it adds to an event was not measured")
+        parts.append("what it adds to a page fault was not measured")
     else:
         added = written(row["added_ns"], "ns")
-        parts.append(f"it adds {row['probe_ns']} ns to an event, {added} in all")
+        parts.append(f"it adds {row['probe_ns']} ns to a page fault, {added} to all allocations")
     return "; ".join([*parts, own])
 
 

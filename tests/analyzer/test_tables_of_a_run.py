@@ -117,7 +117,7 @@ def test_an_attempt_of_the_recorders_that_failed_is_told_once(partials_of: Calla
     assert [(row["why"], row["count"]) for row in table.rows] == [("recorder", 1)]
 
 
-def test_the_cost_counts_what_was_seen_not_what_was_inferred(
+def test_the_cost_is_of_each_allocation_whatever_else_is_traced_in_it(
     run_of: RunOf, partials_of: Callable[..., Partials]
 ) -> None:
     (row,) = tracer(run_of("sampled"), partials_of("sampled")).rows
