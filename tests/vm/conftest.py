@@ -14,6 +14,8 @@ from memtrace.lab.kernels import KERNELS
 from memtrace.lab.spec import GuestResult, GuestSpec
 
 Guest = Callable[..., GuestResult]
+LIMIT_S = 600.0
+"""Several times what any guest takes on an idle host."""
 
 
 @pytest.fixture(params=[entry.name for entry in KERNELS])
@@ -27,6 +29,7 @@ def guest(tmp_path: Path) -> Guest:
     """`guest(kernel, script, **of GuestSpec)`: boots, and returns what it gave."""
 
     def boot(kernel: str, script: str, **changes: Any) -> GuestResult:
-        return run_guest(GuestSpec(kernel, script, **changes), tmp_path / "results")
+        spec = GuestSpec(kernel, script, **{"time_limit_s": LIMIT_S, **changes})
+        return run_guest(spec, tmp_path / "results")
 
     return boot

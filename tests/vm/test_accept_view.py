@@ -19,7 +19,7 @@ from memtrace.analyzer.views import Choice, view
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.traces.reader import Run, open_run
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("accept-view")]
 
 Guest = Callable[..., Any]
 PER_UNIT, PER_CALL = 2_000_000, 500_000
@@ -85,7 +85,7 @@ def boots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, script, mode in (("lazy", LAZY, ""), ("eager", EAGER, " accept_memory=eager")):
         spec = GuestSpec(
-            "accept-6.12", script, memory=(2 * GIB, 2 * GIB), append=EMULATE + mode, time_limit_s=300
+            "accept-6.12", script, memory=(2 * GIB, 2 * GIB), append=EMULATE + mode, time_limit_s=600
         )
         found[name] = run_guest(spec, tmp_path_factory.mktemp(name)).results
     return found

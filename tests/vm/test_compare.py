@@ -13,17 +13,15 @@ from typing import Any
 
 import pytest
 
-from memtrace.traces.reader import open_runs
+from memtrace.traces.reader import Run, open_runs
 
 pytestmark = pytest.mark.vm
 
 ROOT = Path(__file__).parents[2]
 EMULATE = "unaccepted_emul=768M@1G,2G@4G unaccepted_emul_cost="
-TOUCH = (
-    "from memtrace.probes.touch import fresh, touch\n"
-    "with fresh(400 << 20, False, 1) as address: touch(address, 400 << 20)"
-)
-ACCEPT = ("--mem", "2G,2G", "-a", "-e", "accept.call")
+TOUCH = "python3 -m memtrace.probes.knownwork /tmp/known.json 102400 0 1"
+"""400 MiB of node 1, in small pages."""
+ACCEPT = ("--mem", "2G,2G", "--limit", "600", "-a", "-e", "accept.call")
 HUGE = 2 << 20
 
 
@@ -45,14 +43,18 @@ def compared(*words: str) -> dict[str, Any]:
 def test_clearing_on_allocation_costs_exactly_the_bytes_it_clears(tmp_path: Path) -> None:
     """Debian's 6.12, init_on_alloc=0 against 1.  Known: __GFP_ZERO pages are cleared on both sides, each huge
     page by zero.user on both, and once more by the allocator only with init_on_alloc=1."""
-    init = ("--append-before", "init_on_alloc=0", "--append-after", "init_on_alloc=1")
-    kernels = ("--before", "debian-6.12", "--after", "debian-6.12")
-    memtrace("lab", "ab", *kernels, *init, "--boots", "3", "--mem", "1G,1G", "-o", str(tmp_path))
+    boot_in_two_calls(tmp_path)
     sides = [str(tmp_path / side) for side in ("before", "after")]
     (known,) = {
         sum(item["huge_pages"] for item in json.loads(file.read_text()))
         for file in tmp_path.glob("*/*.known.json")
     }
+    assert known == 32
+    for side, init in (("before", "no"), ("after", "yes")):
+        runs = open_runs(tmp_path / side)
+        assert len(runs) == 3
+        for run in runs:
+            check_boot(run, init, known)
     found = compared(*sides, "--confidence", "90%")
     assert "no against yes" in found["findings"]["init-on-alloc"]
     assert found["changes"]["zero.bytes"]["verdict"] == "worse"
@@ -65,20 +67,46 @@ def test_clearing_on_allocation_costs_exactly_the_bytes_it_clears(tmp_path: Path
     assert (nothing["change"], nothing["change_low"], nothing["change_high"]) == (0, 0, 0)
 
 
+def boot_in_two_calls(folder: Path) -> None:
+    """Three boots a side; the second call makes those that are missing, and no other."""
+    kernels = ("--before", "debian-6.12", "--after", "debian-6.12")
+    init = ("--append-before", "init_on_alloc=0", "--append-after", "init_on_alloc=1")
+    series = ("lab", "ab", *kernels, *init, "--mem", "1G,1G", "--limit", "600", "-o", str(folder))
+    assert "boot 2 of 2" in memtrace(*series, "--boots", "1").stderr
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")}
+    assert len(stamps) == 2
+    assert len(memtrace(*series, "--boots", "3").stdout.splitlines()) == 6
+    assert all(path.stat().st_mtime_ns == at for path, at in stamps.items())
+
+
+def check_boot(run: Run, init: str, huge: int) -> None:
+    assert run.status.complete
+    assert {f.name: f.value for f in run.header.facts}["init_on_alloc"] == init
+    assert {s.event: s.kind for s in run.header.manifest}["alloc"] == "fentry"
+    assert {c.event: c.seen for c in run.status.counters}["zero.user"] == huge
+
+
 def boots_of(folder: Path, cost: int, boots: int = 3) -> str:
     """Boots of the kernel whose acceptance of 2 MiB takes ``cost`` ns; the folder of their runs."""
     kernel = ("--kernel", "accept-6.12", "--append", f"{EMULATE}{cost}")
-    workload = ("--", "python3", "-c", TOUCH)
+    workload = ("--", *TOUCH.split())
     memtrace("lab", "run", *kernel, "--boots", str(boots), *ACCEPT, "-o", str(folder), *workload)
     return str(folder / "runs")
 
 
-def test_a_slower_acceptance_is_found_and_the_same_one_is_not(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def same(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Three boots and three more of the kernel whose acceptance of 2 MiB takes 1.00 ms."""
+    folder = tmp_path_factory.mktemp("same")
+    kernels = ("--before", "accept-6.12", "--after", "accept-6.12", "--append", f"{EMULATE}1000000")
+    memtrace("lab", "ab", *kernels, "--boots", "3", *ACCEPT, "-o", str(folder), "--", *TOUCH.split())
+    return str(folder / "before"), str(folder / "after")
+
+
+@pytest.mark.xdist_group("compare")
+def test_a_slower_acceptance_is_found_and_the_same_one_is_not(same: tuple[str, str], tmp_path: Path) -> None:
     """1.00 against 1.20 and 1.05 ms for each 2 MiB, and 1.00 against itself."""
-    same = ("--before", "accept-6.12", "--after", "accept-6.12", "--append", f"{EMULATE}1000000")
-    workload = ("--", "python3", "-c", TOUCH)
-    memtrace("lab", "ab", *same, "--boots", "3", *ACCEPT, "-o", str(tmp_path / "ab"), *workload)
-    base, again = (str(tmp_path / "ab" / side) for side in ("before", "after"))
+    base, again = same
     slower = boots_of(tmp_path / "slower", 1_200_000)
     slightly = boots_of(tmp_path / "slightly", 1_050_000)
     # Near the fastest of the calls: the host's own load lengthens the others, and with them the sums.
@@ -97,7 +125,8 @@ def test_a_slower_acceptance_is_found_and_the_same_one_is_not(tmp_path: Path) ->
     memtrace("compare", base, again, *gate, *chosen, ok=(0, 125))
 
 
-def test_git_bisect_run_finds_the_commit(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("compare")
+def test_git_bisect_run_finds_the_commit(same: tuple[str, str], tmp_path: Path) -> None:
     """The recipe of docs/bisect.md, as it is; a commit's kernel is the emulated one at the commit's cost."""
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "bisect.md").read_text(), re.S)
     step = tmp_path / "bisect-step"
@@ -111,14 +140,15 @@ def test_git_bisect_run_finds_the_commit(tmp_path: Path) -> None:
     commits = repository(tree, [1_000_000, 1_000_000, 1_000_000, 2_000_000, 2_000_000])
     env = os.environ | {
         "PATH": f"{tool.parent}:{os.environ['PATH']}",
-        "GOOD": boots_of(tmp_path / "good", 1_000_000),
+        "GOOD": same[0],
+        "RUNS": str(tmp_path / "bisect"),
         "CONDITION": "accept.call.p10>+50%",
         "BUILD": "true",
         "KERNEL": "accept-6.12",
         "BOOTS": "3",
         "APPEND_FILE": "cmdline",
         "LAB_OPTIONS": " ".join(ACCEPT),
-        "WORKLOAD": "python3 -m memtrace.probes.knownwork /tmp/known.json 102400 0 1",
+        "WORKLOAD": TOUCH,
     }
     git(tree, "bisect", "start", commits[-1], commits[0])
     done = subprocess.run(
@@ -126,9 +156,9 @@ def test_git_bisect_run_finds_the_commit(tmp_path: Path) -> None:
     )
     print(done.stdout)
     assert f"{commits[3]} is the first bad commit" in done.stdout, done.stdout + done.stderr
-    tested = {path.name for path in (tmp_path / "good" / "bisect").iterdir()}
+    tested = {path.name for path in (tmp_path / "bisect").iterdir()}
     assert len(tested) == 2, "of three commits between, two are booted"
-    assert all(len(open_runs(tmp_path / "good" / "bisect" / name / "runs")) == 3 for name in tested)
+    assert all(len(open_runs(tmp_path / "bisect" / name / "runs")) == 3 for name in tested)
 
 
 def repository(tree: Path, costs: list[int]) -> list[str]:

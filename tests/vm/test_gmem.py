@@ -122,7 +122,7 @@ def test_every_count_is_the_program_s_own(guest: Guest) -> None:
         script(SIZES, "gmem,alloc") + script(ONE, "gmem.punch", name="holes"),
         files=(program("gmemtest"),),
         append="init_on_alloc=1",
-        time_limit_s=300,
+        time_limit_s=600,
     )
     assert result.status == 0
     holds(result.results, SIZES, 1)
@@ -141,7 +141,7 @@ def test_kprobes_see_the_same(guest: Guest) -> None:
         script(ONE, "gmem,alloc", "--avoid fentry") + script(ONE, "root,alloc,zero", name="roots"),
         files=(program("gmemtest"),),
         append="init_on_alloc=0",
-        time_limit_s=300,
+        time_limit_s=600,
     )
     assert result.status == 0
     holds(result.results, ONE, 0)
@@ -190,7 +190,7 @@ memtrace record -f -e gmem -a -o $RESULTS/gone.parquet -- sh -c 'rmmod kvm_amd &
 
 def test_kvm_as_a_module(guest: Guest) -> None:
     """Not loaded, with a VM that has no private memory, and unloaded while recording."""
-    result = guest("debian-6.12", MODULE, time_limit_s=300)
+    result = guest("debian-6.12", MODULE, time_limit_s=600)
     folder = result.results
     assert (folder / "not-loaded").read_text() == (
         "memtrace: none of these events can be seen: KVM is not loaded: modprobe kvm_amd or kvm_intel before "
@@ -243,7 +243,7 @@ def perf_files() -> tuple[Path, ...]:
 def test_saved_text_tells_what_the_recorder_tells(guest: Guest, tmp_path: Path) -> None:
     """kvm:kvm_page_fault by tracefs and, where this machine has it, by perf: the same faults, to the gfn."""
     perf = perf_files()
-    result = guest("accept-6.12", SAVED, files=(program("gmemtest"), *perf), time_limit_s=300)
+    result = guest("accept-6.12", SAVED, files=(program("gmemtest"), *perf), time_limit_s=600)
     folder = result.results
     want = [known(folder, n)["faults"] for n in (64, 300)]
     live = faults_by_process(folder / "run.parquet")

@@ -57,7 +57,7 @@ def heard_in_time(clock: dict[str, Any], folder: Path, rung: str) -> None:
 def test_each_page_accepted_in_the_guest_is_one_fault_of_the_host_under_it(
     guest: Guest, tmp_path: Path
 ) -> None:
-    result = guest(nested_guest.KERNEL, SCRIPT, files=nested_guest.files(), time_limit_s=400)
+    result = guest(nested_guest.KERNEL, SCRIPT, files=nested_guest.files(), time_limit_s=600)
     assert result.status == 0
     told = nested_guest.printed((result.results / "serial").read_text())
     assert "end" in told

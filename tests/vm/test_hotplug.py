@@ -98,7 +98,7 @@ def test_struct_pages_of_a_node_without_memory(guest: Guest, on_memory: str) -> 
         memory=(2 * GIB, 0),
         append=f"memhp_default_state=offline memory_hotplug.memmap_on_memory={on_memory}",
         steps=(Step("plug", PlugDimm("dimm", 1, SIZE)),),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     inside = on_memory == "Y"
@@ -155,7 +155,7 @@ def test_an_older_kernel_honours_the_setting_for_one_block_only(guest: Guest) ->
         memory=(2 * GIB, 0),
         append="memhp_default_state=offline memory_hotplug.memmap_on_memory=1",
         steps=(Step("big", PlugDimm("big", 1, SIZE)), Step("small", PlugDimm("small", 1, BLOCK))),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     check_ledger(report)
@@ -184,7 +184,7 @@ def test_acceptance_of_what_is_added(guest: Guest, mode: str) -> None:
         append=f"unaccepted_emul=768M@1G,2G@4G,1G@6G unaccepted_emul_cost=100000 accept_memory={mode}"
         " memhp_default_state=offline",
         steps=(Step("plug", PlugDimm("dimm", 1, GIB)),),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     check_ledger(report)
@@ -232,7 +232,7 @@ def test_adds_that_overlap_and_a_removal_refused(guest: Guest) -> None:
             Step("remove-a", UnplugDimm("a")),
             Step("remove-b", UnplugDimm("b")),
         ),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     check_ledger(report)
@@ -275,7 +275,7 @@ def test_what_cycles_of_adding_and_removing_cost(guest: Guest) -> None:
                 Step(f"unplug-{i}", UnplugDimm(name)),
             )
         ),
-        time_limit_s=300,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     adds = rows(report, "adds")
@@ -304,7 +304,7 @@ def test_a_virtio_mem_device_brings_a_part_of_a_block_online(guest: Guest) -> No
         modules=("virtio_mem",),
         virtio_mem=(VirtioMem("vm0", 1, GIB),),
         steps=(Step("grow", ResizeVirtioMem("vm0", size)),),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     check_ledger(report)
@@ -373,7 +373,7 @@ def test_an_add_without_room_for_its_struct_pages(guest: Guest) -> None:
         memory=(2 * GIB, 0),
         append="memhp_default_state=offline kernelcore=512M",
         steps=(Step("plug", PlugDimm("dimm", 1, size)),),
-        time_limit_s=300,
+        time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
     assert not rows(report, "adds")

@@ -79,7 +79,7 @@ def test_text_of_a_hot_add_tells_what_the_recorder_tells(guest: Guest, tmp_path:
         memory=(2 * GIB, 0),
         append="nokaslr memhp_default_state=offline",
         steps=(Step("plug", PlugDimm("dimm", 1, SIZE)),),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     files = tuple(str(result.results / name) for name in ("trace.txt", "dmesg.txt"))
     imported = tmp_path / "imported.parquet"

@@ -28,7 +28,7 @@ cat /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages > $RE
 
 
 def boot(kernel: str, script: str, tmp_path: Path, append: str = "") -> GuestResult:
-    spec = GuestSpec(kernel=kernel, script=script, memory=(2 * GIB, 2 * GIB), append=append, time_limit_s=300)
+    spec = GuestSpec(kernel=kernel, script=script, memory=(2 * GIB, 2 * GIB), append=append, time_limit_s=600)
     return run_guest(spec, tmp_path)
 
 

@@ -24,7 +24,7 @@ def test_what_was_recorded_until_then_opens(guest: Guest, how: str) -> None:
         "accept-6.12",
         f"{RECORD}\n{WAIT}\n{LOAD}\nsleep 4\n{end}\n",
         steps=(Step("off", CutPower()),),
-        time_limit_s=240,
+        time_limit_s=600,
     )
     run = open_run(result.results / "run.parquet")
     assert run.cut_short

@@ -86,7 +86,7 @@ class Trace:
 
 
 def boot(kernel: str, append: str, script: str, folder: Path) -> None:
-    spec = GuestSpec(kernel, script, memory=(GIB, GIB), append=append, time_limit_s=400)
+    spec = GuestSpec(kernel, script, memory=(GIB, GIB), append=append, time_limit_s=600)
     result = run_guest(spec, folder)
     assert result.status == 0, result.output
 

@@ -101,7 +101,7 @@ def union_ns(path: Path) -> int:
 def test_two_tasks_in_two_cgroups_are_told_apart_to_the_page(
     kernel: str, guest: Guest, tmp_path: Path
 ) -> None:
-    result = guest(kernel, SCRIPT, memory=(GIB, GIB), append="init_on_alloc=0", time_limit_s=400)
+    result = guest(kernel, SCRIPT, memory=(GIB, GIB), append="init_on_alloc=0", time_limit_s=600)
     assert result.status == 0, result.output
     streamed, summed = (result.results / f"{name}.parquet" for name in ("streamed", "summed"))
     cut = on_node_1(streamed, tmp_path / "cut.parquet")
