@@ -304,7 +304,8 @@ class Recorder:
         records = self._staging.take()
         if len(records):
             self._folder.note_streamed(records)
-            self._writer.write(self._rows.from_records(records, self._naming))
+            for table in self._rows.tables(records, self._naming):
+                self._writer.write(table)
 
     def _fold(self, now: int) -> None:
         system, module = self._system, self._module

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
 _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
+_BLOCK = 1 << 16
+"""Records.  Each column goes over all of them again: they should still be in the cache."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Naming:
     """Folded text of a stack id, None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
     """Path of a cgroup by its place in a CPU's table, None if it is not known."""
+
+
+def tables(records: npt.NDArray[Any], naming: Naming) -> Iterator[pa.Table]:
+    """The rows of any number of records, a block at a time."""
+    for start in range(0, len(records), _BLOCK):
+        yield from_records(records[start : start + _BLOCK], naming)
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:

@@ -5,10 +5,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from memtrace.probes.fields import Kinds
 from memtrace.probes.ring import GUEST_RECORD, NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
-from memtrace.probes.rows import Naming, from_records
+from memtrace.probes.rows import Naming, from_records, tables
 from memtrace.traces.schema import Flag, arrow_schema
 
 NAMING = Naming(
@@ -172,3 +173,17 @@ def test_a_cgroup_is_a_place_in_its_cpus_table() -> None:
     )
     assert [r["cgroup"] for r in (none, first, fifth)] == [None, "/0/0", "/3/4"]
     assert [r["flags"] for r in (none, first, fifth)] == [flags] * 3
+
+
+def test_many_records_are_the_rows_of_each_of_them_in_order() -> None:
+    """More than a block of them, with names and unknowns that change where a block ends."""
+    many = np.tile(record(), 150_000)
+    many["ts"] = np.arange(len(many))
+    many["comm"][100_000:] = b"other\0\0\0\0\0\0\0\0\0\0\0"
+    many["order"][:65_536] = -1
+    many["parent"][65_536:] = NO_PARENT
+    many["stack"][::3] = -1
+    made = list(tables(many, NAMING))
+    assert len(made) == 3
+    assert pa.concat_tables(made).to_pydict() == from_records(many, NAMING).to_pydict()
+    assert list(tables(many[:0], NAMING)) == []
