@@ -113,7 +113,10 @@ def partials(
     quantities = dict(_SUMS) | ({"pfn": Unknown.PFN} if with_pfn else {})
     read = {*quantities, "dur_ns"} if with_durations else set(quantities)
     empty = {"dur_ns", *quantities} - read | _all_null(run, sorted(read), connection)
-    question = _Question(run, tuple(keys), quantities, frozenset(empty))
+    unread = dict.fromkeys(sorted(empty), "NULL")
+    if _each_once(run, connection):
+        unread["count"] = "1"
+    question = _Question(run, tuple(keys), quantities, unread)
     try:
         columns = _scan(question, connection, careful=False)
     except (duckdb.ConversionException, duckdb.OutOfRangeException):
@@ -129,8 +132,8 @@ class _Question:
     keys: tuple[Key, ...]
     quantities: Mapping[str, Unknown]
     """Columns to be summed."""
-    empty: frozenset[str]
-    """Of these and of dur_ns, the columns that need not be read: null in every row."""
+    unread: Mapping[str, str]
+    """Of these and of dur_ns, the columns that have one value throughout, and that value."""
 
 
 def _all_null(run: Run, columns: Sequence[str], connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -145,9 +148,17 @@ def _all_null(run: Run, columns: Sequence[str], connection: duckdb.DuckDBPyConne
     return set(columns)
 
 
+def _each_once(run: Run, connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether ``count`` is 1 in every row; DuckDB knows from the file's statistics, without reading any."""
+    question = 'SELECT min("count"), max("count"), count("count"), count(*) FROM rows_'
+    (answer,) = callers.query(run.relation(connection, ["count"]), question).fetchall()
+    low, high, known, rows = answer
+    return bool(low == high == 1 and known == rows)
+
+
 def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful: bool) -> dict[str, Any]:
     """The grouped rows as columns (masked where null), see _partials() for their names."""
-    quantities, empty = question.quantities, question.empty
+    quantities, unread = question.quantities, question.unread
     groups = {f"key_{i}": key.expression for i, key in enumerate(question.keys)}
     groups |= {"flags": '"flags"', "edge": _CAREFUL if careful else _QUICK}
     if careful:
@@ -160,9 +171,9 @@ def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful
         sums["sum_pfn"] = '(sum("pfn") % 18446744073709551616)::UBIGINT'
 
     source = {"flags", "dur_ns", *quantities, *(key.column for key in question.keys)}
-    rows = question.run.relation(connection, sorted(source - empty))
-    if empty:
-        rows = rows.project(", ".join(["*", *(f'NULL::BIGINT AS "{name}"' for name in sorted(empty))]))
+    rows = question.run.relation(connection, sorted(source - unread.keys()))
+    if unread:
+        rows = rows.project(", ".join(["*", *(f'{v}::BIGINT AS "{name}"' for name, v in unread.items())]))
     stacks = None
     if any(key.column == "stack" for key in question.keys):
         rows, stacks = callers.numbered(rows, connection)

@@ -107,6 +107,15 @@ def test_sums_are_exact_where_all_is_known(partials_of: PartialsOf) -> None:
     assert found(partials_of(rows, with_pfn=True)) == expected(rows)
 
 
+@pytest.mark.parametrize("last", [1, 2, None])
+def test_sums_are_exact_where_each_row_is_one_occurrence_or_all_but_the_last(
+    last: int | None, partials_of: PartialsOf
+) -> None:
+    rows = [row | {"count": 1} for row in any_rows(4)]
+    rows[-1]["count"] = last
+    assert found(partials_of(rows, with_pfn=True)) == expected(rows)
+
+
 @pytest.mark.parametrize("careful", [False, True], ids=["quick", "careful"])
 def test_buckets_are_those_of_the_histogram(careful: bool, partials_of: PartialsOf) -> None:
     values = edges() + ([-1, -(1 << 62)] if careful else [])
