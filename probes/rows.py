@@ -18,6 +18,7 @@ from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
 _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
+_TWO_WORDS = np.dtype([("low", "<u8"), ("high", "<u8")])
 _BLOCK = 1 << 16
 """Records.  Each column goes over all of them again: they should still be in the cache."""
 
@@ -122,8 +123,8 @@ def _parents(numbers: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
 
 def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     # A CPU's records keep their task for a while: encode where the name changes, then repeat.
-    words = np.ascontiguousarray(raw).view(np.uint64).reshape(-1, 2)
-    starts, lengths = _stretches((words[1:] != words[:-1]).any(axis=1))
+    low, high = (raw.view(_TWO_WORDS)[name] for name in ("low", "high"))
+    starts, lengths = _stretches((low[1:] != low[:-1]) | (high[1:] != high[:-1]))
     data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
     spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
     encoded = spelled.dictionary_encode()
