@@ -27,7 +27,8 @@ total_rel_error
     exact, and where the run has no sampling period (estimates by difference).
 time_unknown_share
     Share of the occurrences whose time is neither measured nor covered by an
-    estimate.  Above 0, total_ns is a lower bound.
+    estimate.  Above 0, total_ns is a lower bound.  Where samples tell the cells of
+    an event apart, one in which none was taken has an estimate of 0.
 ns_per_4kib, gib_per_s
     total_ns per 4096 bytes, and bytes per total_ns in 2**30 bytes/s, both over
     rows that have bytes and time.  An estimate made for a cell as a whole (time
@@ -108,6 +109,9 @@ def cells(partials: Partials, keys: Sequence[str], period_ns: int | None = None)
     time_only = timed & ~counted & ~sized
     # An estimate for the cell as a whole stands for what was counted but not measured.
     covered = sums(time_only) > 0
+    unsampled = ~covered & _sampled_elsewhere(partials, keys, names, time_only)
+    unsampled &= (sums(partials.count, counted & ~timed) > 0) & (sums(timed) == 0)
+    covered |= unsampled
 
     count, size, total = sums(partials.count), sums(partials.bytes), sums(partials.total_ns)
     untimed = np.where(covered, 0, sums(partials.count, counted & ~timed))
@@ -115,14 +119,17 @@ def cells(partials: Partials, keys: Sequence[str], period_ns: int | None = None)
     rate_bytes = sums(partials.bytes, timed & sized) + np.where(
         covered, sums(partials.bytes, sized & ~timed), 0
     )
-    by_estimate = sums(timed & estimated) > 0
-    rated = (rate_bytes > 0) & (sums(timed) > 0) & ~(by_estimate & (rate_ns == 0))
+    by_estimate = (sums(timed & estimated) > 0) | unsampled
+    some_time = (sums(timed) > 0) | unsampled
+    rated = (rate_bytes > 0) & some_time & ~(by_estimate & (rate_ns == 0))
     error_ns = np.sqrt(sums(partials.total_ns, estimated) * float(period_ns or 0))
     columns: dict[str, list[Any]] = {
         "count": _known(count, sums(counted) > 0),
         "bytes": _known(size, sums(sized) > 0),
-        "total_ns": _known(total, sums(timed) > 0),
-        "self_ns": _known(sums(partials.self_ns), (sums(timed & selfless) == 0) & (sums(~selfless) > 0)),
+        "total_ns": _known(total, some_time),
+        "self_ns": _known(
+            sums(partials.self_ns), (sums(timed & selfless) == 0) & ((sums(~selfless) > 0) | unsampled)
+        ),
         "time": _time(sums(timed & ~estimated) > 0, by_estimate),
         "total_rel_error": _ratio(error_ns, total, error_ns > 0),
         "time_unknown_share": _ratio(untimed, count, count > 0),
@@ -136,6 +143,26 @@ def cells(partials: Partials, keys: Sequence[str], period_ns: int | None = None)
         dict(zip(keys, name, strict=True)) | dict(zip(MEASURED, row, strict=True))
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _sampled_elsewhere(
+    partials: Partials, keys: Sequence[str], names: Sequence[tuple[Any, ...]], time_only: Bools
+) -> Bools:
+    """Of which groups no sample was taken, though samples tell the groups of their event apart.
+
+    Their time is then an estimate of 0.  Samples without a value for one of the
+    keys tell nothing apart: their time may be any group's.
+    """
+    import numpy as np
+
+    if "event" not in keys:
+        return np.zeros(len(names), dtype=bool)
+    told: dict[Any, bool] = {}
+    for i in np.flatnonzero(time_only).tolist():
+        event = partials.keys["event"][i]
+        told[event] = told.get(event, True) and all(partials.keys[key][i] is not None for key in keys)
+    place = list(keys).index("event")
+    return np.array([told.get(name[place], False) for name in names], dtype=bool)
 
 
 def by_cost(rows: Iterable[Row], *first: str) -> list[Row]:

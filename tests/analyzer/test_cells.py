@@ -93,6 +93,22 @@ def test_time_without_count_is_that_of_the_cells_unmeasured_rows(cell_of: OneCel
     assert cell["time_unknown_share"] == 0, "the estimate is for all of them"
 
 
+def test_where_samples_tell_orders_apart_one_without_any_took_about_nothing(
+    partials_of: Callable[..., Partials],
+) -> None:
+    rows = [aggregated("alloc", 1000), streamed("alloc", 9, None), time_only("alloc", 9)]
+    parts = partials_of(rows, [KEYS[word] for word in ("event", "order", "comm")])
+    small, huge = cells(parts, ["event", "order"], PERIOD)
+    assert (small["total_ns"], small["time"], small["time_unknown_share"]) == (9 * PERIOD, "estimated", 0)
+    assert (huge["order"], huge["total_ns"], huge["self_ns"], huge["time"]) == (9, 0, 0, "estimated")
+    assert (huge["time_unknown_share"], huge["ns_per_4kib"]) == (0, None)
+    # Samples have no task: their time may be anybody's, and nobody's is known.
+    by_comm = {row["comm"]: row for row in cells(parts, ["event", "comm"], PERIOD)}
+    assert by_comm[None]["total_ns"] == 9 * PERIOD
+    (named,) = (row for comm, row in by_comm.items() if comm is not None)
+    assert (named["total_ns"], named["time"], named["time_unknown_share"]) == (None, "unknown", 1)
+
+
 def test_time_without_count_alone_has_no_rate(cell_of: OneCell) -> None:
     cell = cell_of(time_only("zero.user", 100))
     assert (cell["count"], cell["bytes"], cell["ns_per_4kib"]) == (None, None, None)
