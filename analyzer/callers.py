@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +33,8 @@ _INTERFACE = re.compile(
     """,
     re.VERBOSE,
 )
+WRITTEN_OUT = 5
+"""Stacks that a page has in full."""
 _SUFFIX = re.compile(r"\.(part|isra|constprop|cold|llvm)(\.\d+)*")
 
 
@@ -74,6 +77,14 @@ def numbered(
     connection.register("stacks", pa.table(columns))
     joined = "SELECT rows_.*, stack_number, caller_number FROM rows_ LEFT JOIN stacks USING (stack)"
     return query(rows, joined), Stacks(stacks, list(callers))
+
+
+def written_out(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The notes below a table that has the ``stack`` of these rows under their ``rank``."""
+    lines = [
+        f"- {row['rank']}: {' < '.join(reversed(row['stack'].split(';')))}" for row in rows if row["stack"]
+    ]
+    return ["innermost frame first:", *lines] if lines else []
 
 
 def query(rows: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:

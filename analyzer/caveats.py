@@ -52,7 +52,7 @@ def caveats(
         *_sites(run),
         *_times(run, events),
         *_samples(run),
-        *_aggregates(keys, partials),
+        *_aggregates(run, keys, partials),
         *_coarse(events, main),
         *_few(main),
         *_kernel(run, events),
@@ -178,16 +178,23 @@ def _times(run: Run, events: Sequence[Row]) -> Found:
         yield "time-partial", f"time is unknown for a part of {', '.join(partly)}: totals are lower bounds"
 
 
-def _aggregates(keys: Sequence[Key], partials: Partials) -> Found:
+def _aggregates(run: Run, keys: Sequence[Key], partials: Partials) -> Found:
     words = ", ".join(without_aggregates(keys))
     aggregated = int(partials.count[partials.having(Flag.AGGREGATED)].sum())
     if words and aggregated:
         share = written(aggregated / int(partials.count.sum()), "share")
         yield (
             "aggregated",
-            f"{share} of the occurrences were aggregated in the kernel, without {words}: unknown there"
-            " (`record --stream all` keeps it)",
+            f"{share} of the occurrences were summed, inferred or sampled, without {words}: unknown there"
+            f"{_keeping(run, keys)}",
         )
+
+
+def _keeping(run: Run, keys: Sequence[Key]) -> str:
+    """What keeps a key that the run lacks; nothing where the run was asked for all there is."""
+    if any(key.column == "stack" for key in keys) and "--stacks" not in run.header.command:
+        return " (`record --stacks` keeps it)"
+    return "" if run.header.stream_all else " (`record --stream all` keeps it)"
 
 
 def _coarse(events: Sequence[Row], main: Sequence[Row]) -> Found:

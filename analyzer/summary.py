@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
+from memtrace.analyzer.callers import WRITTEN_OUT, caller_of, written_out
 from memtrace.analyzer.caveats import caveats
 from memtrace.analyzer.columns import MEASURES, key_column, partly
 from memtrace.analyzer.facts import duration_ns, facts, heading, period_ns
@@ -116,16 +117,29 @@ def main_table(run: Run, inside: Partials, by: Sequence[Key]) -> Table:
     ranked = any(key.word in _RANKED for key in by)
     if ranked:
         rows = cell.by_cost(rows, "event")
+    notes: list[str] = [] if rows else ["no occurrences"]
+    shown = [key_column(name) for name in names]
+    if "stack" in names:
+        # A stack is no column of a page: its number and caller are, and the costliest are below.
+        rows = [
+            {**row, "rank": place, "caller": row["stack"] and caller_of(row["stack"])}
+            for place, row in enumerate(rows, start=1)
+        ]
+        costly = cell.by_cost(rows)[:WRITTEN_OUT]
+        notes += written_out(sorted(costly, key=lambda row: row["rank"]))
+        shown = [column for column in shown if column.name not in ("stack", "caller")]
+        shown += [Column("rank", "#", "number"), Column("caller", "caller", "stack")]
+        names = (*(name for name in names if name not in ("stack", "caller")), "rank", "caller", "stack")
     return Table(
         "main",
         f"By {', '.join(key.word for key in by)}",
         (*names, *cell.MEASURED),
         tuple(readable(rows, run.header)),
-        tuple(key_column(name) for name in names) + MEASURES,
-        keys=len(names),
-        section=len(names) > 1,
+        (*shown, *MEASURES),
+        keys=len(shown),
+        section=len(shown) > 1,
         top=TOP if ranked else None,
-        notes=() if rows else ("no occurrences",),
+        notes=tuple(notes),
     )
 
 

@@ -124,7 +124,7 @@ def test_grouping_by_what_aggregates_do_not_have(run_of: RunOf) -> None:
     run = run_of(dataclasses.replace(CLEAN, rows=rows, status=status(cost=PLAIN_COST)))
     assert texts(run) == {}
     text = texts(run, "comm,pid,order")["aggregated"]
-    assert text.startswith("60.0% of the occurrences were aggregated in the kernel, without comm, pid:")
+    assert text.startswith("60.0% of the occurrences were summed, inferred or sampled, without comm, pid:")
 
 
 def test_bytes_after_the_last_flush_are_told(run_of: RunOf) -> None:

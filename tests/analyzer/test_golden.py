@@ -37,6 +37,7 @@ WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "own_and_failed.txt": ("own_and_failed", {}),
     "stacks.txt": ("stacks", {}),
     "stacks-by-caller.txt": ("stacks", {"by": "caller,order", "table": "main"}),
+    "stacks-by-stack.txt": ("stacks", {"by": "stack", "table": "main"}),
     "disagreeing.txt": ("disagreeing", {}),
     "empty.txt": ("empty", {}),
     "zeroing.txt": ("zeroing", {"view": "zero"}),
