@@ -301,11 +301,9 @@ class Recorder:
         self._writer.checkpoint(self._status(complete=False, reason=""))
 
     def _write_rows(self) -> None:
-        records = self._staging.take()
-        if len(records):
+        for records in self._rows.blocks(self._staging.take()):
             self._folder.note_streamed(records)
-            for table in self._rows.tables(records, self._naming):
-                self._writer.write(table)
+            self._writer.write(self._rows.from_records(records, self._naming))
 
     def _fold(self, now: int) -> None:
         system, module = self._system, self._module

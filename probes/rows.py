@@ -20,7 +20,7 @@ _SCHEMA = arrow_schema()
 _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
 _TWO_WORDS = np.dtype([("low", "<u8"), ("high", "<u8")])
 _BLOCK = 1 << 16
-"""Records.  Each column goes over all of them again: they should still be in the cache."""
+"""Records."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Naming:
     """Path of a cgroup by its place in a CPU's table, None if it is not known."""
 
 
-def tables(records: npt.NDArray[Any], naming: Naming) -> Iterator[pa.Table]:
-    """The rows of any number of records, a block at a time."""
+def blocks(records: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Any number of records, as many at a time as stay in the cache while each column is taken out."""
     for start in range(0, len(records), _BLOCK):
-        yield from_records(records[start : start + _BLOCK], naming)
+        yield records[start : start + _BLOCK]
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:

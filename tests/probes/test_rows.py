@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from memtrace.probes.fields import Kinds
 from memtrace.probes.ring import GUEST_RECORD, NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
-from memtrace.probes.rows import Naming, from_records, tables
+from memtrace.probes.rows import Naming, blocks, from_records
 from memtrace.traces.schema import Flag, arrow_schema
 
 NAMING = Naming(
@@ -183,7 +183,7 @@ def test_many_records_are_the_rows_of_each_of_them_in_order() -> None:
     many["order"][:65_536] = -1
     many["parent"][65_536:] = NO_PARENT
     many["stack"][::3] = -1
-    made = list(tables(many, NAMING))
+    made = [from_records(block, NAMING) for block in blocks(many)]
     assert len(made) == 3
     assert pa.concat_tables(made).to_pydict() == from_records(many, NAMING).to_pydict()
-    assert list(tables(many[:0], NAMING)) == []
+    assert list(blocks(many[:0])) == []
