@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.intervals import union_ns
 from memtrace.analyzer.accept.platform import at, served
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
+from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.accept.stalls import Stalls
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.cells import APART
@@ -114,7 +114,7 @@ def _shares(run: Run, found: Stalls, begin: int, end: int) -> dict[str, Any]:
         most = int(lost.argmax())
         row = int(hit[first[most]])
         out["task_share"] = min(float(lost[most]) / length, 1.0)
-        where = f"[{int(outer.tid[row])}]" if outer.tid[row] != UNKNOWN else f" on CPU {int(outer.cpu[row])}"
+        where = f"[{int(outer.tid[row])}]" if outer.tid[row] > 0 else f" on CPU {int(outer.cpu[row])}"
         out["task"] = f"{outer.comm.text(row) or 'an unknown task'}{where}"
     return out
 

@@ -115,10 +115,10 @@ class Spans:
 
     @property
     def task(self) -> Ints:
-        """What tells tasks apart: the thread, or the CPU where the thread is unknown."""
+        """What tells tasks apart: the thread, or the CPU where it is unknown or idle (each CPU's is 0)."""
         import numpy as np
 
-        keys: Ints = np.where(self.tid != UNKNOWN, self.tid, -2 - self.cpu)
+        keys: Ints = np.where(self.tid > 0, self.tid, -2 - self.cpu)
         return keys
 
     def where(self, chosen: Ints | Bools) -> Spans:

@@ -154,7 +154,8 @@ def _stack(run: Run, found: Stalls, stall: int, connection: duckdb.DuckDBPyConne
     """The stack of the allocation around a stall, else of its first accept."""
     outer, row = found.outer, int(found.first[stall])
     begin, end = int(found.begin[stall]), int(found.end[stall])
-    same = f"tid = {int(outer.tid[row])}" if outer.tid[row] != UNKNOWN else f"cpu = {int(outer.cpu[row])}"
+    tid, cpu = int(outer.tid[row]), int(outer.cpu[row])
+    same = f"tid = {tid}" if tid > 0 else f"cpu = {cpu} AND coalesce(tid, 0) = 0"
     rows = run.relation(connection, ["ts_ns", "dur_ns", "tid", "cpu", "event", "stack"])
     around = f"ts_ns >= {end} AND ts_ns - dur_ns <= {begin}"
     inside = f"ts_ns BETWEEN {begin} AND {end}"
