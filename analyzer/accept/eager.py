@@ -122,12 +122,16 @@ def _loads(run: Run, accepts: Accepts, what: Platform) -> list[Load] | str:
     total = float(start.total)
     low, high = _before(run, what)
     present = {node.nid: node.present_bytes or 0 for node in run.header.nodes}
+    told = {node.nid for node in run.header.nodes if node.present_bytes == 0} | {*start.nodes}
+    if start.nodes and (missing := sorted({*present} - told)):
+        nodes = ", ".join(map(str, missing))
+        return f"the snapshot at the start does not say what was unaccepted on node {nodes}"
     whole = sum(present.values())
     loads = []
     for nid in sorted({*present, *start.nodes}):
         # Without counters per node, each has the share of its memory.
         share = present.get(nid, 0) / whole if whole else 1 / max(len(present), 1)
-        here = float(start.nodes[nid]) if start.nodes else total * share
+        here = float(start.nodes.get(nid, 0)) if start.nodes else total * share
         own = ns_per_byte(accepts, nid) or machine
         loads.append(Load(nid, here + low * share, here + high * share, own))
     return [load for load in loads if load.high > 0]

@@ -33,6 +33,7 @@ Window: the recording from the first accept seen.  Zeroing in user-page paths
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,27 +135,51 @@ def _first_uses(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyC
     """Pages accepted whose first allocation since was zeroed, and those that had any."""
     import numpy as np
 
-    low, high = int(spans.pfn.min()), int((spans.pfn + spans.size // run.header.page_size).max())
-    if high - low > SPAN and len(np.unique(spans.pfn)) > 1:
-        return _by_parts(run, spans, since, connection)
-    ready = _ready(spans, low, high, run.header.page_size)
-    state = np.zeros(high - low, dtype=np.int8)
-    for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
-        _note(state, ready, pfn - low, order, zeroed, ts)
-    return int((state == 1).sum()), int((state != 0).sum())
+    first, end = spans.pfn, spans.pfn + spans.size // run.header.page_size
+    zeroed_pages = used_pages = 0
+    for low, high in _stretches(first, end):
+        touching = (first < high) & (end > low)
+        ready = _ready(first[touching], end[touching], spans.end[touching], low, high)
+        state = np.zeros(high - low, dtype=np.int8)
+        for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
+            _note(state, ready, pfn - low, order, zeroed, ts)
+        zeroed_pages += int((state == 1).sum())
+        used_pages += int((state != 0).sum())
+    return zeroed_pages, used_pages
 
 
-def _ready(spans: Spans, low: int, high: int, page_size: int) -> Ints:
-    """When each page of [low, high) was accepted, the largest integer where it was not."""
+def _stretches(first: Ints, end: Ints) -> Iterator[tuple[int, int]]:
+    """Stretches of at most SPAN page frames, none in two of them, that hold all of the ranges [first, end)."""
+    import numpy as np
+
+    rank = np.argsort(first, kind="stable")
+    first, reached = first[rank], np.maximum.accumulate(end[rank])
+    low = int(first[0])
+    while True:
+        begun = int(np.searchsorted(first, low + SPAN))
+        last = int(reached[begun - 1])
+        high = min(low + SPAN, last)
+        yield low, high
+        if last == high and begun == len(first):
+            return
+        low = high if last > high else int(first[begun])
+
+
+def _ready(first: Ints, end: Ints, at: Ints, low: int, high: int) -> Ints:
+    """When each page of [low, high) was accepted, the largest integer where it was not.
+
+    ``first``, ``end``, ``at``: ranges of pages, and when each had been accepted, shape (n,).
+    """
     import numpy as np
 
     ready = np.full(high - low, np.iinfo(np.int64).max, dtype=np.int64)
     # Latest first, so that of several accepts of a page the earliest is written last.
-    latest = np.argsort(-spans.end, kind="stable")
-    pages = spans.size // page_size
+    latest = np.argsort(-at, kind="stable")
+    start = np.maximum(first, low)
+    pages = np.minimum(end, high) - start
     for part in _parts(pages[latest]):
         chosen = latest[part]
-        ready[_expanded(spans.pfn[chosen] - low, pages[chosen])] = np.repeat(spans.end[chosen], pages[chosen])
+        ready[_expanded(start[chosen] - low, pages[chosen])] = np.repeat(at[chosen], pages[chosen])
     return ready
 
 
@@ -172,16 +197,6 @@ def _expanded(first: Ints, sizes: Ints) -> Ints:
 
     pages: Ints = np.repeat(first - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
     return pages
-
-
-def _by_parts(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """The same in two halves of the memory, so that the arrays stay small."""
-    import numpy as np
-
-    middle = int(np.median(spans.pfn))
-    halves = (spans.where(spans.pfn < middle), spans.where(spans.pfn >= middle))
-    found = [_first_uses(run, half, since, connection) for half in halves if len(half)]
-    return sum(zeroed for zeroed, _ in found), sum(used for _, used in found)
 
 
 def _allocations(run: Run, since: int, low: int, high: int, connection: duckdb.DuckDBPyConnection) -> Any:

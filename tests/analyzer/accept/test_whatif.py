@@ -59,6 +59,18 @@ def test_what_firmware_may_have_accepted_makes_two_bounds(tables: Tables) -> Non
     assert first["accept_ns"] == 1000 * MS and first["accept_max_ns"] == 2048 * MS
 
 
+def test_of_a_node_that_the_snapshot_lacks_nothing_is_assumed(tables: Tables) -> None:
+    case = accepting(stall(START + 10 * MS), (1024, 1024))
+    (start,) = case.header.snapshots
+    lacking = dataclasses.replace(start, nodes={"0": start.nodes["0"]})
+    told = dataclasses.replace(case.header, snapshots=(lacking,))
+    table = tables(dataclasses.replace(case, header=told))["eager"]
+    assert table.rows == ()
+    assert table.notes == (
+        "unknown: the snapshot at the start does not say what was unaccepted on node 1",
+    )
+
+
 def test_more_cpus_a_node_take_the_throughput_that_was_seen(tables: Tables) -> None:
     rows = tables("saturated")["eager"].rows
     walls = {row["cpus_per_node"]: row["wall_ns"] for row in rows}
