@@ -5,7 +5,8 @@ A simulation over this run's stalls.  From the start of recording, each node's
 thread accepts blocks one after the other with a share b of one CPU, at the
 node's rate of one CPU (cost.py): b * (t - start) / time_per_block blocks by the time t, whole
 ones.  A stall that needed n blocks takes them from those accepted ahead and not
-yet taken.  Finding all n, it vanishes; finding fewer, it shrinks by their share.
+yet taken.  Finding all n, it vanishes; finding fewer, it shrinks by their share.  A stall
+that needed none (a conversion, page isolation) stays as it was.
 
 stalls_left, vanished, lost_ns, worst_ns
     What remains of the stalls, their time, the longest.  The recorder's own stalls
@@ -120,7 +121,8 @@ def _simulated(run: Run, node: Node, budget: float) -> tuple[Floats, float, floa
     by_thread = min(np.floor(length * speed), max(total - done_by_stalls, 0.0))
     ahead = max(by_thread - int((node.need - left).sum()), 0.0)
     end = (total - done_by_stalls) / speed if speed else None
-    share = left / np.maximum(node.need, 1)
+    # A stall without a block (a conversion) takes nothing that a thread could have ready.
+    share = np.where(node.need > 0, left / np.maximum(node.need, 1), 1.0)
     return (
         share,
         by_thread * node.block_ns,

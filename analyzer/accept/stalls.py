@@ -17,7 +17,7 @@ lost
 accepts
     Blocks accepted in it (accept.block; without that site, calls).
 bytes
-    Memory of those, as in calls.py.
+    Memory accepted in it, as in calls.py: also where no block was (a conversion).
 
 The recorder's own stalls (flag TRACER) are real acceptance, counted wherever
 memory is, but nobody's loss: ``own`` marks them.
@@ -184,8 +184,8 @@ def _contents(accepts: Accepts, outer: Spans, number: Ints, n: int) -> tuple[Int
     unit = accepts.levels[accepts.unit]
     count, _ = _summed(unit, outer, number, n)
     work = accepts.levels[accepts.work] if accepts.work != BURST else unit
-    _, size = _summed(work, outer, number, n)
-    return count, np.where(count > 0, size, UNKNOWN)
+    sized, size = _summed(work, outer, number, n)
+    return count, np.where((count > 0) | (sized > 0), size, UNKNOWN)
 
 
 def _summed(inner: Spans, outer: Spans, number: Ints, n: int) -> tuple[Ints, Ints]:

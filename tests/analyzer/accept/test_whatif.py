@@ -105,6 +105,21 @@ def test_background_takes_the_stalls_that_it_is_fast_enough_for(tables: Tables) 
     assert by_budget[0.05]["ahead_bytes"] == 60 * BLOCK
 
 
+def test_stalls_that_take_no_block_off_the_list_stay_as_they_were(tables: Tables) -> None:
+    rows = stall(START + 10 * MS) + stall(START + 30 * MS, pfn=(1 << 16) + PAGES)
+    for i in range(4):
+        # Conversions: accept_memory() of 5 ms outside of any block.
+        where = {"pfn": (1 << 17) + i * PAGES, "levels": ("accept.call", "accept.arch")}
+        rows += stall(START + (100 + 20 * i) * MS, per_unit=5 * MS // 2, **where)
+    found = tables(accepting(rows, (1024, 0)))
+    assert [row["bytes"] for row in found["victims"].rows] == [4 * BLOCK, 2 * BLOCK]
+    recorded, *_, whole = found["background"].rows
+    assert (recorded["stalls_left"], recorded["vanished"]) == (6, 0)
+    assert recorded["lost_ns"] == found["granule"].rows[0]["lost_ns"] == found["window"].rows[0]["lost_ns"]
+    # A whole CPU would have had the two blocks ready; nobody can convert ahead.
+    assert (whole["stalls_left"], whole["lost_ns"]) == (4, recorded["lost_ns"] - 2 * 2_004_000)
+
+
 def test_a_burst_too_large_for_the_stock_shrinks(tables: Tables) -> None:
     rows = stall(START + 1000 * MS, (2,) * 20)
     by_budget = {row["budget"]: row for row in tables(accepting(rows))["background"].rows}
@@ -120,7 +135,9 @@ def test_the_cost_of_a_call_comes_apart_by_sizes(tables: Tables) -> None:
     assert (recorded["steps"], predicted["steps"]) == (120, 240)
     assert predicted["p50_ns"] == predicted["max_ns"] == 1_500_000
     assert predicted["lost_ns"] == pytest.approx(recorded["lost_ns"] * 360 / 300)
-    assert (predicted["stalls"], predicted["stalls_min"]) == (240, 120)
+    # Of 120 stalls 40 accepted a single unit, which no smaller step divides.
+    assert (predicted["stalls"], predicted["stalls_min"]) == (200, 120)
+    assert predicted["steps_min"] == 240 - 80
 
 
 def test_of_one_size_nothing_is_predicted(tables: Tables) -> None:
