@@ -16,10 +16,12 @@ task_share, task
     The thread that lost the largest share of the window, and that share: how
     much slower a benchmark of one such thread may be.
 alloc_share
-    Stalls in allocations over all allocations (``alloc`` rows, summed ones by the ends
-    of their flush windows).  Null where allocations were not recorded.
+    Stalls in allocations over all allocations that touch the window (``alloc`` rows;
+    summed ones, and those without a duration, by their ends: of their flush windows).  Null
+    where allocations were not recorded.
 alloc_time_share
-    Time lost in allocations over the time of all allocations with a known time.
+    Time lost in allocations over the time of all allocations with a known time, of
+    both the part that lies in the window.
 verdict
     "contaminated": task_share or wall_share is 1 % or more.  "touched": less, and not
     nothing.  "clean": no accept in the window, although the whole window was
@@ -41,7 +43,6 @@ from memtrace.analyzer.accept.platform import at, served
 from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.accept.stalls import Stalls
 from memtrace.analyzer.callers import query
-from memtrace.analyzer.cells import APART
 from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Table
@@ -50,6 +51,7 @@ from memtrace.traces.schema import Flag
 if TYPE_CHECKING:
     import duckdb
 
+    from memtrace.analyzer.accept.rows import Bools, Ints, Spans
     from memtrace.traces.reader import Run
 
 MATTERS = 0.01
@@ -101,7 +103,7 @@ def _shares(run: Run, found: Stalls, begin: int, end: int) -> dict[str, Any]:
     if not timed.all() or length <= 0:
         return out
     outer = found.outer
-    inside = np.clip(np.minimum(outer.end, end) - np.maximum(outer.begin, begin), 0, None)
+    inside = _within(outer, begin, end)
     out["wall_share"] = union_ns(outer.begin, outer.end, (begin, end)) / length
     if run.header.cpus:
         out["cpu_share"] = int(inside.sum()) / (length * run.header.cpus)
@@ -125,19 +127,33 @@ def _allocations(
     out: dict[str, Any] = {"alloc_share": None, "alloc_time_share": None}
     if "alloc" not in run.header.events:
         return out
-    rows = run.relation(connection, ["event", "flags", "ts_ns", "count", "total_ns"])
-    number, time = query(
-        rows,
-        'SELECT coalesce(sum("count"), 0)::BIGINT, sum(total_ns)::BIGINT FROM rows_'
-        f" WHERE event = 'alloc' AND flags & {int(APART)} = 0 AND ts_ns >= {begin}"
-        f" AND ts_ns <= {end} + CASE WHEN flags & {int(Flag.AGGREGATED)} <> 0 THEN {_LATE} ELSE 0 END",
-    ).fetchall()[0]
-    inside = found.held & ~found.own
+    rows = run.relation(connection, ["event", "flags", "ts_ns", "dur_ns", "count", "total_ns"])
+    number, time = query(rows, _ALLOCATIONS.format(begin=begin, end=end)).fetchall()[0]
+    inside = found.held & ~found.own & _allocating(found)
     if number:
         out["alloc_share"] = min(int(inside.sum()) / number, 1.0)
     if time and found.timed.all():
-        out["alloc_time_share"] = min(int(found.lost[inside].sum()) / time, 1.0)
+        lost = int(_within(found.outer, begin, end)[inside[found.stall]].sum())
+        out["alloc_time_share"] = min(lost / int(time), 1.0)
     return out
+
+
+def _within(spans: Spans, begin: int, end: int) -> Ints:
+    """How much of each span lies in the window, ns."""
+    import numpy as np
+
+    inside: Ints = np.clip(np.minimum(spans.end, end) - np.maximum(spans.begin, begin), 0, None)
+    return inside
+
+
+def _allocating(found: Stalls) -> Bools:
+    """Stalls of allocations, not of memory that comes online."""
+    import numpy as np
+
+    parent = found.outer.parent
+    online = np.array([text.startswith("hot.") for text in parent.texts] + [False], dtype=bool)
+    allocating: Bools = ~online[parent.code[found.first]]
+    return allocating
 
 
 def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
@@ -210,6 +226,15 @@ def _number(row: dict[str, Any], name: str) -> str:
 
 _LATE = 1_000_000_000
 """Aggregates of a window reach the file with the next flush, about a second later."""
+_SUM = f"flags & {int(Flag.AGGREGATED)} <> 0"
+_ALLOCATIONS = f"""
+SELECT coalesce(sum("count"), 0)::BIGINT, sum(CASE WHEN {_SUM} THEN total_ns
+    WHEN dur_ns IS NOT NULL THEN least(ts_ns, {{end}}) - greatest(ts_ns - dur_ns, {{begin}}) END)::BIGINT
+FROM rows_ WHERE event = 'alloc' AND flags & {int(Flag.TRACER)} = 0 AND ts_ns >= {{begin}}
+  AND flags & {int(Flag.FAILED | Flag.VICTIM)} <> {int(Flag.FAILED)}
+  AND CASE WHEN {_SUM} THEN ts_ns - {_LATE} ELSE ts_ns - coalesce(dur_ns, 0) END <= {{end}}
+"""
+"""Allocations that touch a window, and their time in it: also those that waited and failed."""
 _NAMES = (
     "verdict",
     "from_ns",

@@ -60,6 +60,8 @@ class Stalls:
     """Whether it is all that one allocation accepted: such an allocation, or a burst, was seen."""
     outer: Spans
     """The outermost rows of acceptance."""
+    stall: Ints
+    """Which stall each row of ``outer`` is in, shape (len(outer),)."""
 
     def __len__(self) -> int:
         return len(self.begin)
@@ -110,10 +112,12 @@ def stalls(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) ->
         held=held,
         request=held | (bursts > 0),
         outer=outer,
+        stall=number,
     )
     rank = np.argsort(made.begin, kind="stable")
     columns = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "first", "held", "request")
-    return Stalls(**{name: getattr(made, name)[rank] for name in columns}, outer=outer)
+    ranked = {name: getattr(made, name)[rank] for name in columns}
+    return Stalls(**ranked, outer=outer, stall=np.argsort(rank)[number])
 
 
 def _of(column: Ints, place: Ints) -> Ints:

@@ -9,6 +9,7 @@ import pytest
 
 from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.accept.cases import (
+    ALL,
     BLOCK,
     MS,
     PAGES,
@@ -19,6 +20,7 @@ from memtrace.tests.analyzer.accept.cases import (
 from memtrace.tests.analyzer.accept.conftest import Tables
 from memtrace.tests.analyzer.cases import SECOND, streamed
 from memtrace.traces.run import Losses
+from memtrace.traces.schema import Flag
 
 
 def test_a_window_that_acceptance_fills_is_a_magnet(tables: Tables) -> None:
@@ -38,6 +40,32 @@ def test_half_a_stall_in_the_window_counts_by_half(tables: Tables) -> None:
     (row,) = tables(case, Choice(window=window))["window"].rows
     assert row["wall_share"] == pytest.approx(0.5, abs=0.001)
     assert row["stalls"] == 1
+
+
+def test_of_a_stall_that_ends_after_the_window_only_what_is_in_it_is_lost_there(tables: Tables) -> None:
+    # 40 allocations of 1 ms one after the other; a stall of 100 ms that begins 1 ms before the end.
+    rows = [streamed("alloc", 0, MS, ts_ns=START + i * MS) for i in range(1, 41)]
+    rows += stall(START + 49 * MS, per_unit=50 * MS)
+    case = accepting(rows, (1024, 0))
+    (row,) = tables(case, Choice(window=(START, START + 50 * MS)))["window"].rows
+    assert row["lost_ns"] == 999_000
+    assert row["alloc_share"] == 1 / 41
+    assert row["alloc_time_share"] == 999_000 / (41 * MS)
+    (late,) = tables(case, Choice(window=(START + 60 * MS, START + 70 * MS)))["window"].rows
+    assert (late["lost_ns"], late["alloc_share"], late["alloc_time_share"]) == (10 * MS, 1.0, 1.0)
+
+
+def test_what_waited_and_failed_is_an_allocation_and_memory_coming_online_is_none(tables: Tables) -> None:
+    failed = stall(START + 100 * MS)
+    failed[-1]["flags"] |= int(Flag.FAILED)
+    online = stall(START + 200 * MS, pfn=1 << 17)
+    online[-1]["event"] = "hot.online"
+    for row in online[:-1]:
+        row["parent"] = "hot.online" if row["parent"] == "alloc" else row["parent"]
+    rows = [*failed, *online, streamed("alloc", 0, 800, ts_ns=START + MS)]
+    (row,) = tables(accepting(rows, levels=("hot.online", *ALL)))["window"].rows
+    assert (row["stalls"], row["alloc_share"]) == (2, 0.5)
+    assert row["alloc_time_share"] == pytest.approx(2_004_000 / (2_014_000 + 800), rel=1e-3)
 
 
 def test_beside_the_accepts_a_window_is_clean(tables: Tables) -> None:
