@@ -84,8 +84,9 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     """One row for each node, and the sum."""
     present = {node.nid: node.present_bytes for node in run.header.nodes}
     nids = sorted({*present, *read.last.unaccepted})
-    rows = [_row(nid, present.get(nid), accepts, read) for nid in nids]
-    everything = [*rows, _sum(rows, accepts, read)] if len(rows) > 1 else rows
+    unplaced = _unplaced(accepts, read)
+    rows = [_row(nid, present.get(nid), accepts, read, unplaced) for nid in nids]
+    everything = [*rows, _sum(rows, accepts, read, unplaced)] if len(rows) > 1 else rows
     shown = [_with_share(row) for row in everything]
     block = run.header.page_size << MAX_PAGE_ORDER
     traced = any(row["traced"] for row in everything)
@@ -102,7 +103,26 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     return Table("balance", "Byte balance", _NAMES, tuple(shown), _COLUMNS, notes=tuple(notes))
 
 
-def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict[str, int | None]:
+@dataclass(frozen=True)
+class Unplaced:
+    """Bytes of accepts of no known node, None where they are unknown: 0 where there are none."""
+
+    early: int | None
+    """Of the boot trace, before the probes."""
+    seen: int | None
+    """While the probes were on."""
+
+
+def _unplaced(accepts: Accepts, read: Reading) -> Unplaced:
+    if read.first is None:
+        return Unplaced(0, 0)
+    early = accepts.seen((None, read.first.at_ns), [None])
+    return Unplaced(early.queued, accepts.seen(read.window, [None]).queued)
+
+
+def _row(
+    nid: int, present: int | None, accepts: Accepts, read: Reading, unplaced: Unplaced
+) -> dict[str, int | None]:
     left = read.last.unaccepted.get(nid)
     entry = read.entry.unaccepted.get(nid) if read.entry else None
     row: dict[str, int | None] = dict.fromkeys(_PARTS)
@@ -113,13 +133,13 @@ def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict
     first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
     seen = accepts.seen(read.window, [nid]).queued
     before = (None, read.first.at_ns)
-    traced = None if accepts.seen(before, [None]).queued != 0 else accepts.seen(before, [nid]).queued
+    traced = accepts.seen(before, [nid]).queued if unplaced.early == 0 else None
     unseen = less(less(present, first), traced or 0)
     row |= {"early": less(entry, first), "traced": traced, "unseen": unseen, "seen": seen}
     return row | {"late": less(end, left), "rest": less(less(first, seen), end)}
 
 
-def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int | None]:
+def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading, unplaced: Unplaced) -> dict[str, int | None]:
     total: dict[str, int | None] = {"nid": None}
     for name in _PARTS:
         values = [row[name] for row in rows]
@@ -130,12 +150,14 @@ def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int 
         total |= {"seen": seen, "unseen": less(accepted, seen)}
         total["early"] = less(total["unseen"], total["firmware"])
         return total
-    if (unplaced := accepts.seen(read.window, [None]).queued) != 0:
-        total["seen"] = plus(total["seen"], unplaced)
-        total["rest"] = less(total["rest"], unplaced)
+    total["seen"] = plus(total["seen"], unplaced.seen)
+    total["rest"] = less(total["rest"], unplaced.seen)
     if total["traced"] is None:
+        # Of some nodes it is unknown, and was taken off others' unseen: off the whole, once.
+        first = [read.first.unaccepted.get(int(row["nid"])) for row in rows]
         total["traced"] = accepts.seen((None, read.first.at_ns)).queued
-        total["unseen"] = less(total["unseen"], total["traced"] or 0)
+        queued = None if None in first else sum(size for size in first if size is not None)
+        total["unseen"] = less(less(total["present"], queued), total["traced"] or 0)
     return total
 
 

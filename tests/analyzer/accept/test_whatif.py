@@ -66,9 +66,7 @@ def test_of_a_node_that_the_snapshot_lacks_nothing_is_assumed(tables: Tables) ->
     told = dataclasses.replace(case.header, snapshots=(lacking,))
     table = tables(dataclasses.replace(case, header=told))["eager"]
     assert table.rows == ()
-    assert table.notes == (
-        "unknown: the snapshot at the start does not say what was unaccepted on node 1",
-    )
+    assert table.notes == ("unknown: the snapshot at the start does not say what was unaccepted on node 1",)
 
 
 def test_more_cpus_a_node_take_the_throughput_that_was_seen(tables: Tables) -> None:

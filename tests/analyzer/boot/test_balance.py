@@ -98,6 +98,17 @@ def test_what_the_boot_trace_saw_before_the_probes_is_not_unseen(
     assert dict(report.heading)["balance"].endswith("by it); the boot trace saw 0.01 GiB more")
 
 
+def test_traced_bytes_that_only_some_nodes_know_are_taken_off_the_whole_once(run_of: RunOf) -> None:
+    taken = [moment("entry", 0, 2000, 2000), moment("start", 100, 1000, 1000), moment("end", 300, 1000, 1000)]
+    rows = [block(i, 0, event="accept.call", bytes=None, bytes_requested=BLOCK) for i in range(5)]
+    rows += [block(i, 1, event="accept.call", bytes=None, bytes_requested=None) for i in range(5)]
+    _, found = balance(run_of(case(taken, rows, origin="collected")))
+    assert [found[node]["traced_bytes"] for node in ("0", "1", "all")] == [5 * BLOCK, None, 5 * BLOCK]
+    unseen = [found[node]["unseen_bytes"] for node in "01"]
+    assert unseen == [GIB2 - 1000 * MIB - 5 * BLOCK, GIB2 - 1000 * MIB]
+    assert found["all"]["unseen_bytes"] == sum(unseen)
+
+
 def test_without_the_firmwares_map_the_part_before_the_kernel_is_unknown_not_zero(run_of: RunOf) -> None:
     taken = [moment("start", 100, 700, 1800), moment("end", 300, 700, 1800)]
     report, rows = balance(run_of(case(taken, [])))
