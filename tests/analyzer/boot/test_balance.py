@@ -179,6 +179,36 @@ def test_accepts_of_unknown_node_stand_in_the_sum_alone(run_of: RunOf) -> None:
     assert "node-unknown" in {caveat.id for caveat in report.caveats}
 
 
+def test_a_machine_of_one_node_has_all_accepts_there(run_of: RunOf) -> None:
+    total = {"total_kb": (2 << 20,)}
+    taken = [
+        moment("entry", 0, 800, **total),
+        moment("start", 100, 700, **total),
+        moment("end", 300, 692, **total),
+    ]
+    made = case(taken, [block(50, None), block(150, None), block(160, None)], origin="collected")
+    alone = dataclasses.replace(made.header, nodes=made.header.nodes[:1])
+    report, found = balance(run_of(dataclasses.replace(made, header=alone)))
+    assert (found["0"]["traced_bytes"], found["0"]["seen_bytes"]) == (BLOCK, 2 * BLOCK)
+    assert found["0"]["rest_bytes"] == 0
+    assert {"unexplained", "node-unknown"}.isdisjoint(caveat.id for caveat in report.caveats)
+
+
+def test_where_bytes_of_some_calls_are_unknown_seen_is_a_bound_and_nothing_is_unexplained(
+    run_of: RunOf,
+) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 580, 1800)]
+    rows = [
+        block(150 + i, 0, event="accept.call", bytes=None, bytes_requested=BLOCK if i % 2 else None)
+        for i in range(30)
+    ]
+    report, found = balance(run_of(case(taken, rows)))
+    assert [found[node]["seen_bytes"] for node in ("0", "1", "all")] == [15 * BLOCK, 0, 15 * BLOCK]
+    assert [found[node]["seen_partial"] for node in ("0", "1", "all")] == [True, False, True]
+    assert [found[node]["rest_bytes"] for node in ("0", "1", "all")] == [None, 0, None]
+    assert "unexplained" not in {caveat.id for caveat in report.caveats}
+
+
 def test_only_collected_a_boot_has_nothing_to_check_the_trace_by(run_of: RunOf) -> None:
     taken = [moment("entry", 0, 800, 2048), moment("boot", 400, 700, 2000)]
     report, found = balance(run_of(case(taken, [block(10, None), block(20, None)], origin="collected")))
