@@ -30,9 +30,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import at
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:

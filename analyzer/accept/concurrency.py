@@ -39,7 +39,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import NONE
 from memtrace.analyzer.accept.intervals import sweep
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.cells import FEW, GIB
@@ -190,7 +189,7 @@ def parallel(accepts: Accepts, found: Curves) -> Table:
         notes.append(SUPERLINEAR)
     if not rows:
         unknown = "unknown: no accept of this run has a duration"
-        notes = [unknown] if len(accepts.levels[accepts.work]) else [NONE]
+        notes = [unknown] if len(accepts.levels[accepts.work]) else [accepts.none]
     elif not len(accepts.arch):
         event = CALL if len(accepts.call) else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")

@@ -25,10 +25,11 @@ alloc_time_share
 verdict
     "contaminated": task_share or wall_share is 1 % or more.  "touched": less, and not
     nothing.  "clean": no accept in the window, although the whole window was
-    recorded, a site was there, nothing was lost, no filter kept other tasks out, and
-    nothing speaks for a silent site: the run has accepts elsewhere, or Unaccepted
-    did not fall in it.  "unknown": no accept was seen, but one of these does not
-    hold.  What is missed can only make a share larger.
+    recorded, a site was there, nothing was lost or summed in the kernel, no filter kept
+    other tasks out, and the counter does not contradict: around the window Unaccepted fell
+    by no more than was seen (missed.py), and not at all where the whole run shows no
+    accept.  "unknown": no accept was seen, but one of these does not hold, and shares
+    are null.  What is missed can only make a share larger.
 
 The recorder's own accepts count in shares of wall and CPU time: they are there
 for everyone; they make no victim.
@@ -39,7 +40,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.intervals import union_ns
-from memtrace.analyzer.accept.platform import at, served
+from memtrace.analyzer.accept.missed import doubt
+from memtrace.analyzer.accept.platform import served
 from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.accept.stalls import Stalls
 from memtrace.analyzer.callers import query
@@ -64,12 +66,11 @@ def contamination(
     found: Stalls,
     window: tuple[int, int] | None,
     connection: duckdb.DuckDBPyConnection,
-    *,
-    silent: bool,
+    whole: Accepts,
 ) -> Table:
     """One row; the verdict is its note.
 
-    ``accepts`` and ``found`` are those of the window; ``silent``: the whole run has no accept.
+    ``accepts`` and ``found`` are those of the window, ``whole`` those of the run.
     """
     asked = window or (run.status.started_ns, run.status.ended_ns)
     begin, end = max(asked[0], run.status.started_ns), min(asked[1], run.status.ended_ns)
@@ -82,8 +83,10 @@ def contamination(
         **_shares(run, found, begin, end),
         **_allocations(run, found, begin, end, connection),
     }
-    doubts = _doubts(run, row, silent=silent)
+    doubts = _doubts(run, row, whole, (begin, end))
     row["verdict"] = _verdict(row, doubts)
+    if row["verdict"] == "unknown" and not row["stalls"] and not row["accepts"]:
+        row |= dict.fromkeys(_MEASURED)
     what = "Window of the command" if run.header.workload and window is None else "Window"
     title = f"{what}: {asked[0] / 1e9:.3f} to {asked[1] / 1e9:.3f} s after boot"
     return Table("window", title, _NAMES, (row,), (), keys=0, shown=(), notes=_sentences(row, doubts))
@@ -156,8 +159,8 @@ def _allocating(found: Stalls) -> Bools:
     return allocating
 
 
-def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
-    """Why acceptance may have passed unseen; ``silent``: the whole run shows no accept."""
+def _doubts(run: Run, row: dict[str, Any], whole: Accepts, window: tuple[int, int]) -> list[str]:
+    """Why acceptance may have passed unseen."""
     found = []
     if not served(run):
         found.append("no site of acceptance was recorded")
@@ -170,13 +173,8 @@ def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
         found.append(f"filters were on ({', '.join(run.header.filters)})")
     if not run.whole:
         found.append("the recording was cut short")
-    if silent:
-        start, last = at(run, "start"), at(run, "end")
-        if start is None or last is None or start.total is None or last.total is None:
-            found.append("no counter confirms that nothing was accepted")
-        elif last.total < start.total:
-            fell = written(start.total - last.total, "bytes")
-            found.append(f"Unaccepted fell by {fell} while no accept was seen")
+    if why := doubt(run, whole, window):
+        found.append(why)
     return found
 
 
@@ -235,14 +233,7 @@ FROM rows_ WHERE event = 'alloc' AND flags & {int(Flag.TRACER)} = 0 AND ts_ns >=
   AND CASE WHEN {_SUM} THEN ts_ns - {_LATE} ELSE ts_ns - coalesce(dur_ns, 0) END <= {{end}}
 """
 """Allocations that touch a window, and their time in it: also those that waited and failed."""
-_NAMES = (
-    "verdict",
-    "from_ns",
-    "to_ns",
-    "recorded_share",
-    "accepts",
-    "stalls",
-    "tasks",
+_MEASURED = (
     "lost_ns",
     "wall_share",
     "cpu_share",
@@ -251,3 +242,5 @@ _NAMES = (
     "alloc_share",
     "alloc_time_share",
 )
+"""What is not known where nothing was seen and something may have passed unseen."""
+_NAMES = ("verdict", "from_ns", "to_ns", "recorded_share", "accepts", "stalls", "tasks", *_MEASURED)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
-from memtrace.analyzer.accept.rows import MIB, UNKNOWN, Accepts
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.cells import FEW, GIB
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
@@ -42,8 +42,6 @@ from memtrace.analyzer.tables import Column, Row, Table
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.stalls import Stalls
     from memtrace.traces.reader import Run
-
-BLOCK_BYTES = 4 * MIB
 
 
 @dataclass(frozen=True)

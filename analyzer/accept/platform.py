@@ -44,6 +44,8 @@ class Unaccepted:
     at_ns: int
     total: int | None
     nodes: dict[int, int]
+    read_ns: int
+    """When the last counter had been read; ``at_ns`` is when the first was."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def unaccepted(snapshot: Snapshot | None, page_size: int) -> Unaccepted | None:
     pages = snapshot.vmstat.get("nr_unaccepted")
     nodes = {int(n): kb["Unaccepted"] * KIB for n, kb in snapshot.nodes.items() if "Unaccepted" in kb}
     total = pages * page_size if pages is not None else (sum(nodes.values()) if nodes else None)
-    return Unaccepted(snapshot.boottime_ns, total, nodes)
+    return Unaccepted(snapshot.boottime_ns, total, nodes, snapshot.boottime_ns + (snapshot.took_ns or 0))
 
 
 def at(run: Run, label: str) -> Unaccepted | None:

@@ -38,9 +38,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import Platform
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.cells import APART
 from memtrace.analyzer.render.units import written
@@ -149,7 +148,7 @@ def _first_uses(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyC
 
 
 def _stretches(first: Ints, end: Ints) -> Iterator[tuple[int, int]]:
-    """Stretches of at most SPAN page frames, none in two of them, that hold all of the ranges [first, end)."""
+    """Stretches of at most SPAN page frames, apart from each other, that hold all ranges [first, end)."""
     import numpy as np
 
     rank = np.argsort(first, kind="stable")

@@ -90,7 +90,7 @@ def _tables(
 ) -> tuple[Table, ...]:
     whole = found.accepts
     if not whole.any:
-        window = contamination(run, whole, found.stalls, choice.window, connection, silent=True)
+        window = contamination(run, whole, found.stalls, choice.window, connection, whole)
         return window, progress(run, whole)
     part, waits, at_once = whole, found.stalls, curves(whole)
     inside = at_once
@@ -98,13 +98,13 @@ def _tables(
         part = whole.touching(choice.window)
         waits, inside = stalls(run, part, connection), curves(part)
     made = [
-        contamination(run, part, waits, choice.window, connection, silent=False),
+        contamination(run, part, waits, choice.window, connection, whole),
         calls(part),
         steps(run, connection),
         progress(run, whole),
-        victims(waits, run.header),
+        victims(waits, run.header, whole.none),
         worst(run, waits, connection),
-        bursts(waits),
+        bursts(waits, whole.none),
         parallel(part, inside),
         redundant(run, whole, found.platform, connection),
         lazy(run, whole) or eager(run, whole, at_once, found.stalls, found.platform),
