@@ -77,7 +77,7 @@ def contamination(
     row: dict[str, Any] = {
         "from_ns": asked[0],
         "to_ns": asked[1],
-        "recorded_share": (end - begin) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
+        "recorded_share": max(end - begin, 0) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
         "accepts": len(accepts.levels[accepts.unit]),
         "stalls": int((~found.own).sum()),
         **_shares(run, found, begin, end),
