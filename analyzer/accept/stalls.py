@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Bools, Ints
     from memtrace.traces.reader import Run
 
-CHUNK = 1_000_000
+_EACH = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "held", "request")
+"""The columns of stalls that say the same of a stall wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,22 @@ class Stalls:
 
     def __len__(self) -> int:
         return len(self.begin)
+
+    def touching(self, window: tuple[int, int] | None) -> Stalls:
+        """Those that acceptance took some time of in the window, each as a whole."""
+        import numpy as np
+
+        if window is None:
+            return self
+        inside = (self.outer.end >= window[0]) & (self.outer.begin <= window[1])
+        kept = np.bincount(self.stall[inside], minlength=len(self)) > 0
+        rows = kept[self.stall]
+        return Stalls(
+            **{name: getattr(self, name)[kept] for name in _EACH},
+            first=(np.cumsum(rows) - 1)[self.first[kept]],
+            outer=self.outer.where(rows),
+            stall=(np.cumsum(kept) - 1)[self.stall[rows]],
+        )
 
     @property
     def own(self) -> Bools:
@@ -115,8 +132,7 @@ def stalls(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) ->
         stall=number,
     )
     rank = np.argsort(made.begin, kind="stable")
-    columns = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "first", "held", "request")
-    ranked = {name: getattr(made, name)[rank] for name in columns}
+    ranked = {name: getattr(made, name)[rank] for name in (*_EACH, "first")}
     return Stalls(**ranked, outer=outer, stall=np.argsort(rank)[number])
 
 

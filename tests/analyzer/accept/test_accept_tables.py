@@ -272,6 +272,15 @@ def test_waiting_is_apart_from_accepting(tables: Tables) -> None:
     assert both["marginal"] == pytest.approx(0, abs=0.01)
 
 
+def test_accepts_of_an_unknown_node_are_the_machines(tables: Tables) -> None:
+    rows = [row for i in range(40) for row in stall(START + 10 * i * MS, pfn=(1 << 16) + i * PAGES)]
+    for row in rows:
+        row["nid"] = None if row["ts_ns"] > START + 100 * MS else 0
+    machine, node = tables(accepting(rows, (1024, 0)))["parallel"].rows
+    assert (machine["of"], machine["calls"], machine["bytes"]) == ("machine", 40, 40 * BLOCK)
+    assert (node["of"], node["calls"]) == ("node 0", 10)
+
+
 def test_few_calls_at_once_are_no_evidence(tables: Tables) -> None:
     rows = []
     for cpu in (0, 1):

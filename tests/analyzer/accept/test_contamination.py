@@ -15,6 +15,7 @@ from memtrace.tests.analyzer.accept.cases import (
     MS,
     PAGES,
     START,
+    Who,
     accepting,
     snapshots,
     stall,
@@ -68,6 +69,34 @@ def test_what_waited_and_failed_is_an_allocation_and_memory_coming_online_is_non
     (row,) = tables(accepting(rows, levels=("hot.online", *ALL)))["window"].rows
     assert (row["stalls"], row["alloc_share"]) == (2, 0.5)
     assert row["alloc_time_share"] == pytest.approx(2_004_000 / (2_014_000 + 800), rel=1e-3)
+
+
+def test_a_stall_that_is_partly_in_the_window_is_listed_as_a_whole(tables: Tables) -> None:
+    rows = [*stall(START + 50 * MS), *stall(START + 100 * MS, (2, 2, 2), pfn=1 << 17)]
+    end = max(row["ts_ns"] for row in rows if row["event"] == "accept.burst")
+    found = tables(accepting(rows, (1024, 0)), Choice(window=(end - MS, end + 100 * MS)))
+    (victim,) = found["victims"].rows
+    assert (victim["stalls"], victim["accepts"], victim["bytes"]) == (1, 3, 3 * BLOCK)
+    assert victim["lost_ns"] == 6_008_000
+    assert [row["accepts"] for row in found["bursts"].rows] == ["3-4"]
+    (window,) = found["window"].rows
+    assert (window["stalls"], window["lost_ns"], window["tasks"]) == (1, MS, 1)
+
+
+def test_of_cpus_at_once_only_what_lies_in_the_window_counts(tables: Tables) -> None:
+    # CPU 0 accepts from 50 ms before the end of the window on; three others begin after it.
+    rows = stall(START + 50 * MS, per_unit=50 * MS)
+    for cpu in (1, 2, 3):
+        who = Who(cpu=cpu, pid=cpu + 1)
+        rows += stall(START + 101 * MS, per_unit=20 * MS, pfn=(1 << 16) + cpu * PAGES, who=who)
+    case = accepting(rows, (1024, 0))
+    (row,) = tables(case, Choice(window=(START, START + 100 * MS)))["parallel"].rows
+    assert (row["cpus"], row["calls"]) == (1, 0)
+    assert row["wall_ns"] == pytest.approx(50 * MS, rel=1e-3)
+    assert row["bytes"] == pytest.approx(BLOCK / 2, rel=1e-3)
+    # All of the four are in the next 50 ms.
+    found = tables(case, Choice(window=(START + 100 * MS, START + 149 * MS)))["parallel"]
+    assert [(row["cpus"], row["calls"]) for row in found.rows] == [(1, 0), (4, 3)]
 
 
 def test_beside_the_accepts_a_window_is_clean(tables: Tables) -> None:
