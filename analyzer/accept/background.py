@@ -142,6 +142,8 @@ def _nodes(run: Run, accepts: Accepts, found: Stalls) -> list[Node] | str:
     if machine is None:
         return "no accept of this run has both its time and its memory"
     sizes = start.nodes or {UNKNOWN: start.total}
+    if start.nodes and not np.isin(found.nid[found.accepts > 0], [*start.nodes]).all():
+        return "of some stalls no node with a counter is known"
     nodes = []
     for nid, size in sizes.items():
         place = np.flatnonzero(found.nid == nid) if start.nodes else np.arange(len(found))

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.calls import DISTRIBUTION, UNIT, distribution
 from memtrace.analyzer.accept.cost import Cost, cost
-from memtrace.analyzer.accept.rows import Accepts
+from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 
@@ -54,6 +54,9 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
     others = ~found.own & found.timed
     rows = [_row("as recorded", len(steps), len(steps), int(others.sum()), int(others.sum()), steps)]
     rows[0]["lost_ns"] = int(found.lost[others].sum())
+    if unsized := int((spans.timed & (spans.size == UNKNOWN)).sum()):
+        note = f"2 MiB unknown: the memory of {unsized} accepts is unknown"
+        return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
     model = cost(accepts)
     if isinstance(model, str):
         note = f"2 MiB unknown: fixed cost and cost per unit cannot be told apart: {model}"

@@ -368,6 +368,20 @@ def test_memory_is_looked_at_in_stretches_that_share_no_page_and_miss_none() -> 
     ]
 
 
+def test_accepts_whose_place_is_unknown_make_it_a_lower_bound(tables: Tables) -> None:
+    rows = [*stall(START + 10 * MS), *stall(START + 50 * MS, pfn=(1 << 16) + PAGES)]
+    for row in rows:
+        if row["event"] in LEVELS and row["ts_ns"] > START + 40 * MS:
+            row["pfn"] = None
+    rows.append(streamed("alloc", 0, 500, ts_ns=START + 80 * MS, pfn=(1 << 16) + 3, flags=int(Flag.ZEROED)))
+    (row,) = tables(accepting(rows))["redundant"].rows
+    assert (row["bound"], row["zeroed_bytes"], row["used_bytes"]) == ("at least", 4096, 2 * 4096)
+    assert (row["accepted_bytes"], row["accepted_partial"]) == (BLOCK, True)
+    summed = [*rows, aggregated("alloc", 300, 250, flags=int(Flag.AGGREGATED | Flag.ZEROED))]
+    (row,) = tables(accepting(summed))["redundant"].rows
+    assert (row["bound"], row["zeroed_bytes"]) == ("unknown", None)
+
+
 def test_sums_give_a_bound(tables: Tables) -> None:
     rows = stall(START + 10 * MS)
     rows.append(aggregated("alloc", 300, 250, flags=int(Flag.AGGREGATED | Flag.ZEROED)))

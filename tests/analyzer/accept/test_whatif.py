@@ -12,6 +12,7 @@ import pytest
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.tests.analyzer.accept.cases import (
     BLOCK,
+    CASES,
     MIB,
     MS,
     PAGES,
@@ -67,6 +68,37 @@ def test_of_a_node_that_the_snapshot_lacks_nothing_is_assumed(tables: Tables) ->
     table = tables(dataclasses.replace(case, header=told))["eager"]
     assert table.rows == ()
     assert table.notes == ("unknown: the snapshot at the start does not say what was unaccepted on node 1",)
+
+
+def test_without_the_memory_of_the_nodes_there_is_no_upper_bound(tables: Tables) -> None:
+    case = accepting(stall(START + 10 * MS), (1024, 0))
+    unknown = tuple(dataclasses.replace(node, present_bytes=None) for node in case.header.nodes)
+    told = dataclasses.replace(case.header, nodes=unknown)
+    table = tables(dataclasses.replace(case, header=told))["eager"]
+    first = table.rows[0]
+    assert (first["bytes"], first["accept_ns"]) == (1024 * MIB, 512 * MS)
+    assert {first[name] for name in ("bytes_max", "accept_max_ns", "wall_max_ns")} == {None}
+    assert "a lower bound" in table.notes[0]
+
+
+def test_of_stalls_without_a_node_no_thread_of_a_node_can_say(tables: Tables) -> None:
+    rows = [*stall(START + 10 * MS), *stall(START + 50 * MS, pfn=(1 << 16) + PAGES)]
+    for row in rows:
+        row["nid"] = None if row["ts_ns"] > START + 40 * MS else 0
+    table = tables(accepting(rows, (1024, 0)))["background"]
+    assert table.rows == () and table.notes[0].startswith("unknown: of some stalls no node")
+
+
+def test_memory_of_accepts_that_is_unknown_leaves_the_what_ifs_unknown(tables: Tables) -> None:
+    for name, table in (("eager_seen", "lazy"), ("two_sizes", "granule")):
+        case = CASES[name]()
+        rows = [
+            row | ({"bytes": None, "bytes_requested": None} if row["ts_ns"] > START + 500 * MS else {})
+            for row in case.rows
+        ]
+        found = tables(dataclasses.replace(case, rows=rows))[table]
+        assert "the memory of" in found.notes[0] and "unknown" in found.notes[0]
+        assert [row for row in found.rows if row.get("step") != "as recorded"] == []
 
 
 def test_more_cpus_a_node_take_the_throughput_that_was_seen(tables: Tables) -> None:
