@@ -5,7 +5,8 @@ A simulation over this run's stalls.  From the start of recording, each node's
 thread accepts blocks one after the other with a share b of one CPU, at the
 node's rate of one CPU (cost.py): b * (t - start) / time_per_block blocks by the time t, whole
 ones.  A stall that needed n blocks takes them from those accepted ahead and not
-yet taken.  Finding all n, it vanishes; finding fewer, it shrinks by their share.
+yet taken.  Finding all n, it vanishes; finding fewer, it shrinks by their share.  A stall
+that needed none (a conversion, page isolation) stays as it was.
 
 stalls_left, vanished, lost_ns, worst_ns
     What remains of the stalls, their time, the longest.  The recorder's own stalls
@@ -29,9 +30,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import at
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def _simulated(run: Run, node: Node, budget: float) -> tuple[Floats, float, floa
     by_thread = min(np.floor(length * speed), max(total - done_by_stalls, 0.0))
     ahead = max(by_thread - int((node.need - left).sum()), 0.0)
     end = (total - done_by_stalls) / speed if speed else None
-    share = left / np.maximum(node.need, 1)
+    # A stall without a block (a conversion) takes nothing that a thread could have ready.
+    share = np.where(node.need > 0, left / np.maximum(node.need, 1), 1.0)
     return (
         share,
         by_thread * node.block_ns,
@@ -141,6 +142,8 @@ def _nodes(run: Run, accepts: Accepts, found: Stalls) -> list[Node] | str:
     if machine is None:
         return "no accept of this run has both its time and its memory"
     sizes = start.nodes or {UNKNOWN: start.total}
+    if start.nodes and not np.isin(found.nid[found.accepts > 0], [*start.nodes]).all():
+        return "of some stalls no node with a counter is known"
     nodes = []
     for nid, size in sizes.items():
         place = np.flatnonzero(found.nid == nid) if start.nodes else np.arange(len(found))

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 UNIT = 2 * MIB
 LIMITS = (("over_100us", 100_000), ("over_1ms", 1_000_000), ("over_10ms", 10_000_000))
 """Columns, and the durations in ns above which an occurrence counts for them."""
-NONE = "no accept in this window"
 
 
 def calls(accepts: Accepts) -> Table:
@@ -131,7 +130,7 @@ def distribution(durations: Ints) -> dict[str, Any]:
 def _notes(accepts: Accepts) -> tuple[str, ...]:
     spans = accepts.levels[accepts.work]
     if not len(spans):
-        return (NONE,)
+        return (accepts.none,)
     if not spans.timed.any():
         return ("the sites of this run saw that memory was accepted, not for how long",)
     why = {

@@ -2,7 +2,8 @@
 """The table ``parallel``: memory accepted a second against the number of CPUs that do it at once.
 
 Time is cut wherever a CPU enters or leaves accept_memory(); each piece belongs
-to the number of CPUs inside it then.
+to the number of CPUs inside it then.  Of calls that are partly in a window, that part
+counts, and the call itself if it ended in it.
 
 cpus
     CPUs inside accept_memory() at once, for memory of one node (or, nid null, of
@@ -36,10 +37,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import NONE
 from memtrace.analyzer.accept.intervals import sweep
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.cells import FEW, GIB
@@ -93,34 +93,44 @@ Curves = Mapping[int | None, tuple[Point, ...]]
 """The points of each node, and of the machine (None) if it has several with accepts."""
 
 
-def curves(accepts: Accepts) -> Curves:
-    """All curves of some accepts."""
+def curves(accepts: Accepts, window: tuple[int, int] | None = None) -> Curves:
+    """All curves of some accepts, of what lies in the window."""
     import numpy as np
 
     spans = accepts.levels[accepts.work]
-    nids: list[int | None] = [int(n) for n in np.flatnonzero(np.bincount(spans.nid + 1)) - 1 if n != UNKNOWN]
-    if len(nids) != 1:
+    known = np.unique(spans.nid).tolist()
+    nids: list[int | None] = [nid for nid in known if nid != UNKNOWN]
+    if known != nids or len(nids) != 1:
         nids.insert(0, None)
-    return {nid: curve(accepts, nid) for nid in nids}
+    return {nid: curve(accepts, nid, window) for nid in nids}
 
 
-def curve(accepts: Accepts, nid: int | None) -> tuple[Point, ...]:
+def curve(accepts: Accepts, nid: int | None, window: tuple[int, int] | None = None) -> tuple[Point, ...]:
     """The points of a node, or of the machine for None; none without durations."""
-    inside = _of(accepts.call if accepts.call.timed.any() else accepts.levels[accepts.work], nid)
+    calls = accepts.call if accepts.call.timed.any() else accepts.levels[accepts.work]
+    inside = _of(calls, nid, window)
     if not len(inside):
         return ()
-    arch = _of(accepts.arch, nid)
+    arch = _of(accepts.arch, nid, window)
     work = arch if len(arch) else inside
     times, (cpus, rate, working) = sweep(
         [_count(inside), _rate(work), _count(work)],
     )
     sized = bool((work.size != UNKNOWN).all())
-    return _points(times, cpus.astype("int64"), rate, working if len(arch) else None, inside, sized)
+    ends = inside.end if window is None else inside.end[inside.end < window[1]]
+    return _points(times, cpus.astype("int64"), rate, working if len(arch) else None, ends, sized)
 
 
-def _of(spans: Spans, nid: int | None) -> Spans:
+def _of(spans: Spans, nid: int | None, window: tuple[int, int] | None) -> Spans:
+    """Those with durations, cut to the window; ``dur`` is still that of the whole."""
+    import numpy as np
+
     chosen = spans.timed & (spans.dur > 0)
-    return spans.where(chosen if nid is None else chosen & (spans.nid == nid))
+    found = spans.where(chosen if nid is None else chosen & (spans.nid == nid))
+    if window is None:
+        return found
+    begin, end = np.maximum(found.begin, window[0]), np.minimum(found.end, window[1])
+    return replace(found, begin=begin, end=end).where(end > begin)
 
 
 def _count(spans: Spans) -> tuple[Ints, Floats]:
@@ -138,13 +148,13 @@ def _rate(spans: Spans) -> tuple[Ints, Floats]:
 
 
 def _points(
-    times: Ints, cpus: Ints, rate: Floats, working: Floats | None, inside: Spans, sized: bool
+    times: Ints, cpus: Ints, rate: Floats, working: Floats | None, ends: Ints, sized: bool
 ) -> tuple[Point, ...]:
     import numpy as np
 
     wall = np.diff(times)
     cpus, rate = cpus[:-1], rate[:-1]
-    ended = cpus[np.maximum(np.searchsorted(times, inside.end) - 1, 0)]
+    ended = cpus[np.maximum(np.searchsorted(times, ends) - 1, 0)]
     points = []
     for k in np.unique(cpus[cpus > 0]).tolist():
         at = cpus == k
@@ -190,7 +200,7 @@ def parallel(accepts: Accepts, found: Curves) -> Table:
         notes.append(SUPERLINEAR)
     if not rows:
         unknown = "unknown: no accept of this run has a duration"
-        notes = [unknown] if len(accepts.levels[accepts.work]) else [NONE]
+        notes = [unknown] if len(accepts.levels[accepts.work]) else [accepts.none]
     elif not len(accepts.arch):
         event = CALL if len(accepts.call) else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")

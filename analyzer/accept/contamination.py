@@ -16,17 +16,20 @@ task_share, task
     The thread that lost the largest share of the window, and that share: how
     much slower a benchmark of one such thread may be.
 alloc_share
-    Stalls in allocations over all allocations (``alloc`` rows, summed ones by the ends
-    of their flush windows).  Null where allocations were not recorded.
+    Stalls in allocations over all allocations that touch the window (``alloc`` rows;
+    summed ones, and those without a duration, by their ends: of their flush windows).  Null
+    where allocations were not recorded.
 alloc_time_share
-    Time lost in allocations over the time of all allocations with a known time.
+    Time lost in allocations over the time of all allocations with a known time, of
+    both the part that lies in the window.
 verdict
     "contaminated": task_share or wall_share is 1 % or more.  "touched": less, and not
     nothing.  "clean": no accept in the window, although the whole window was
-    recorded, a site was there, nothing was lost, no filter kept other tasks out, and
-    nothing speaks for a silent site: the run has accepts elsewhere, or Unaccepted
-    did not fall in it.  "unknown": no accept was seen, but one of these does not
-    hold.  What is missed can only make a share larger.
+    recorded, a site was there, nothing was lost or summed in the kernel, no filter kept
+    other tasks out, and the counter does not contradict: around the window Unaccepted fell
+    by no more than was seen (missed.py), and not at all where the whole run shows no
+    accept.  "unknown": no accept was seen, but one of these does not hold, and shares
+    are null.  What is missed can only make a share larger.
 
 The recorder's own accepts count in shares of wall and CPU time: they are there
 for everyone; they make no victim.
@@ -37,11 +40,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.intervals import union_ns
-from memtrace.analyzer.accept.platform import at, served
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
+from memtrace.analyzer.accept.missed import doubt
+from memtrace.analyzer.accept.platform import served
+from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.accept.stalls import Stalls
 from memtrace.analyzer.callers import query
-from memtrace.analyzer.cells import APART
 from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Table
@@ -50,6 +53,7 @@ from memtrace.traces.schema import Flag
 if TYPE_CHECKING:
     import duckdb
 
+    from memtrace.analyzer.accept.rows import Bools, Ints, Spans
     from memtrace.traces.reader import Run
 
 MATTERS = 0.01
@@ -62,26 +66,27 @@ def contamination(
     found: Stalls,
     window: tuple[int, int] | None,
     connection: duckdb.DuckDBPyConnection,
-    *,
-    silent: bool,
+    whole: Accepts,
 ) -> Table:
     """One row; the verdict is its note.
 
-    ``accepts`` and ``found`` are those of the window; ``silent``: the whole run has no accept.
+    ``accepts`` and ``found`` are those of the window, ``whole`` those of the run.
     """
     asked = window or (run.status.started_ns, run.status.ended_ns)
     begin, end = max(asked[0], run.status.started_ns), min(asked[1], run.status.ended_ns)
     row: dict[str, Any] = {
         "from_ns": asked[0],
         "to_ns": asked[1],
-        "recorded_share": (end - begin) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
+        "recorded_share": max(end - begin, 0) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
         "accepts": len(accepts.levels[accepts.unit]),
         "stalls": int((~found.own).sum()),
         **_shares(run, found, begin, end),
         **_allocations(run, found, begin, end, connection),
     }
-    doubts = _doubts(run, row, silent=silent)
+    doubts = _doubts(run, row, whole, (begin, end))
     row["verdict"] = _verdict(row, doubts)
+    if row["verdict"] == "unknown" and not row["stalls"] and not row["accepts"]:
+        row |= dict.fromkeys(_MEASURED)
     what = "Window of the command" if run.header.workload and window is None else "Window"
     title = f"{what}: {asked[0] / 1e9:.3f} to {asked[1] / 1e9:.3f} s after boot"
     return Table("window", title, _NAMES, (row,), (), keys=0, shown=(), notes=_sentences(row, doubts))
@@ -101,7 +106,7 @@ def _shares(run: Run, found: Stalls, begin: int, end: int) -> dict[str, Any]:
     if not timed.all() or length <= 0:
         return out
     outer = found.outer
-    inside = np.clip(np.minimum(outer.end, end) - np.maximum(outer.begin, begin), 0, None)
+    inside = _within(outer, begin, end)
     out["wall_share"] = union_ns(outer.begin, outer.end, (begin, end)) / length
     if run.header.cpus:
         out["cpu_share"] = int(inside.sum()) / (length * run.header.cpus)
@@ -114,7 +119,7 @@ def _shares(run: Run, found: Stalls, begin: int, end: int) -> dict[str, Any]:
         most = int(lost.argmax())
         row = int(hit[first[most]])
         out["task_share"] = min(float(lost[most]) / length, 1.0)
-        where = f"[{int(outer.tid[row])}]" if outer.tid[row] != UNKNOWN else f" on CPU {int(outer.cpu[row])}"
+        where = f"[{int(outer.tid[row])}]" if outer.tid[row] > 0 else f" on CPU {int(outer.cpu[row])}"
         out["task"] = f"{outer.comm.text(row) or 'an unknown task'}{where}"
     return out
 
@@ -125,23 +130,37 @@ def _allocations(
     out: dict[str, Any] = {"alloc_share": None, "alloc_time_share": None}
     if "alloc" not in run.header.events:
         return out
-    rows = run.relation(connection, ["event", "flags", "ts_ns", "count", "total_ns"])
-    number, time = query(
-        rows,
-        'SELECT coalesce(sum("count"), 0)::BIGINT, sum(total_ns)::BIGINT FROM rows_'
-        f" WHERE event = 'alloc' AND flags & {int(APART)} = 0 AND ts_ns >= {begin}"
-        f" AND ts_ns <= {end} + CASE WHEN flags & {int(Flag.AGGREGATED)} <> 0 THEN {_LATE} ELSE 0 END",
-    ).fetchall()[0]
-    inside = found.held & ~found.own
+    rows = run.relation(connection, ["event", "flags", "ts_ns", "dur_ns", "count", "total_ns"])
+    number, time = query(rows, _ALLOCATIONS.format(begin=begin, end=end)).fetchall()[0]
+    inside = found.held & ~found.own & _allocating(found)
     if number:
         out["alloc_share"] = min(int(inside.sum()) / number, 1.0)
     if time and found.timed.all():
-        out["alloc_time_share"] = min(int(found.lost[inside].sum()) / time, 1.0)
+        lost = int(_within(found.outer, begin, end)[inside[found.stall]].sum())
+        out["alloc_time_share"] = min(lost / int(time), 1.0)
     return out
 
 
-def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
-    """Why acceptance may have passed unseen; ``silent``: the whole run shows no accept."""
+def _within(spans: Spans, begin: int, end: int) -> Ints:
+    """How much of each span lies in the window, ns."""
+    import numpy as np
+
+    inside: Ints = np.clip(np.minimum(spans.end, end) - np.maximum(spans.begin, begin), 0, None)
+    return inside
+
+
+def _allocating(found: Stalls) -> Bools:
+    """Stalls of allocations, not of memory that comes online."""
+    import numpy as np
+
+    parent = found.outer.parent
+    online = np.array([text.startswith("hot.") for text in parent.texts] + [False], dtype=bool)
+    allocating: Bools = ~online[parent.code[found.first]]
+    return allocating
+
+
+def _doubts(run: Run, row: dict[str, Any], whole: Accepts, window: tuple[int, int]) -> list[str]:
+    """Why acceptance may have passed unseen."""
     found = []
     if not served(run):
         found.append("no site of acceptance was recorded")
@@ -154,13 +173,8 @@ def _doubts(run: Run, row: dict[str, Any], *, silent: bool) -> list[str]:
         found.append(f"filters were on ({', '.join(run.header.filters)})")
     if not run.whole:
         found.append("the recording was cut short")
-    if silent:
-        start, last = at(run, "start"), at(run, "end")
-        if start is None or last is None or start.total is None or last.total is None:
-            found.append("no counter confirms that nothing was accepted")
-        elif last.total < start.total:
-            fell = written(start.total - last.total, "bytes")
-            found.append(f"Unaccepted fell by {fell} while no accept was seen")
+    if why := doubt(run, whole, window):
+        found.append(why)
     return found
 
 
@@ -210,14 +224,16 @@ def _number(row: dict[str, Any], name: str) -> str:
 
 _LATE = 1_000_000_000
 """Aggregates of a window reach the file with the next flush, about a second later."""
-_NAMES = (
-    "verdict",
-    "from_ns",
-    "to_ns",
-    "recorded_share",
-    "accepts",
-    "stalls",
-    "tasks",
+_SUM = f"flags & {int(Flag.AGGREGATED)} <> 0"
+_ALLOCATIONS = f"""
+SELECT coalesce(sum("count"), 0)::BIGINT, sum(CASE WHEN {_SUM} THEN total_ns
+    WHEN dur_ns IS NOT NULL THEN least(ts_ns, {{end}}) - greatest(ts_ns - dur_ns, {{begin}}) END)::BIGINT
+FROM rows_ WHERE event = 'alloc' AND flags & {int(Flag.TRACER)} = 0 AND ts_ns >= {{begin}}
+  AND flags & {int(Flag.FAILED | Flag.VICTIM)} <> {int(Flag.FAILED)}
+  AND CASE WHEN {_SUM} THEN ts_ns - {_LATE} ELSE ts_ns - coalesce(dur_ns, 0) END <= {{end}}
+"""
+"""Allocations that touch a window, and their time in it: also those that waited and failed."""
+_MEASURED = (
     "lost_ns",
     "wall_share",
     "cpu_share",
@@ -226,3 +242,5 @@ _NAMES = (
     "alloc_share",
     "alloc_time_share",
 )
+"""What is not known where nothing was seen and something may have passed unseen."""
+_NAMES = ("verdict", "from_ns", "to_ns", "recorded_share", "accepts", "stalls", "tasks", *_MEASURED)

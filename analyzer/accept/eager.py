@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
-from memtrace.analyzer.accept.rows import MIB, UNKNOWN, Accepts
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.cells import FEW, GIB
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
@@ -42,8 +42,6 @@ from memtrace.analyzer.tables import Column, Row, Table
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.stalls import Stalls
     from memtrace.traces.reader import Run
-
-BLOCK_BYTES = 4 * MIB
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Load:
     nid: int
     low: float
     high: float
+    """As low where the upper bound is unknown."""
     ns_per_byte: float
 
 
@@ -69,6 +68,8 @@ def eager(run: Run, accepts: Accepts, curves: Curves, found: Stalls, what: Platf
         busy = [cpus * wall for wall in low], [cpus * wall for wall in high]
         setting = f"{cpus} CPU{'s' * (cpus > 1)} a node"
         rows.append(_row(setting, cpus, busy, (max(low), max(high)), loads))
+    if _before(run, what)[1] is None:
+        rows = [row | dict.fromkeys(("bytes_max", "accept_max_ns", "wall_max_ns")) for row in rows]
     return Table("eager", title, _EAGER, tuple(rows), _EAGERS, notes=_notes(run, found, loads, what))
 
 
@@ -120,26 +121,32 @@ def _loads(run: Run, accepts: Accepts, what: Platform) -> list[Load] | str:
     if start is None or start.total is None:
         return "no snapshot says what was unaccepted at the start"
     total = float(start.total)
-    low, high = _before(run, what)
+    low, most = _before(run, what)
+    high = low if most is None else most
     present = {node.nid: node.present_bytes or 0 for node in run.header.nodes}
+    told = {node.nid for node in run.header.nodes if node.present_bytes == 0} | {*start.nodes}
+    if start.nodes and (missing := sorted({*present} - told)):
+        nodes = ", ".join(map(str, missing))
+        return f"the snapshot at the start does not say what was unaccepted on node {nodes}"
     whole = sum(present.values())
     loads = []
     for nid in sorted({*present, *start.nodes}):
         # Without counters per node, each has the share of its memory.
         share = present.get(nid, 0) / whole if whole else 1 / max(len(present), 1)
-        here = float(start.nodes[nid]) if start.nodes else total * share
+        here = float(start.nodes.get(nid, 0)) if start.nodes else total * share
         own = ns_per_byte(accepts, nid) or machine
         loads.append(Load(nid, here + low * share, here + high * share, own))
     return [load for load in loads if load.high > 0]
 
 
-def _before(run: Run, what: Platform) -> tuple[float, float]:
-    """Bytes accepted before recording: bounds."""
+def _before(run: Run, what: Platform) -> tuple[float, float | None]:
+    """Bytes accepted before recording: bounds, None for an upper one that is unknown."""
     start = at(run, "start")
     if what.to_accept is not None and start is not None and start.total is not None:
         known = float(max(what.to_accept - start.total, 0))
         return known, known
-    return 0.0, float(before_recording(run) or 0)
+    most = before_recording(run)
+    return 0.0, None if most is None else float(most)
 
 
 def _notes(run: Run, found: Stalls, loads: list[Load], what: Platform) -> tuple[str, ...]:
@@ -147,18 +154,21 @@ def _notes(run: Run, found: Stalls, loads: list[Load], what: Platform) -> tuple[
     low, high = _before(run, what)
     if what.to_accept is not None:
         before = f"{written(round(low), 'bytes')} accepted before recording, by what the command line says"
-    elif high:
+    elif high is not None:
         most = written(round(high), "bytes")
         before = f"accepted before recording: between nothing and {most}, since firmware's share is unknown"
     else:
         before = "what was accepted before recording is unknown and left out: a lower bound"
-    lost = found.lost[found.timed & ~found.own]
+    others = ~found.own
+    lost = found.lost[found.timed & others]
+    least = "at least " if len(lost) < others.sum() else ""
+    stalls = f"{int(others.sum())} stall{'s' * (int(others.sum()) != 1)}"
     return (
         f"assumes this run's rates of one CPU (GiB/s: {rates}), also for memory that was not accepted in it;"
         f" {before}",
         "wall time assumes that nodes work at once and that nothing else slows them; of several CPUs a"
         " node, only numbers seen at once are used",
-        f"in exchange, {len(lost)} stalls of {written(int(lost.sum()), 'ns')} in all would not have been",
+        f"in exchange, {stalls} of {least}{written(int(lost.sum()), 'ns')} in all would not have been",
     )
 
 
@@ -175,14 +185,19 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
     title = "What if: lazy instead of eager"
     rate = ns_per_byte(accepts)
     used = _used(snapshots[-1].nodes) if snapshots else None
-    if rate is None or used is None:
+    unsized = int((spans.size == UNKNOWN).sum())
+    if rate is None or used is None or unsized or accepts.summed:
         why = (
             "no accept has both its time and its memory"
             if rate is None
             else "no snapshot says how much memory is in use"
+            if used is None
+            else f"the memory of {unsized} accepts is not known"
+            if unsized
+            else f"{accepts.summed} accepts were summed in the kernel"
         )
         return Table("lazy", title, _LAZY, (), _LAZIES, notes=(f"unknown: {why}",))
-    seen = int(spans.size[spans.size != UNKNOWN].sum())
+    seen = int(spans.size.sum())
     later = min(used, seen)
     typical = np.sort(spans.dur[spans.timed & (spans.size == BLOCK_BYTES)])
     row = {

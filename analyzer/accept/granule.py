@@ -5,14 +5,14 @@ Needs the cost of a call in its two parts (cost.py).
 
 steps
     Accepts: as many as there were units of 2 MiB.  A burst's last half may not be
-    needed, which makes it one less for each stall (steps_min).
+    needed, which makes it one less for each stall of two units or more (steps_min).
 p50_ns … max_ns, over_…
     Distribution of one step: each call of n units as recorded becomes n steps of its
     time * (fixed + per_unit) / (fixed + n * per_unit), so that the spread is kept.
 stalls, stalls_min
     Allocations that wait.  A burst of several accepts waits once either way.  A
-    stall of one accept becomes two of half the memory if another allocation
-    needs the second half, else one: between.
+    stall of one accept of two units or more becomes two if another allocation
+    needs the second half, else one: between.  One of a single unit stays one.
 lost_ns
     Time of all stalls if all the memory is still needed: as recorded, times the
     predicted over the recorded time of the steps.
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.calls import DISTRIBUTION, UNIT, distribution
 from memtrace.analyzer.accept.cost import Cost, cost
-from memtrace.analyzer.accept.rows import Accepts
+from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 
@@ -54,6 +54,9 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
     others = ~found.own & found.timed
     rows = [_row("as recorded", len(steps), len(steps), int(others.sum()), int(others.sum()), steps)]
     rows[0]["lost_ns"] = int(found.lost[others].sum())
+    if unsized := int((spans.timed & (spans.size == UNKNOWN)).sum()):
+        note = f"2 MiB unknown: the memory of {unsized} accepts is unknown"
+        return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(note,))
     model = cost(accepts)
     if isinstance(model, str):
         note = f"2 MiB unknown: fixed cost and cost per unit cannot be told apart: {model}"
@@ -70,9 +73,11 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
     units = known.size // UNIT
     halved = known.dur * (fixed + model.per_unit) / (fixed + units * model.per_unit)
     predicted = np.sort(np.rint(np.repeat(halved, units)).astype(np.int64))
-    single = int((found.accepts[others] <= 1).sum())
     waits = int(others.sum())
-    after = _row("2 MiB, predicted", len(predicted), len(predicted) - waits, waits + single, waits, predicted)
+    divisible = found.bytes[others] >= 2 * UNIT
+    single = int((divisible & (found.accepts[others] <= 1)).sum())
+    fewest = len(predicted) - int(divisible.sum())
+    after = _row("2 MiB, predicted", len(predicted), fewest, waits + single, waits, predicted)
     after["lost_ns"] = round(rows[0]["lost_ns"] * float(predicted.sum()) / float(known.dur.sum()))
     rows.append(after)
     return Table("granule", title, _NAMES, tuple(rows), _COLUMNS, notes=(_sentence(model), _ASSUMED))

@@ -44,6 +44,8 @@ class Unaccepted:
     at_ns: int
     total: int | None
     nodes: dict[int, int]
+    read_ns: int
+    """When the last counter had been read; ``at_ns`` is when the first was."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def unaccepted(snapshot: Snapshot | None, page_size: int) -> Unaccepted | None:
     pages = snapshot.vmstat.get("nr_unaccepted")
     nodes = {int(n): kb["Unaccepted"] * KIB for n, kb in snapshot.nodes.items() if "Unaccepted" in kb}
     total = pages * page_size if pages is not None else (sum(nodes.values()) if nodes else None)
-    return Unaccepted(snapshot.boottime_ns, total, nodes)
+    return Unaccepted(snapshot.boottime_ns, total, nodes, snapshot.boottime_ns + (snapshot.took_ns or 0))
 
 
 def at(run: Run, label: str) -> Unaccepted | None:
@@ -109,6 +111,37 @@ def before_recording(run: Run) -> int | None:
     return max(sum(size or 0 for size in present) - start.total, 0)
 
 
+def knows_counter(run: Run) -> bool | None:
+    """Whether this kernel has the counter; None where no snapshot was taken."""
+    taken = [unaccepted(s, run.header.page_size) for s in run.snapshots]
+    return any(u is not None and u.total is not None for u in taken) if taken else None
+
+
+def needless(run: Run) -> str | None:
+    """Why this machine has no memory to accept, however it is recorded; None where it may have.
+
+    It is the platform that is asked, not what was seen: accepts, or a counter above 0,
+    are stronger evidence, and to be looked at first.
+    """
+    what = platform(run.header)
+    if what.mode == "not built in":
+        return f"this kernel is built without support for unaccepted memory{_evidence(run, 'accept_memory')}"
+    if what.name == "paravisor":
+        where = _evidence(run, "hyperv_paravisor")
+        return f"a paravisor accepts memory for this guest, where no kernel probe sees{where}"
+    if knows_counter(run) is False:
+        return "this kernel knows no unaccepted memory: /proc/vmstat has no nr_unaccepted"
+    if what.name == "plain":
+        plain = _evidence(run, "confidential")
+        return f"this is no confidential guest: its memory needs no acceptance{plain}"
+    return None
+
+
+def _evidence(run: Run, name: str) -> str:
+    found = next((f.evidence for f in run.header.facts if f.name == name), "")
+    return f" ({found})" if found else ""
+
+
 def unapplicable(run: Run, accepts: Accepts) -> str | None:
     """Why there is nothing to report, in a sentence; None where there is."""
     if accepts.any:
@@ -117,7 +150,8 @@ def unapplicable(run: Run, accepts: Accepts) -> str | None:
     there = [s.total for s in (start, end) if s is not None and s.total is not None]
     if any(there):
         return None
-    what = platform(run.header)
+    if (why := needless(run)) is not None:
+        return f"not applicable, because {why}"
     if not recorded(run):
         return (
             "cannot be told: acceptance was not recorded in this run, and its snapshots know of no"
@@ -125,22 +159,16 @@ def unapplicable(run: Run, accepts: Accepts) -> str | None:
             if not there
             else "not applicable, because nothing was unaccepted at the start; acceptance was not recorded"
         )
-    return _reason(what, run, known=bool(there))
+    return _reason(platform(run.header), run, known=bool(there))
 
 
 def _reason(what: Platform, run: Run, *, known: bool) -> str:
-    """Why nothing could be accepted, from the most to the least certain evidence."""
-    if what.mode == "not built in":
-        return "not applicable, because this kernel is built without support for unaccepted memory"
-    if what.name == "paravisor":
-        return "not applicable, because a paravisor accepts memory for this guest, where no kernel probe sees"
-    if what.mode == "eager" and what.name != "plain":
+    """Why nothing was accepted while recording, though the machine may have memory to accept."""
+    if what.mode == "eager":
         return (
             "not applicable, because all memory was accepted eagerly (accept_memory=eager), before"
             " recording began; `memtrace boot` shows what that took"
         )
-    if what.name == "plain":
-        return "not applicable, because this is no confidential guest: its memory needs no acceptance"
     if not known:
         return (
             "cannot be told: no acceptance was seen and no snapshot says whether memory was unaccepted;"

@@ -10,7 +10,8 @@ zeroed_bytes
     Memory accepted in this run whose first allocation afterwards was zeroed by the
     allocator (``alloc`` rows with ZEROED).  Page by page: a page counts once, at
     its first allocation after its accept; if that was not zeroed, never.  Exact if
-    every allocation is a row of its own (``--stream all``).  Where the kernel summed
+    every allocation is a row of its own (``--stream all``), and every accept tells its place
+    and memory (else ``bound`` is "at least", and accepted_bytes one, too).  Where the kernel summed
     some (``bound`` "at most"), it is the lesser of the memory accepted and the memory that
     allocations zeroed after the first accept, which may count a page twice.  Allocations in bulk
     (alloc_pages_bulk) and alloc_contig_range() pass the probe unseen.
@@ -33,13 +34,13 @@ Window: the recording from the first accept seen.  Zeroing in user-page paths
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.eager import BLOCK_BYTES
 from memtrace.analyzer.accept.platform import Platform
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
+from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.cells import APART
 from memtrace.analyzer.render.units import written
@@ -68,7 +69,9 @@ class Reuse:
     zeroed_bytes: int | None
     used_bytes: int | None
     bound: str
-    """exact, at most or unknown."""
+    """exact, at most, at least or unknown."""
+    partial: bool = False
+    """``accepted_bytes`` is a bound from below: where some memory lies, or how much it is, is unknown."""
 
 
 def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.DuckDBPyConnection) -> Table:
@@ -82,6 +85,7 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
         "platform": what.name,
         "accept_clears": {True: "yes", False: "no", None: "unknown"}[what.cleared],
         "accepted_bytes": found.accepted_bytes,
+        "accepted_partial": found.partial and found.accepted_bytes is not None,
         "used_bytes": found.used_bytes,
         "zeroed_bytes": found.zeroed_bytes,
         "bound": found.bound,
@@ -111,10 +115,12 @@ def zeroing_ns(found: Reuse, rate: float | None) -> int | None:
 def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
     """What became of the memory accepted in this run."""
     spans = accepts.levels[accepts.work]
-    spans = spans.where((spans.pfn != UNKNOWN) & (spans.size > 0))
+    known = (spans.pfn != UNKNOWN) & (spans.size > 0)
+    partial = accepts.summed > 0 or bool((~known & (spans.size != 0)).any())
+    spans = spans.where(known)
     accepted = int(spans.size.sum()) if len(spans) else None
     if accepted is None or "alloc" not in run.header.events:
-        return Reuse(accepted, None, None, "unknown")
+        return Reuse(accepted, None, None, "unknown", partial)
     rows = run.relation(connection, ["event", "flags", "ts_ns", "bytes", "count"])
     since = int(spans.end.min())
     summed, zeroed = query(
@@ -123,38 +129,66 @@ def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> 
         f" coalesce(sum(bytes) FILTER (flags & {int(Flag.ZEROED)} <> 0), 0)::BIGINT"
         f" FROM rows_ WHERE event = 'alloc' AND ts_ns >= {since} AND flags & {int(Flag.FAILED)} = 0",
     ).fetchall()[0]
+    if summed and partial:
+        return Reuse(accepted, None, None, "unknown", partial)
     if summed:
         return Reuse(accepted, min(accepted, int(zeroed)), None, "at most")
     zeroed_pages, used_pages = _first_uses(run, spans, since, connection)
     page = run.header.page_size
-    return Reuse(accepted, zeroed_pages * page, used_pages * page, "exact")
+    return Reuse(
+        accepted, zeroed_pages * page, used_pages * page, "at least" if partial else "exact", partial
+    )
 
 
 def _first_uses(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """Pages accepted whose first allocation since was zeroed, and those that had any."""
     import numpy as np
 
-    low, high = int(spans.pfn.min()), int((spans.pfn + spans.size // run.header.page_size).max())
-    if high - low > SPAN and len(np.unique(spans.pfn)) > 1:
-        return _by_parts(run, spans, since, connection)
-    ready = _ready(spans, low, high, run.header.page_size)
-    state = np.zeros(high - low, dtype=np.int8)
-    for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
-        _note(state, ready, pfn - low, order, zeroed, ts)
-    return int((state == 1).sum()), int((state != 0).sum())
+    first, end = spans.pfn, spans.pfn + spans.size // run.header.page_size
+    zeroed_pages = used_pages = 0
+    for low, high in _stretches(first, end):
+        touching = (first < high) & (end > low)
+        ready = _ready(first[touching], end[touching], spans.end[touching], low, high)
+        state = np.zeros(high - low, dtype=np.int8)
+        for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
+            _note(state, ready, pfn - low, order, zeroed, ts)
+        zeroed_pages += int((state == 1).sum())
+        used_pages += int((state != 0).sum())
+    return zeroed_pages, used_pages
 
 
-def _ready(spans: Spans, low: int, high: int, page_size: int) -> Ints:
-    """When each page of [low, high) was accepted, the largest integer where it was not."""
+def _stretches(first: Ints, end: Ints) -> Iterator[tuple[int, int]]:
+    """Stretches of at most SPAN page frames, apart from each other, that hold all ranges [first, end)."""
+    import numpy as np
+
+    rank = np.argsort(first, kind="stable")
+    first, reached = first[rank], np.maximum.accumulate(end[rank])
+    low = int(first[0])
+    while True:
+        begun = int(np.searchsorted(first, low + SPAN))
+        last = int(reached[begun - 1])
+        high = min(low + SPAN, last)
+        yield low, high
+        if last == high and begun == len(first):
+            return
+        low = high if last > high else int(first[begun])
+
+
+def _ready(first: Ints, end: Ints, at: Ints, low: int, high: int) -> Ints:
+    """When each page of [low, high) was accepted, the largest integer where it was not.
+
+    ``first``, ``end``, ``at``: ranges of pages, and when each had been accepted, shape (n,).
+    """
     import numpy as np
 
     ready = np.full(high - low, np.iinfo(np.int64).max, dtype=np.int64)
     # Latest first, so that of several accepts of a page the earliest is written last.
-    latest = np.argsort(-spans.end, kind="stable")
-    pages = spans.size // page_size
+    latest = np.argsort(-at, kind="stable")
+    start = np.maximum(first, low)
+    pages = np.minimum(end, high) - start
     for part in _parts(pages[latest]):
         chosen = latest[part]
-        ready[_expanded(spans.pfn[chosen] - low, pages[chosen])] = np.repeat(spans.end[chosen], pages[chosen])
+        ready[_expanded(start[chosen] - low, pages[chosen])] = np.repeat(at[chosen], pages[chosen])
     return ready
 
 
@@ -172,16 +206,6 @@ def _expanded(first: Ints, sizes: Ints) -> Ints:
 
     pages: Ints = np.repeat(first - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
     return pages
-
-
-def _by_parts(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """The same in two halves of the memory, so that the arrays stay small."""
-    import numpy as np
-
-    middle = int(np.median(spans.pfn))
-    halves = (spans.where(spans.pfn < middle), spans.where(spans.pfn >= middle))
-    found = [_first_uses(run, half, since, connection) for half in halves if len(half)]
-    return sum(zeroed for zeroed, _ in found), sum(used for _, used in found)
 
 
 def _allocations(run: Run, since: int, low: int, high: int, connection: duckdb.DuckDBPyConnection) -> Any:
@@ -228,9 +252,9 @@ def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | No
 def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
     zeroed = row["zeroed_bytes"]
     if zeroed is None:
-        return ("unknown: allocations were not recorded (-e alloc), or the accepts have no addresses",)
+        return ("unknown: allocations were not recorded (-e alloc), or the address of accepts is unknown",)
     said = []
-    amount = f"{'at most ' if row['bound'] == 'at most' else ''}{written(zeroed, 'bytes')}"
+    amount = f"{row['bound'] + ' ' if row['bound'] != 'exact' else ''}{written(zeroed, 'bytes')}"
     if not zeroed:
         said.append("nothing of what was accepted had been zeroed at its first use by the end")
     elif what.cleared:
@@ -258,6 +282,8 @@ def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
             f"4 MiB take {written(accepting, 'ns')} to accept and about {written(zeroing, 'ns')} to zero,"
             f" {written(zeroing / accepting, 'share')} of that"
         )
+    if row["bound"] == "at least":
+        said.append("a lower bound: of some accepts the place or the memory is unknown")
     if row["bound"] == "at most":
         said.append("an upper bound: allocations were summed in the kernel (exact with record --stream all)")
     return tuple(said)
@@ -267,6 +293,7 @@ _NAMES = (
     "platform",
     "accept_clears",
     "accepted_bytes",
+    "accepted_partial",
     "used_bytes",
     "zeroed_bytes",
     "bound",
@@ -278,8 +305,8 @@ _NAMES = (
 _COLUMNS = (
     Column("platform", "platform"),
     Column("accept_clears", "clears"),
-    Column("accepted_bytes", "accepted", "bytes"),
-    Column("used_bytes", "used since", "bytes"),
+    Column("accepted_bytes", "accepted", "bytes", lambda row: ">" if row["accepted_partial"] else ""),
+    Column("used_bytes", "used since", "bytes", lambda row: ">" if row["bound"] == "at least" else ""),
     Column("zeroed_bytes", "zeroed", "bytes"),
     Column("bound", "which is"),
     Column("zero_ns", "zeroing", "ns", lambda row: "~" if row["zero_ns"] else ""),

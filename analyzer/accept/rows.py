@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 MIB = 1 << 20
+BLOCK_BYTES = 4 * MIB
+"""What the zones' lists hold unaccepted memory in: blocks of MAX_PAGE_ORDER."""
 BURST, BLOCK, CALL, ARCH = "accept.burst", "accept.block", "accept.call", "accept.arch"
 LEVELS = (BURST, BLOCK, CALL, ARCH)
 """The events that have spans, outermost first."""
@@ -115,10 +117,10 @@ class Spans:
 
     @property
     def task(self) -> Ints:
-        """What tells tasks apart: the thread, or the CPU where the thread is unknown."""
+        """What tells tasks apart: the thread, or the CPU where it is unknown or idle (each CPU's is 0)."""
         import numpy as np
 
-        keys: Ints = np.where(self.tid != UNKNOWN, self.tid, -2 - self.cpu)
+        keys: Ints = np.where(self.tid > 0, self.tid, -2 - self.cpu)
         return keys
 
     def where(self, chosen: Ints | Bools) -> Spans:
@@ -166,6 +168,13 @@ class Accepts:
     @cached_property
     def any(self) -> bool:
         return self.summed > 0 or any(len(spans) for spans in self.levels.values())
+
+    @cached_property
+    def none(self) -> str:
+        """What a table says that finds none of them."""
+        if self.summed:
+            return f"unknown: {self.summed} accepts of this run were summed in the kernel, at unknown times"
+        return "no accept in this window"
 
     def touching(self, window: tuple[int, int] | None) -> Accepts:
         if window is None:

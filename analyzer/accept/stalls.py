@@ -17,7 +17,7 @@ lost
 accepts
     Blocks accepted in it (accept.block; without that site, calls).
 bytes
-    Memory of those, as in calls.py.
+    Memory accepted in it, as in calls.py: also where no block was (a conversion).
 
 The recorder's own stalls (flag TRACER) are real acceptance, counted wherever
 memory is, but nobody's loss: ``own`` marks them.
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Bools, Ints
     from memtrace.traces.reader import Run
 
-CHUNK = 1_000_000
+_EACH = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "held", "request")
+"""The columns of stalls that say the same of a stall wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,27 @@ class Stalls:
     """Whether it is all that one allocation accepted: such an allocation, or a burst, was seen."""
     outer: Spans
     """The outermost rows of acceptance."""
+    stall: Ints
+    """Which stall each row of ``outer`` is in, shape (len(outer),)."""
 
     def __len__(self) -> int:
         return len(self.begin)
+
+    def touching(self, window: tuple[int, int] | None) -> Stalls:
+        """Those that acceptance took some time of in the window, each as a whole."""
+        import numpy as np
+
+        if window is None:
+            return self
+        inside = (self.outer.end >= window[0]) & (self.outer.begin <= window[1])
+        kept = np.bincount(self.stall[inside], minlength=len(self)) > 0
+        rows = kept[self.stall]
+        return Stalls(
+            **{name: getattr(self, name)[kept] for name in _EACH},
+            first=(np.cumsum(rows) - 1)[self.first[kept]],
+            outer=self.outer.where(rows),
+            stall=(np.cumsum(kept) - 1)[self.stall[rows]],
+        )
 
     @property
     def own(self) -> Bools:
@@ -110,10 +129,11 @@ def stalls(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) ->
         held=held,
         request=held | (bursts > 0),
         outer=outer,
+        stall=number,
     )
     rank = np.argsort(made.begin, kind="stable")
-    columns = ("begin", "end", "lost", "accepts", "bytes", "order", "gfp", "first", "held", "request")
-    return Stalls(**{name: getattr(made, name)[rank] for name in columns}, outer=outer)
+    ranked = {name: getattr(made, name)[rank] for name in (*_EACH, "first")}
+    return Stalls(**ranked, outer=outer, stall=np.argsort(rank)[number])
 
 
 def _of(column: Ints, place: Ints) -> Ints:
@@ -184,8 +204,8 @@ def _contents(accepts: Accepts, outer: Spans, number: Ints, n: int) -> tuple[Int
     unit = accepts.levels[accepts.unit]
     count, _ = _summed(unit, outer, number, n)
     work = accepts.levels[accepts.work] if accepts.work != BURST else unit
-    _, size = _summed(work, outer, number, n)
-    return count, np.where(count > 0, size, UNKNOWN)
+    sized, size = _summed(work, outer, number, n)
+    return count, np.where((count > 0) | (sized > 0), size, UNKNOWN)
 
 
 def _summed(inner: Spans, outer: Spans, number: Ints, n: int) -> tuple[Ints, Ints]:

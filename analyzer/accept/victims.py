@@ -6,8 +6,8 @@ says how many.
 
 victims
     One row for each process (comm, pid, cgroup) and kind of request (order, gfp,
-    what it was inside of), most time lost first.  lost_ns: sum of its stalls; a
-    lower bound where some have no duration.
+    what it was inside of), most time lost first.  lost_ns: sum of its stalls, a
+    lower bound where some have no duration (untimed); bytes likewise (unsized).
 worst
     The longest stalls, one row each.  at_ns (and ``at``, in seconds) is CLOCK_BOOTTIME at
     its begin.
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.calls import NONE, distribution
+from memtrace.analyzer.accept.calls import distribution
 from memtrace.analyzer.accept.rows import UNKNOWN
 from memtrace.analyzer.callers import caller_of, query
 from memtrace.analyzer.keys import gfp_text
@@ -42,8 +42,8 @@ NO_ALLOC = (
 )
 
 
-def victims(found: Stalls, header: RunHeader) -> Table:
-    """One row per process and kind of request."""
+def victims(found: Stalls, header: RunHeader, none: str) -> Table:
+    """One row per process and kind of request; ``none``: what is said where there is no stall."""
     import numpy as np
 
     chosen = np.flatnonzero(~found.own)
@@ -63,7 +63,9 @@ def victims(found: Stalls, header: RunHeader) -> Table:
     edges = np.searchsorted(inverse[order], np.arange(len(groups) + 1))
     rows = [_victim(found, chosen[order[edges[i] : edges[i + 1]]], header) for i in range(len(groups))]
     rows.sort(key=lambda row: (-(row["lost_ns"] or 0), -row["stalls"], str(row["comm"]), row["pid"] or 0))
-    return Table("victims", "Who waited", _VICTIM, tuple(rows), _VICTIMS, 4, top=TOP, notes=_notes(found))
+    return Table(
+        "victims", "Who waited", _VICTIM, tuple(rows), _VICTIMS, 4, top=TOP, notes=_notes(found, none)
+    )
 
 
 def _victim(found: Stalls, which: Ints, header: RunHeader) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def _victim(found: Stalls, which: Ints, header: RunHeader) -> dict[str, Any]:
         "stalls": len(which),
         "accepts": int(found.accepts[which].sum()),
         "bytes": int(sizes[sizes != UNKNOWN].sum()) if (sizes != UNKNOWN).any() else None,
+        "unsized": int((sizes == UNKNOWN).sum()),
         "lost_ns": int(lost[timed].sum()) if timed.any() else None,
         "untimed": int((~timed).sum()),
         "worst_ns": int(lost.max()) if timed.any() else None,
@@ -99,11 +102,11 @@ def _known(value: Any) -> int | None:
     return None if int(value) == UNKNOWN else int(value)
 
 
-def _notes(found: Stalls) -> tuple[str, ...]:
+def _notes(found: Stalls, none: str) -> tuple[str, ...]:
     own = found.own
     said = []
     if not len(found):
-        said.append(NONE)
+        said.append(none)
     elif not (found.order != UNKNOWN).any():
         said.append(NO_ALLOC)
     if own.any():
@@ -154,7 +157,8 @@ def _stack(run: Run, found: Stalls, stall: int, connection: duckdb.DuckDBPyConne
     """The stack of the allocation around a stall, else of its first accept."""
     outer, row = found.outer, int(found.first[stall])
     begin, end = int(found.begin[stall]), int(found.end[stall])
-    same = f"tid = {int(outer.tid[row])}" if outer.tid[row] != UNKNOWN else f"cpu = {int(outer.cpu[row])}"
+    tid, cpu = int(outer.tid[row]), int(outer.cpu[row])
+    same = f"tid = {tid}" if tid > 0 else f"cpu = {cpu} AND coalesce(tid, 0) = 0"
     rows = run.relation(connection, ["ts_ns", "dur_ns", "tid", "cpu", "event", "stack"])
     around = f"ts_ns >= {end} AND ts_ns - dur_ns <= {begin}"
     inside = f"ts_ns BETWEEN {begin} AND {end}"
@@ -167,8 +171,8 @@ def _stack(run: Run, found: Stalls, stall: int, connection: duckdb.DuckDBPyConne
     return str(hit[0][0]) if hit else None
 
 
-def bursts(found: Stalls) -> Table:
-    """Stalls in allocations by the number of accepts in each."""
+def bursts(found: Stalls, none: str) -> Table:
+    """Stalls in allocations by the number of accepts in each; ``none``: what is said where there is none."""
     import numpy as np
 
     chosen = ~found.own & found.request
@@ -192,7 +196,7 @@ def bursts(found: Stalls) -> Table:
                 **{k: v for k, v in distribution(timed).items() if k.endswith("_ns")},
             }
         )
-    notes = () if rows else (NO_ALLOC if len(found) else NONE,)
+    notes = () if rows else (NO_ALLOC if len(found) else none,)
     return Table("bursts", "Accepts that one allocation paid for", _BURST, tuple(rows), _BURSTS, notes=notes)
 
 
@@ -200,8 +204,12 @@ def _untimed(row: Row) -> str:
     return ">" if row["untimed"] else ""
 
 
+def _unsized(row: Row) -> str:
+    return ">" if row["unsized"] and row["bytes"] is not None else ""
+
+
 _WHO = ("comm", "pid", "cgroup", "order", "gfp", "inside")
-_VICTIM = (*_WHO, "stalls", "accepts", "bytes", "lost_ns", "untimed", "worst_ns")
+_VICTIM = (*_WHO, "stalls", "accepts", "bytes", "unsized", "lost_ns", "untimed", "worst_ns")
 _VICTIMS = (
     Column("comm", "comm"),
     Column("pid", "pid", "number"),
@@ -209,7 +217,7 @@ _VICTIMS = (
     Column("gfp", "gfp"),
     Column("stalls", "stalls", "count"),
     Column("accepts", "accepts", "count"),
-    Column("bytes", "memory", "bytes"),
+    Column("bytes", "memory", "bytes", _unsized),
     Column("lost_ns", "lost", "ns", _untimed),
     Column("worst_ns", "worst", "ns"),
     Column("cgroup", "cgroup", "stack", if_any=True),

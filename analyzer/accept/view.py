@@ -5,8 +5,10 @@ Each table is defined at the top of its module: window (contamination.py), calls
 steps, progress, victims, worst, bursts (victims.py), parallel (concurrency.py),
 redundant; and the what-ifs eager, lazy, background and granule.
 
-``--window`` narrows window, calls, victims, worst, bursts and parallel to what
-touches it; steps, progress, redundant and the what-ifs are of the whole recording.
+``--window`` narrows window, calls, victims, worst and bursts to what touches it (an
+accept or a stall that is partly in it counts as a whole, but for the shares and lost_ns of
+window), and parallel to what lies in it; steps, progress, redundant and the what-ifs are of
+the whole recording.
 Without any accept, only window and progress are there.
 """
 
@@ -90,21 +92,21 @@ def _tables(
 ) -> tuple[Table, ...]:
     whole = found.accepts
     if not whole.any:
-        window = contamination(run, whole, found.stalls, choice.window, connection, silent=True)
+        window = contamination(run, whole, found.stalls, choice.window, connection, whole)
         return window, progress(run, whole)
     part, waits, at_once = whole, found.stalls, curves(whole)
     inside = at_once
     if choice.window is not None:
         part = whole.touching(choice.window)
-        waits, inside = stalls(run, part, connection), curves(part)
+        waits, inside = found.stalls.touching(choice.window), curves(part, choice.window)
     made = [
-        contamination(run, part, waits, choice.window, connection, silent=False),
+        contamination(run, part, waits, choice.window, connection, whole),
         calls(part),
         steps(run, connection),
         progress(run, whole),
-        victims(waits, run.header),
+        victims(waits, run.header, whole.none),
         worst(run, waits, connection),
-        bursts(waits),
+        bursts(waits, whole.none),
         parallel(part, inside),
         redundant(run, whole, found.platform, connection),
         lazy(run, whole) or eager(run, whole, at_once, found.stalls, found.platform),

@@ -15,11 +15,12 @@ bytes   of accept.block (PAGE_SIZE << MAX_PAGE_ORDER each, whether the source sa
         what accept.call was asked for.  A bound from below where some calls'
         bytes are unknown.
 queued  bytes taken off the zones' lists, which is what the counter Unaccepted
-        counts: the blocks alone, where there are any; else as bytes.
+        counts: the blocks alone, where there are any; else as bytes, and as they a
+        bound from below where some are unknown.
 
 An accept belongs to the moment at which it began (ts_ns less dur_ns), and to the
 node of its memory.  Where that is unknown but the thread is pgdatinitN, which
-initialises node N's memmap (mm/mm_init.c), it is N's.
+initialises node N's memmap (mm/mm_init.c), it is N's; and a machine's only node has all.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ _TABLE = f"""
 CREATE TEMP TABLE accepts AS
 SELECT "ts_ns" - coalesce("dur_ns", 0) AS begun_ns, "ts_ns" AS ended_ns,
   "event"::VARCHAR AS event, "cpu" AS cpu,
-  coalesce("nid", TRY_CAST(nullif(regexp_extract("comm"::VARCHAR, '^pgdatinit([0-9]+)$', 1), '') AS INTEGER))
-    AS nid,
+  coalesce("nid", TRY_CAST(nullif(regexp_extract("comm"::VARCHAR, '^pgdatinit([0-9]+)$', 1), '') AS INTEGER),
+    {{only}}) AS nid,
   "count" AS n, "total_ns" AS total_ns, "flags" & {int(Flag.ESTIMATED)} <> 0 AS estimated,
   "parent"::VARCHAR IS NOT DISTINCT FROM '{BLOCK}' AS in_block,
   CASE "event"::VARCHAR WHEN '{BLOCK}' THEN coalesce("bytes", "count" * {{block}})
@@ -77,13 +78,15 @@ class Seen:
     bytes_partial: bool
     """Some calls' bytes are unknown: ``bytes`` is a bound from below."""
     queued: int | None
+    queued_partial: bool
+    """``queued`` is a bound from below."""
     total_ns: int | None
     time_partial: bool
     time_estimated: bool
     """A part of ``total_ns`` is an estimate (the function tracer's, which sees no returns)."""
 
 
-NOTHING = Seen(0, 0, False, 0, 0, False, False)
+NOTHING = Seen(0, 0, False, 0, False, 0, False, False)
 
 
 class Accepts:
@@ -92,7 +95,8 @@ class Accepts:
     def __init__(self, run: Run, connection: duckdb.DuckDBPyConnection) -> None:
         rows = run.relation(connection, (*_COLUMNS, "parent"))
         connection.register("rows_", rows)
-        connection.execute(_TABLE.format(block=run.header.page_size << MAX_PAGE_ORDER))
+        only = run.header.nodes[0].nid if len(run.header.nodes) == 1 else "NULL"
+        connection.execute(_TABLE.format(block=run.header.page_size << MAX_PAGE_ORDER, only=only))
         connection.unregister("rows_")
         self._connection = connection
         events = {event for (event,) in self._ask("SELECT DISTINCT event FROM accepts")}
@@ -125,6 +129,7 @@ class Accepts:
             bytes=bytes_,
             bytes_partial=partial,
             queued=queued,
+            queued_partial=partial and not self.blocks,
             total_ns=total if timed or not calls else None,
             time_partial=0 < timed < calls,
             time_estimated=bool(

@@ -21,7 +21,8 @@ late      U(end of recording) - U(last snapshot): accepted after it.
 left      U(last): still unaccepted.
 rest      U(first) - seen - U(end of recording).  0 where the balance closes; within
           one block for each CPU that was accepting as a counter was read.  More
-          is unexplained.
+          is unexplained.  Unknown where seen is a bound (mark >): some calls' bytes are
+          unknown.
 
 present = unseen + traced + seen + late + left + rest, and kernel = early + seen + late + rest,
 by construction; rest is the check.  Where no recording was on (a boot that was
@@ -37,7 +38,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.boot.accepts import MAX_PAGE_ORDER, Accepts, Window
+from memtrace.analyzer.boot.accepts import MAX_PAGE_ORDER, NOTHING, Accepts, Seen, Window
 from memtrace.analyzer.boot.counters import ENTRY, Moment, moments, named
 from memtrace.analyzer.facts import gib
 from memtrace.analyzer.render.units import written
@@ -84,8 +85,9 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     """One row for each node, and the sum."""
     present = {node.nid: node.present_bytes for node in run.header.nodes}
     nids = sorted({*present, *read.last.unaccepted})
-    rows = [_row(nid, present.get(nid), accepts, read) for nid in nids]
-    everything = [*rows, _sum(rows, accepts, read)] if len(rows) > 1 else rows
+    unplaced = _unplaced(accepts, read)
+    rows = [_row(nid, present.get(nid), accepts, read, unplaced) for nid in nids]
+    everything = [*rows, _sum(rows, accepts, read, unplaced)] if len(rows) > 1 else rows
     shown = [_with_share(row) for row in everything]
     block = run.header.page_size << MAX_PAGE_ORDER
     traced = any(row["traced"] for row in everything)
@@ -102,7 +104,26 @@ def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     return Table("balance", "Byte balance", _NAMES, tuple(shown), _COLUMNS, notes=tuple(notes))
 
 
-def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict[str, int | None]:
+@dataclass(frozen=True)
+class Unplaced:
+    """Accepts of no known node."""
+
+    early: Seen
+    """Of the boot trace, before the probes."""
+    seen: Seen
+    """While the probes were on."""
+
+
+def _unplaced(accepts: Accepts, read: Reading) -> Unplaced:
+    if read.first is None:
+        return Unplaced(NOTHING, NOTHING)
+    early = accepts.seen((None, read.first.at_ns), [None])
+    return Unplaced(early, accepts.seen(read.window, [None]))
+
+
+def _row(
+    nid: int, present: int | None, accepts: Accepts, read: Reading, unplaced: Unplaced
+) -> dict[str, int | None]:
     left = read.last.unaccepted.get(nid)
     entry = read.entry.unaccepted.get(nid) if read.entry else None
     row: dict[str, int | None] = dict.fromkeys(_PARTS)
@@ -111,31 +132,36 @@ def _row(nid: int, present: int | None, accepts: Accepts, read: Reading) -> dict
     if read.first is None or read.end is None:
         return row
     first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
-    seen = accepts.seen(read.window, [nid]).queued
+    seen = accepts.seen(read.window, [nid])
     before = (None, read.first.at_ns)
-    traced = None if accepts.seen(before, [None]).queued != 0 else accepts.seen(before, [nid]).queued
+    traced = accepts.seen(before, [nid]).queued if unplaced.early.queued == 0 else None
     unseen = less(less(present, first), traced or 0)
-    row |= {"early": less(entry, first), "traced": traced, "unseen": unseen, "seen": seen}
-    return row | {"late": less(end, left), "rest": less(less(first, seen), end)}
+    row |= {"early": less(entry, first), "traced": traced, "unseen": unseen, "seen": seen.queued}
+    rest = None if seen.queued_partial else less(less(first, seen.queued), end)
+    return row | {"seen_partial": seen.queued_partial, "late": less(end, left), "rest": rest}
 
 
-def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading) -> dict[str, int | None]:
+def _sum(rows: Sequence[Row], accepts: Accepts, read: Reading, unplaced: Unplaced) -> dict[str, int | None]:
     total: dict[str, int | None] = {"nid": None}
     for name in _PARTS:
         values = [row[name] for row in rows]
         total[name] = None if None in values else sum(values)
     if read.first is None:
-        seen = accepts.seen().queued
+        seen = accepts.seen()
         accepted = less(total["present"], total["left"])
-        total |= {"seen": seen, "unseen": less(accepted, seen)}
+        total |= {"seen": seen.queued, "unseen": less(accepted, seen.queued)}
+        total["seen_partial"] = seen.queued_partial
         total["early"] = less(total["unseen"], total["firmware"])
         return total
-    if (unplaced := accepts.seen(read.window, [None]).queued) != 0:
-        total["seen"] = plus(total["seen"], unplaced)
-        total["rest"] = less(total["rest"], unplaced)
+    total["seen"] = plus(total["seen"], unplaced.seen.queued)
+    total["rest"] = None if unplaced.seen.queued_partial else less(total["rest"], unplaced.seen.queued)
+    total["seen_partial"] = unplaced.seen.queued_partial or any(row["seen_partial"] for row in rows)
     if total["traced"] is None:
+        # Of some nodes it is unknown, and was taken off others' unseen: off the whole, once.
+        first = [read.first.unaccepted.get(int(row["nid"])) for row in rows]
         total["traced"] = accepts.seen((None, read.first.at_ns)).queued
-        total["unseen"] = less(total["unseen"], total["traced"] or 0)
+        queued = None if None in first else sum(size for size in first if size is not None)
+        total["unseen"] = less(less(total["present"], queued), total["traced"] or 0)
     return total
 
 
@@ -143,7 +169,9 @@ def _with_share(row: dict[str, int | None]) -> Row:
     present, unseen = row["present"], row["unseen"]
     share = unseen / present if present and unseen is not None else None
     out = {"node": "all" if row["nid"] is None else str(row["nid"]), "nid": row["nid"]}
-    return out | {f"{name}_bytes": row[name] for name in _PARTS} | {"unseen_share": share}
+    partial = bool(row.get("seen_partial")) and row["seen"] is not None
+    sizes = {f"{name}_bytes": row[name] for name in _PARTS}
+    return out | sizes | {"unseen_share": share, "seen_partial": partial}
 
 
 def sentence(table: Table, calls: int) -> str:
@@ -244,7 +272,7 @@ def counter_table(run: Run) -> Table:
     return Table("unaccepted", title, names, tuple(rows), columns, keys=2, shown=tuple(shown))
 
 
-_NAMES = ("node", "nid", *(f"{name}_bytes" for name in _PARTS), "unseen_share")
+_NAMES = ("node", "nid", *(f"{name}_bytes" for name in _PARTS), "unseen_share", "seen_partial")
 _COLUMNS = (
     Column("node", "node"),
     Column("present_bytes", "present", "bytes"),
@@ -252,7 +280,7 @@ _COLUMNS = (
     Column("kernel_bytes", "kernel", "bytes"),
     Column("early_bytes", "early", "bytes"),
     Column("traced_bytes", "traced", "bytes", if_any=True),
-    Column("seen_bytes", "seen", "bytes"),
+    Column("seen_bytes", "seen", "bytes", lambda row: ">" if row["seen_partial"] else ""),
     Column("late_bytes", "late", "bytes", if_any=True),
     Column("left_bytes", "left", "bytes"),
     Column("rest_bytes", "rest", "bytes"),

@@ -43,14 +43,6 @@ def moments(run: Run) -> tuple[Moment, ...]:
     return tuple(sorted((m for m in taken if m.unaccepted), key=lambda m: (m.label != ENTRY, m.at_ns)))
 
 
-def knows_counter(run: Run) -> bool | None:
-    """Whether this kernel has the counter; None where no snapshot was taken."""
-    taken = run.snapshots
-    if not taken:
-        return None
-    return any("nr_unaccepted" in s.vmstat for s in taken) or any(_moment(s).unaccepted for s in taken)
-
-
 def named(found: Sequence[Moment], label: str) -> Moment | None:
     """The moment of that label."""
     return next((m for m in found if m.label == label), None)

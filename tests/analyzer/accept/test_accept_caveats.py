@@ -11,6 +11,7 @@ import pytest
 from memtrace.tests.analyzer.accept.cases import (
     CASES,
     MS,
+    PAGES,
     START,
     Who,
     accepting,
@@ -71,6 +72,23 @@ def test_a_task_that_is_unknown_is_told_by_its_cpu(tables: Tables) -> None:
     rows[0] |= {"tid": None, "pid": None, "comm": None}
     (row,) = tables(accepting(rows, levels=("accept.call",)))["window"].rows
     assert (row["task"], row["tasks"]) == ("an unknown task on CPU 3", 1)
+
+
+def test_idle_tasks_are_told_apart_by_their_cpus(tables: Tables) -> None:
+    # All have the thread number 0: softirqs of four idle CPUs, 200 ms each, at the same time.
+    rows = []
+    for cpu in range(4):
+        who = Who(f"swapper/{cpu}", 0, 0, 0x20, cpu=cpu)
+        rows += stall(START + 10 * MS, who=who, per_unit=100 * MS, pfn=(1 << 16) + cpu * PAGES)
+    found = tables(accepting(rows, seconds=1.0))
+    assert [(row["comm"], row["stalls"], row["accepts"]) for row in found["victims"].rows] == [
+        (f"swapper/{cpu}", 1, 1) for cpu in range(4)
+    ]
+    assert {row["worst_ns"] for row in found["victims"].rows} == {200_004_000}
+    (window,) = found["window"].rows
+    assert (window["stalls"], window["tasks"]) == (4, 4)
+    assert window["task_share"] == window["wall_share"] == pytest.approx(0.2, rel=1e-3)
+    assert window["task"] in {f"swapper/{cpu} on CPU {cpu}" for cpu in range(4)}
 
 
 def test_only_the_allocations_that_waited_are_no_account_of_zeroing(tables: Tables) -> None:

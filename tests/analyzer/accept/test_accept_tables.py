@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from memtrace.analyzer.accept.redundant import SPAN, _stretches
 from memtrace.tests.analyzer.accept.cases import (
     ALL,
     BLOCK,
     CASES,
+    LEVELS,
     MIB,
     MS,
     PAGES,
@@ -95,6 +97,58 @@ def test_a_counter_that_grows_is_said_and_gives_no_share(report_of: Any) -> None
     table = report.table("progress")
     assert column(table, "fell_bytes") == [-508 * MIB, 4 * MIB, -512 * MIB]
     assert column(table, "accepted_share") == [None, 4 / 512, None]
+    assert "memory was added while recording" in table.notes[0]
+
+
+def test_where_one_node_grew_and_another_fell_the_machines_share_is_unknown(tables: Tables) -> None:
+    rows = [row for i in range(100) for row in stall(START + 20 * i * MS, pfn=(1 << 16) + i * PAGES)]
+    table = tables(accepting(rows, (400, 0), (0, 100)))["progress"]
+    assert column(table, "fell_bytes") == [300 * MIB, 400 * MIB, -100 * MIB]
+    assert column(table, "accepted_share") == [None, 1.0, None]
+    assert [at is None for at in column(table, "to_50_ns")] == [True, False, True]
+
+
+def test_where_the_memory_of_some_accepts_is_unknown_so_is_when_so_much_was_accepted(tables: Tables) -> None:
+    levels = ("accept.call",)
+    rows = []
+    for i in range(10):
+        (call,) = stall(START + (10 + 20 * i) * MS, pfn=(1 << 16) + i * PAGES, levels=levels)
+        rows.append(call | ({"bytes": None, "bytes_requested": None} if i % 2 else {}))
+    found = tables(accepting(rows, (40, 0), (0, 0), levels=levels))
+    for row in found["progress"].rows:
+        assert (row["accepted_share"], row["seen_bytes"], row["to_50_ns"]) == (1.0, None, None)
+    assert found["progress"].notes[0] == (
+        "100% was accepted while recording; by when is unknown, since the memory of 5 accepts is unknown"
+    )
+    (victim,) = found["victims"].rows
+    assert (victim["bytes"], victim["unsized"]) == (5 * BLOCK, 5)
+
+
+def test_accepts_without_a_node_make_the_nodes_unknown_and_not_the_machine(tables: Tables) -> None:
+    rows = [row for i in range(10) for row in stall(START + 20 * i * MS, pfn=(1 << 16) + i * PAGES)]
+    for row in rows:
+        row["nid"] = None if row["event"] in LEVELS and row["ts_ns"] > START + 100 * MS else row["nid"]
+    machine, node = tables(accepting(rows, (40, 0), (0, 0)))["progress"].rows
+    assert (machine["seen_bytes"], node["seen_bytes"]) == (10 * BLOCK, None)
+    assert machine["to_90_ns"] is not None
+    assert (node["to_50_ns"], node["last_ns"], node["accepted_share"]) == (None, None, 1.0)
+
+
+def test_accepts_summed_in_the_kernel_have_no_time(tables: Tables) -> None:
+    rows = [aggregated("accept.call", 100, 2 * MS, None, bytes=100 * BLOCK)]
+    table = tables(accepting(rows, (400, 0), (0, 0), levels=("accept.call",)))["progress"]
+    for row in table.rows:
+        assert {row[name] for name in ("seen_bytes", "to_50_ns", "last_ns")} == {None}
+        assert row["accepted_share"] == 1
+    assert "summed in the kernel" in table.notes[0]
+
+
+def test_times_by_less_than_was_accepted_are_upper_bounds(tables: Tables) -> None:
+    rows = [row for i in range(60) for row in stall(START + 20 * i * MS, pfn=(1 << 16) + i * PAGES)]
+    table = tables(accepting(rows, (400, 0), (0, 0)))["progress"]
+    assert table.rows[0]["to_50_ns"] is not None and table.rows[0]["to_90_ns"] is None
+    assert "when 90% was is unknown" in table.notes[0]
+    assert table.notes[1] == "of 400Mi accepted 240Mi were seen: the times are upper bounds"
 
 
 def test_accepts_that_no_probe_saw_are_said(report_of: Any) -> None:
@@ -218,6 +272,15 @@ def test_waiting_is_apart_from_accepting(tables: Tables) -> None:
     assert both["marginal"] == pytest.approx(0, abs=0.01)
 
 
+def test_accepts_of_an_unknown_node_are_the_machines(tables: Tables) -> None:
+    rows = [row for i in range(40) for row in stall(START + 10 * i * MS, pfn=(1 << 16) + i * PAGES)]
+    for row in rows:
+        row["nid"] = None if row["ts_ns"] > START + 100 * MS else 0
+    machine, node = tables(accepting(rows, (1024, 0)))["parallel"].rows
+    assert (machine["of"], machine["calls"], machine["bytes"]) == ("machine", 40, 40 * BLOCK)
+    assert (node["of"], node["calls"]) == ("node 0", 10)
+
+
 def test_few_calls_at_once_are_no_evidence(tables: Tables) -> None:
     rows = []
     for cpu in (0, 1):
@@ -274,6 +337,49 @@ def test_a_huge_page_counts_each_of_its_pages(tables: Tables) -> None:
     rows.append(streamed("alloc", 9, 9000, ts_ns=START + 50 * MS, pfn=(1 << 16) + 512, flags=1))
     (row,) = tables(accepting(rows))["redundant"].rows
     assert row["zeroed_bytes"] == 2 * MIB
+
+
+@pytest.mark.parametrize(("far", "stretches"), [(1 << 17, 1), (1 << 25, 2)])
+def test_a_block_accepted_more_than_once_beside_one_far_away_counts_its_pages_once(
+    far: int, stretches: int, tables: Tables
+) -> None:
+    # Three accepts of one block: it was removed and added again.
+    rows = [row for i in range(3) for row in stall(START + (10 + 20 * i) * MS, pfn=1 << 16)]
+    rows += stall(START + 200 * MS, pfn=far)
+    for page in (1 << 16, (1 << 16) + 9, far + 9):
+        rows.append(streamed("alloc", 0, 500, ts_ns=START + 300 * MS, pfn=page, flags=int(Flag.ZEROED)))
+    (row,) = tables(accepting(rows, (1024, 0)))["redundant"].rows
+    # The victims themselves took the first page of either, and did not have it zeroed.
+    assert (row["used_bytes"], row["zeroed_bytes"]) == (4 * 4096, 2 * 4096)
+    ends = np.array([far, 1 << 16, 1 << 16]) + PAGES
+    assert len(list(_stretches(ends - PAGES, ends))) == stretches
+
+
+def test_memory_is_looked_at_in_stretches_that_share_no_page_and_miss_none() -> None:
+    first = np.array([5 * SPAN, 0, 0, SPAN // 2, 9 * SPAN])
+    end = first + np.array([10, 100, 2 * SPAN + 1, 100, SPAN])
+    found = list(_stretches(first, end))
+    assert found == [
+        (0, SPAN),
+        (SPAN, 2 * SPAN),
+        (2 * SPAN, 2 * SPAN + 1),
+        (5 * SPAN, 5 * SPAN + 10),
+        (9 * SPAN, 10 * SPAN),
+    ]
+
+
+def test_accepts_whose_place_is_unknown_make_it_a_lower_bound(tables: Tables) -> None:
+    rows = [*stall(START + 10 * MS), *stall(START + 50 * MS, pfn=(1 << 16) + PAGES)]
+    for row in rows:
+        if row["event"] in LEVELS and row["ts_ns"] > START + 40 * MS:
+            row["pfn"] = None
+    rows.append(streamed("alloc", 0, 500, ts_ns=START + 80 * MS, pfn=(1 << 16) + 3, flags=int(Flag.ZEROED)))
+    (row,) = tables(accepting(rows))["redundant"].rows
+    assert (row["bound"], row["zeroed_bytes"], row["used_bytes"]) == ("at least", 4096, 2 * 4096)
+    assert (row["accepted_bytes"], row["accepted_partial"]) == (BLOCK, True)
+    summed = [*rows, aggregated("alloc", 300, 250, flags=int(Flag.AGGREGATED | Flag.ZEROED))]
+    (row,) = tables(accepting(summed))["redundant"].rows
+    assert (row["bound"], row["zeroed_bytes"]) == ("unknown", None)
 
 
 def test_sums_give_a_bound(tables: Tables) -> None:

@@ -12,6 +12,7 @@ import pytest
 from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.tests.analyzer.accept.cases import (
     BLOCK,
+    CASES,
     MIB,
     MS,
     PAGES,
@@ -59,6 +60,47 @@ def test_what_firmware_may_have_accepted_makes_two_bounds(tables: Tables) -> Non
     assert first["accept_ns"] == 1000 * MS and first["accept_max_ns"] == 2048 * MS
 
 
+def test_of_a_node_that_the_snapshot_lacks_nothing_is_assumed(tables: Tables) -> None:
+    case = accepting(stall(START + 10 * MS), (1024, 1024))
+    (start,) = case.header.snapshots
+    lacking = dataclasses.replace(start, nodes={"0": start.nodes["0"]})
+    told = dataclasses.replace(case.header, snapshots=(lacking,))
+    table = tables(dataclasses.replace(case, header=told))["eager"]
+    assert table.rows == ()
+    assert table.notes == ("unknown: the snapshot at the start does not say what was unaccepted on node 1",)
+
+
+def test_without_the_memory_of_the_nodes_there_is_no_upper_bound(tables: Tables) -> None:
+    case = accepting(stall(START + 10 * MS), (1024, 0))
+    unknown = tuple(dataclasses.replace(node, present_bytes=None) for node in case.header.nodes)
+    told = dataclasses.replace(case.header, nodes=unknown)
+    table = tables(dataclasses.replace(case, header=told))["eager"]
+    first = table.rows[0]
+    assert (first["bytes"], first["accept_ns"]) == (1024 * MIB, 512 * MS)
+    assert {first[name] for name in ("bytes_max", "accept_max_ns", "wall_max_ns")} == {None}
+    assert "a lower bound" in table.notes[0]
+
+
+def test_of_stalls_without_a_node_no_thread_of_a_node_can_say(tables: Tables) -> None:
+    rows = [*stall(START + 10 * MS), *stall(START + 50 * MS, pfn=(1 << 16) + PAGES)]
+    for row in rows:
+        row["nid"] = None if row["ts_ns"] > START + 40 * MS else 0
+    table = tables(accepting(rows, (1024, 0)))["background"]
+    assert table.rows == () and table.notes[0].startswith("unknown: of some stalls no node")
+
+
+def test_memory_of_accepts_that_is_unknown_leaves_the_what_ifs_unknown(tables: Tables) -> None:
+    for name, table in (("eager_seen", "lazy"), ("two_sizes", "granule")):
+        case = CASES[name]()
+        rows = [
+            row | ({"bytes": None, "bytes_requested": None} if row["ts_ns"] > START + 500 * MS else {})
+            for row in case.rows
+        ]
+        found = tables(dataclasses.replace(case, rows=rows))[table]
+        assert "the memory of" in found.notes[0] and "unknown" in found.notes[0]
+        assert [row for row in found.rows if row.get("step") != "as recorded"] == []
+
+
 def test_more_cpus_a_node_take_the_throughput_that_was_seen(tables: Tables) -> None:
     rows = tables("saturated")["eager"].rows
     walls = {row["cpus_per_node"]: row["wall_ns"] for row in rows}
@@ -93,6 +135,21 @@ def test_background_takes_the_stalls_that_it_is_fast_enough_for(tables: Tables) 
     assert by_budget[0.05]["ahead_bytes"] == 60 * BLOCK
 
 
+def test_stalls_that_take_no_block_off_the_list_stay_as_they_were(tables: Tables) -> None:
+    rows = stall(START + 10 * MS) + stall(START + 30 * MS, pfn=(1 << 16) + PAGES)
+    for i in range(4):
+        # Conversions: accept_memory() of 5 ms outside of any block.
+        where = {"pfn": (1 << 17) + i * PAGES, "levels": ("accept.call", "accept.arch")}
+        rows += stall(START + (100 + 20 * i) * MS, per_unit=5 * MS // 2, **where)
+    found = tables(accepting(rows, (1024, 0)))
+    assert [row["bytes"] for row in found["victims"].rows] == [4 * BLOCK, 2 * BLOCK]
+    recorded, *_, whole = found["background"].rows
+    assert (recorded["stalls_left"], recorded["vanished"]) == (6, 0)
+    assert recorded["lost_ns"] == found["granule"].rows[0]["lost_ns"] == found["window"].rows[0]["lost_ns"]
+    # A whole CPU would have had the two blocks ready; nobody can convert ahead.
+    assert (whole["stalls_left"], whole["lost_ns"]) == (4, recorded["lost_ns"] - 2 * 2_004_000)
+
+
 def test_a_burst_too_large_for_the_stock_shrinks(tables: Tables) -> None:
     rows = stall(START + 1000 * MS, (2,) * 20)
     by_budget = {row["budget"]: row for row in tables(accepting(rows))["background"].rows}
@@ -108,7 +165,9 @@ def test_the_cost_of_a_call_comes_apart_by_sizes(tables: Tables) -> None:
     assert (recorded["steps"], predicted["steps"]) == (120, 240)
     assert predicted["p50_ns"] == predicted["max_ns"] == 1_500_000
     assert predicted["lost_ns"] == pytest.approx(recorded["lost_ns"] * 360 / 300)
-    assert (predicted["stalls"], predicted["stalls_min"]) == (240, 120)
+    # Of 120 stalls 40 accepted a single unit, which no smaller step divides.
+    assert (predicted["stalls"], predicted["stalls_min"]) == (200, 120)
+    assert predicted["steps_min"] == 240 - 80
 
 
 def test_of_one_size_nothing_is_predicted(tables: Tables) -> None:

@@ -32,16 +32,16 @@ def report(run_of: RunOf, facts: Sequence[Fact], snapshot: Snapshot) -> Report:
         (
             [
                 Fact("virtualized", "kvm"),
-                Fact("confidential", "plain"),
+                Fact("confidential", "plain", "CPUID has no such leaf"),
                 Fact("lazy_accept", "no", "nr_unaccepted is 0"),
             ],
             NONE_LEFT,
-            "this is a plain guest: firmware left nothing unaccepted (nr_unaccepted is 0)",
+            "this is no confidential guest: its memory needs no acceptance (CPUID has no such leaf)",
         ),
         (
             [Fact("hyperv_paravisor", "yes", "CPUID 0x4000000C")],
             NONE_LEFT,
-            "a paravisor accepts this guest's memory (CPUID 0x4000000C)",
+            "a paravisor accepts memory for this guest, where no kernel probe sees (CPUID 0x4000000C)",
         ),
         ([], OLD_KERNEL, "this kernel knows no unaccepted memory: /proc/vmstat has no nr_unaccepted"),
     ],
@@ -63,3 +63,20 @@ def test_an_eager_confidential_guest_is_not_called_plain(run_of: RunOf) -> None:
     found = report(run_of, facts, NONE_LEFT)
     assert dict(found.heading)["acceptance"].startswith("unknown: nothing was left to accept")
     assert found.table("balance") is not None
+
+
+def test_an_emulated_platform_has_memory_to_accept_on_any_guest(run_of: RunOf) -> None:
+    facts = (Fact("confidential", "plain"), Fact("lazy_accept", "no", "accept_memory=eager"))
+    made = dataclasses.replace(
+        header("alloc"), facts=facts, snapshots=(NONE_LEFT,), kernel_cmdline="unaccepted_emul=1G@1G"
+    )
+    found = view(run_of(Case((), made, status())), "boot").report
+    assert dict(found.heading)["acceptance"].startswith("unknown: nothing was left to accept")
+
+
+def test_both_views_give_the_same_reason(run_of: RunOf) -> None:
+    facts = (Fact("hyperv_paravisor", "yes", "CPUID 0x4000000C"),)
+    made = dataclasses.replace(header("alloc"), facts=facts, snapshots=(NONE_LEFT,))
+    run = run_of(Case((), made, status()))
+    (table,) = view(run, "accept").report.tables
+    assert table.notes == (dict(view(run, "boot").report.heading)["acceptance"],)

@@ -98,6 +98,17 @@ def test_what_the_boot_trace_saw_before_the_probes_is_not_unseen(
     assert dict(report.heading)["balance"].endswith("by it); the boot trace saw 0.01 GiB more")
 
 
+def test_traced_bytes_that_only_some_nodes_know_are_taken_off_the_whole_once(run_of: RunOf) -> None:
+    taken = [moment("entry", 0, 2000, 2000), moment("start", 100, 1000, 1000), moment("end", 300, 1000, 1000)]
+    rows = [block(i, 0, event="accept.call", bytes=None, bytes_requested=BLOCK) for i in range(5)]
+    rows += [block(i, 1, event="accept.call", bytes=None, bytes_requested=None) for i in range(5)]
+    _, found = balance(run_of(case(taken, rows, origin="collected")))
+    assert [found[node]["traced_bytes"] for node in ("0", "1", "all")] == [5 * BLOCK, None, 5 * BLOCK]
+    unseen = [found[node]["unseen_bytes"] for node in "01"]
+    assert unseen == [GIB2 - 1000 * MIB - 5 * BLOCK, GIB2 - 1000 * MIB]
+    assert found["all"]["unseen_bytes"] == sum(unseen)
+
+
 def test_without_the_firmwares_map_the_part_before_the_kernel_is_unknown_not_zero(run_of: RunOf) -> None:
     taken = [moment("start", 100, 700, 1800), moment("end", 300, 700, 1800)]
     report, rows = balance(run_of(case(taken, [])))
@@ -166,6 +177,36 @@ def test_accepts_of_unknown_node_stand_in_the_sum_alone(run_of: RunOf) -> None:
     assert found["0"]["rest_bytes"] == BLOCK
     assert found["all"]["seen_bytes"] == BLOCK and found["all"]["rest_bytes"] == 0
     assert "node-unknown" in {caveat.id for caveat in report.caveats}
+
+
+def test_a_machine_of_one_node_has_all_accepts_there(run_of: RunOf) -> None:
+    total = {"total_kb": (2 << 20,)}
+    taken = [
+        moment("entry", 0, 800, **total),
+        moment("start", 100, 700, **total),
+        moment("end", 300, 692, **total),
+    ]
+    made = case(taken, [block(50, None), block(150, None), block(160, None)], origin="collected")
+    alone = dataclasses.replace(made.header, nodes=made.header.nodes[:1])
+    report, found = balance(run_of(dataclasses.replace(made, header=alone)))
+    assert (found["0"]["traced_bytes"], found["0"]["seen_bytes"]) == (BLOCK, 2 * BLOCK)
+    assert found["0"]["rest_bytes"] == 0
+    assert {"unexplained", "node-unknown"}.isdisjoint(caveat.id for caveat in report.caveats)
+
+
+def test_where_bytes_of_some_calls_are_unknown_seen_is_a_bound_and_nothing_is_unexplained(
+    run_of: RunOf,
+) -> None:
+    taken = [moment("start", 100, 700, 1800), moment("end", 300, 580, 1800)]
+    rows = [
+        block(150 + i, 0, event="accept.call", bytes=None, bytes_requested=BLOCK if i % 2 else None)
+        for i in range(30)
+    ]
+    report, found = balance(run_of(case(taken, rows)))
+    assert [found[node]["seen_bytes"] for node in ("0", "1", "all")] == [15 * BLOCK, 0, 15 * BLOCK]
+    assert [found[node]["seen_partial"] for node in ("0", "1", "all")] == [True, False, True]
+    assert [found[node]["rest_bytes"] for node in ("0", "1", "all")] == [None, 0, None]
+    assert "unexplained" not in {caveat.id for caveat in report.caveats}
 
 
 def test_only_collected_a_boot_has_nothing_to_check_the_trace_by(run_of: RunOf) -> None:
