@@ -2,7 +2,7 @@
 """The frames of a run: what lay in what, and the exclusive time of each.
 
 streamed rows
-    Nested by the ledger (ledger.py), each row in the shortest one around it: the
+    Nested by the ledger (ledger.py), each row in the one directly around it: the
     paths are as deep as the events nest.  Self times add up to the union of the
     intervals, to the nanosecond.
 sums by root
