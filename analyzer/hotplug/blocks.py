@@ -99,17 +99,16 @@ def firsts(adds: Sequence[HotAdd]) -> Table:
     """One row for each hot-add with blocks: the first block's time beside the rest's."""
     rows: list[dict[str, Any]] = []
     for add in adds:
-        times = [block.outer.dur for block in add.blocks if block.outer.dur is not None]
         if not add.blocks:
             continue
-        rest = times[1:]
+        rest = [block.outer.dur for block in add.blocks[1:] if block.outer.dur is not None]
         without, left = gigantic(add)
         onlined = [block.onlined for block in add.blocks]
         rows.append(
             {
                 "add": add.number,
                 "blocks": len(add.blocks),
-                "first_ns": times[0] if times else None,
+                "first_ns": add.blocks[0].outer.dur,
                 "rest_p50_ns": round(statistics.median(rest)) if rest else None,
                 "rest_max_ns": max(rest, default=None),
                 "partly_online": None
