@@ -6,11 +6,11 @@ follow each other in one thread.  Rows inside the request's interval, in its thr
 its own.  Onlining may come later and in another thread (udev, an administrator): a block
 is the hot-add's if it lies in its pfn range and comes online before its own range is
 removed or added again.  So is a removal; a hot-add is removed when all of its range is,
-in one removal or in several, and partly removed before.  Only the first onlining of each block counts: one that follows an
-offlining (a removal that was refused brings back what it had taken offline) is ``again``,
-no block more, and none of the hot-add's time.  So two hot-adds that overlap in time are told
-apart by thread and by pfn range.  A request that failed is no hot-add but a refusal
-(refusals.py).
+in one removal or in several, and partly removed before.  Only the first onlining of each
+block counts: one that follows an offlining (a removal that was refused brings back what it
+had taken offline) is ``again``, no block more, and none of the hot-add's time.  So two
+hot-adds that overlap in time are told apart by thread and by pfn range.  A request that
+failed is no hot-add but a refusal (refusals.py).
 
 gap_ns of a block: from the request's end to the start of its onlining, 0 where it came
 online inside the request.
@@ -174,7 +174,8 @@ def _later(
     number: int, requests: Sequence[tuple[Occurrence, bool]], ranges: Sequence[Pfns]
 ) -> list[tuple[int, Pfns]]:
     """When later hot-adds begin, and their ranges."""
-    return [(later.start, other) for (later, _), other in zip(requests[number:], ranges[number:], strict=True)]
+    begun = (row.start for row, _ in requests[number:])
+    return list(zip(begun, ranges[number:], strict=True))
 
 
 def _hot_add(

@@ -105,7 +105,8 @@ def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnecti
     own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     vague: dict[int, set[str]] = defaultdict(set)
     accepted: dict[int, tuple[int, int | None, str | None]] = {}
-    for number, event, in_memmap, n, timed, time, size, sized, known in callers.query(rows, _NESTED).fetchall():
+    found = callers.query(rows, _NESTED).fetchall()
+    for number, event, in_memmap, n, timed, time, size, sized, known in found:
         phase = _phase(event, in_memmap)
         own[number][phase] += time
         if timed < n:

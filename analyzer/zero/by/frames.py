@@ -3,8 +3,8 @@
 
 streamed rows
     Nested by the ledger (ledger.py), each row in the one directly around it: the
-    paths are as deep as the events nest.  Self times add up to the union of the
-    intervals, to the nanosecond.
+    paths are as deep as the events nest; the steps of an acceptance are a sum
+    inside it.  Self times add up to the union of the intervals, to the nanosecond.
 sums by root
     Where the kernel summed occurrences, it kept for each the outermost root around
     it and the innermost.  A root is placed in the one around it where that was always
@@ -82,15 +82,17 @@ def walked(run: Run, connection: duckdb.DuckDBPyConnection) -> Forest:
     sums = np.zeros((4, 256), dtype=np.int64)
     counts, sizes, sized, selfs = range(4)
     totals = np.zeros(256, dtype=np.int64)
-    wanted = ("bytes", "total_ns")
-    for settled in settle_run(run, ledger, events, connection, wanted, apart=Flag.TRACER) if events else ():
+    settled_run = settle_run(
+        run, ledger, events, connection, ("bytes", "total_ns", "count"), apart=Flag.TRACER, steps=True
+    )
+    for settled in settled_run if events else ():
         path = settled.path
         assert path is not None
         while len(paths) > sums.shape[1]:
             sums = np.concatenate([sums, np.zeros_like(sums)], axis=1)
             totals = np.concatenate([totals, np.zeros_like(totals)])
         size, known = settled.columns["bytes"], ~np.ma.getmaskarray(settled.columns["bytes"])
-        np.add.at(sums[counts], path, 1)
+        np.add.at(sums[counts], path, np.ma.filled(settled.columns["count"], 1).astype(np.int64))
         np.add.at(sums[sizes], path, np.ma.filled(size, 0).astype(np.int64))
         np.add.at(sums[sized], path, known)
         np.add.at(sums[selfs], path, settled.self_ns)
