@@ -9,11 +9,14 @@ nothing but the caveat that the view prints.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import APART
+from memtrace.analyzer.facts import fact
 from memtrace.analyzer.ledger import Ledger, settle_run
+from memtrace.analyzer.zero.kinds import ALLOCATOR
 from memtrace.traces.run import RootTotal
 from memtrace.traces.schema import Flag
 
@@ -27,8 +30,20 @@ _COLUMNS = ("order", "nid", "cpu", "gfp", "flags", "bytes", "total_ns")
 
 
 def totals_of(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTotal, ...]:
-    """The sums by root of a run."""
-    return run.status.roots or from_rows(run, connection)
+    """The sums by root of a run.
+
+    Where init_on_alloc is off the allocator clears what was asked for alone, also where its
+    gfp flags were not seen.
+    """
+    found = run.status.roots or from_rows(run, connection)
+    if fact(run.header, "init_on_alloc") != "no":
+        return found
+    return tuple(dataclasses.replace(t, asked=True) if _asked(t) else t for t in found)
+
+
+def _asked(total: RootTotal) -> bool:
+    cleared = total.event == ALLOCATOR or (total.event == "alloc" and total.zeroed)
+    return cleared and total.asked is None
 
 
 def from_rows(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTotal, ...]:
