@@ -22,7 +22,8 @@ total_ns
     sampling is by order and node only (table ``bandwidth``).
 wall, share of a root
     Wall time of the outermost roots of that name, whole; clearing inside as a share
-    of it, a lower bound ("part") where some of it has no known time.  Roots inside others are in the outer one's time and not added.
+    of it, a lower bound ("part") where some of it has no known time.  Roots inside
+    others are in the outer one's time and not added.
 redundant
     Bytes cleared without a reader in between (redundant.py).
 

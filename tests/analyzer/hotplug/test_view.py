@@ -152,7 +152,7 @@ def test_work_around_allocations_is_no_clearing(run_of: RunOf) -> None:
 
 
 def test_acceptance_of_which_only_entries_were_seen_is_counted(run_of: RunOf) -> None:
-    unknown = {"dur_ns": None, "total_ns": None, "bytes": None, "bytes_requested": 4 * MIB}
+    unknown: Row = {"dur_ns": None, "total_ns": None, "bytes": None, "bytes_requested": 4 * MIB}
     calls = [accepted(21.5 + i / 1000, 0, None, **unknown) for i in range(32)]
     events = (*EVENTS, "accept.call")
 
@@ -166,7 +166,7 @@ def test_acceptance_of_which_only_entries_were_seen_is_counted(run_of: RunOf) ->
 
     assert accepts() == (32, BLOCK, "asked for", None, False)
     assert accepts(accepted(23, 0.5, MS // 2)) == (33, BLOCK + 4 * MIB, "asked for", MS // 2, True)
-    nothing = {"bytes": None, "bytes_requested": None}
+    nothing: Row = {"bytes": None, "bytes_requested": None}
     assert accepts(accepted(23, 0.5, MS // 2, **nothing))[:2] == (33, None)
 
 
@@ -227,6 +227,17 @@ def test_struct_pages_in_the_block_cut_gigantic_ranges(run_of: RunOf) -> None:
     assert rows_of(report, "firsts", "gigantic_without", "gigantic", "partly_online") == [(2, 1, 0)]
 
 
+def test_struct_pages_in_a_block_that_nobody_saw_are_unknown(run_of: RunOf) -> None:
+    events = [event for event in EVENTS if event != "hot.altmap"]
+    for flags, known in ((int(Flag.ALTMAP), False), (0, True)):
+        rows = [row | {"flags": flags} if row["event"] == "hot.section" else row for row in added(0)]
+        report = report_of(run_of, case([*rows, *onlined(20, FIRST)], events=events))
+        assert rows_of(report, "blocks", "in_block_bytes", "contiguous_bytes") == [
+            (0, BLOCK) if known else (None, None)
+        ]
+        assert rows_of(report, "firsts", "partly_online", "gigantic") == [(0, 0) if known else (None, None)]
+
+
 def test_witnesses_that_agree_and_one_that_does_not(run_of: RunOf) -> None:
     before, after = taken(-1, 1000, memmap=0), taken(15, 1000, memmap=1024)
     report = report_of(run_of, case(added(0), before, after))
@@ -249,6 +260,21 @@ def test_counters_of_a_node_are_explained_to_the_page(run_of: RunOf) -> None:
     ]
     assert rows_of(report, "dip", "nid", "dip_bytes", "low_bytes", "samples", "late_ns") == [
         (0, 4 * MIB, 1000 << 10, 1, 5 * MS)
+    ]
+
+
+def test_free_memory_is_not_explained_where_struct_pages_were_not_seen(run_of: RunOf) -> None:
+    rows = [row for row in [*added(0), *onlined(20, FIRST)] if row["event"] != "hot.memmap"]
+    events = [event for event in EVENTS if event != "hot.memmap"]
+    snapshots = (
+        taken(-1, 900_000, 0, total_kb=(1 << 20, 0)),
+        taken(35, 895_904, 128 << 10, total_kb=(1 << 20, 128 << 10)),
+    )
+    report = report_of(run_of, case(rows, *snapshots, events=events))
+    assert rows_of(report, "nodes", "nid", "counter", "explained_bytes", "rest_bytes") == [
+        (0, "MemFree", None, None),
+        (1, "MemTotal", BLOCK, 0),
+        (1, "MemFree", None, None),
     ]
 
 
