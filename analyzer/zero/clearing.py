@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import GIB, PAGE
 from memtrace.analyzer.tables import Column, Row, Table
-from memtrace.analyzer.zero.kinds import CLEARING, Cell, Counted, cells
+from memtrace.analyzer.zero.kinds import ALL, CLEARING, UNPLACED, Cell, Counted, cells
 
 if TYPE_CHECKING:
     from memtrace.traces.run import RootTotal
@@ -32,7 +32,7 @@ def kinds(totals: Totals, derive: bool, counted: Counted) -> Table:
     """One row for each kind, order and node."""
     keys = ("kind", "order", "nid")
     rows = tuple(
-        dict(zip(keys, key, strict=True)) | _measured(cell, counted.allocator, counted.callers(str(key[0])))
+        dict(zip(keys, key, strict=True)) | _measured(cell, counted, counted.callers(str(key[0])))
         for key, cell in cells(totals, keys, derive).items()
     )
     names = (*keys, *_MEASURED)
@@ -60,6 +60,7 @@ def kinds(totals: Totals, derive: bool, counted: Counted) -> Table:
 def _why_at_least(rows: Sequence[Row]) -> list[str]:
     bounded = [row for row in rows if row["clears_is"] == "at least"]
     reasons = {
+        "allocations were not recorded": any(row["pages"] is None for row in bounded),
         "some pages were allocated before the run": None not in [row["by_caller"] for row in bounded]
         and None not in [row["by_allocator"] for row in bounded],
         "clears by callers were not counted": any(row["by_caller"] is None for row in bounded),
@@ -87,14 +88,15 @@ _MEASURED = (
 )
 
 
-def _measured(cell: Cell, by_allocator: bool = True, by_caller: bool = True) -> dict[str, Any]:
-    """``by_allocator``, ``by_caller``: whether their clears were counted."""
+def _measured(cell: Cell, counted: Counted = ALL, by_caller: bool = True) -> dict[str, Any]:
+    """``by_caller``: whether clears by callers were counted."""
+    by_allocator = counted.allocator
     caller, allocator = cell.by_caller // PAGE, cell.by_allocator // PAGE
     # The bulk allocator's pages are in no alloc, but each that it clears was allocated.
-    pages = max(cell.allocated // PAGE, allocator)
+    pages = max(cell.allocated // PAGE, allocator) if counted.allocations else None
     timed = cell.time_ns if cell.timed and cell.cleared else None
     # Of a pool's pages that were faulted, those allocated before the run are in no alloc.
-    over = max(pages, caller) if cell.pooled else pages
+    over = max(pages or 0, caller) if cell.pooled else pages
     clears, clears_is = None, None
     if over and (by_allocator or by_caller):
         clears = (allocator + caller) / over
@@ -123,12 +125,18 @@ def roots(totals: Totals, asked_for: bool, derive: bool, counted: Counted) -> Ta
     inside: dict[str | None, list[RootTotal]] = {}
     for total in totals if asked_for else ():
         inside.setdefault(total.root, []).append(total)
+    whole = UNPLACED not in inside
     found = [(root, Inside(same, derive, counted)) for root, same in inside.items()]
-    rows = tuple(_root(root, clears) for root, clears in sorted(found, key=lambda item: -item[1].ns))
+    found.sort(key=lambda item: -item[1].ns)
+    rows = tuple(_root(root, clears, whole) for root, clears in found)
+
+    def streamed(row: Row) -> str:
+        return "" if whole else ">"
+
     columns = (
         Column("root", "root"),
-        Column("calls", "calls", "count"),
-        Column("wall_ns", "wall time", "ns"),
+        Column("calls", "calls", "count", streamed),
+        Column("wall_ns", "wall time", "ns", streamed),
         Column("clearing_ns", "clearing", "ns", _untimed),
         Column("share", "share", "share", _untimed),
         Column("pages", "4 KiB cleared", "count", lambda row: _PAGES[row["pages_are"]]),
@@ -138,11 +146,13 @@ def roots(totals: Totals, asked_for: bool, derive: bool, counted: Counted) -> Ta
         if asked_for
         else "roots were not recorded: `memtrace record -e alloc,zero,root` has them."
     ]
-    if any(row["time"] == "part" for row in rows):
+    if not whole:
+        notes.append("> of what the kernel summed no root is known: a root has what was streamed alone.")
+    elif any(row["time"] == "part" for row in rows):
         notes.append("> clearing, share: of some clears no time is known.")
     if any(row["pages_are"] == "derived" for row in rows):
         notes.append("~ 4 KiB cleared: the allocator's are derived from gfp flags and init_on_alloc.")
-    if any(row["pages_are"] == "part" for row in rows):
+    if whole and any(row["pages_are"] == "part" for row in rows):
         notes.append("> 4 KiB cleared: not every way of clearing was counted.")
     names = ("root", "calls", "wall_ns", "clearing_ns", "time", "share", "pages", "pages_are")
     return Table("roots", "Roots", names, rows, columns, notes=tuple(notes))
@@ -170,19 +180,24 @@ class Inside:
         """Whether the time of every clear is known."""
 
 
-def _root(root: str | None, clears: Inside) -> dict[str, Any]:
+def _root(root: str | None, clears: Inside, whole: bool) -> dict[str, Any]:
+    """``whole``: whether the root of everything is known."""
     walls = [total for total in clears.totals if total.outermost and total.total_ns is not None]
     wall = sum(total.total_ns or 0 for total in walls) if walls else None
-    clearing = clears.ns if clears.ns or clears.timed else None
+    exact = clears.timed and (whole or root == UNPLACED)
+    pages_are = "part" if not clears.counted else "derived" if clears.derived else "exact"
+    if not whole and root != UNPLACED:
+        pages_are = "part"
+    clearing = clears.ns if clears.ns or exact else None
     return {
         "root": root.removeprefix("root.") if root else "no root",
         "calls": sum(total.count for total in walls) if walls else None,
         "wall_ns": wall,
         "clearing_ns": clearing,
-        "time": "exact" if clears.timed else "unknown" if clearing is None else "part",
-        "share": clearing / wall if wall and clearing is not None else None,
-        "pages": clears.pages if clears.pages or clears.counted else None,
-        "pages_are": "part" if not clears.counted else "derived" if clears.derived else "exact",
+        "time": "exact" if exact else "unknown" if clearing is None else "part",
+        "share": clearing / wall if whole and wall and clearing is not None else None,
+        "pages": clears.pages if clears.pages or pages_are != "part" else None,
+        "pages_are": pages_are,
     }
 
 

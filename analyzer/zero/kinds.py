@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ANON, FOLIO, COPIED = "anonymous", "anonymous, huge", "copied or read"
 HUGETLB, SHMEM, CACHE, KHUGEPAGED = "hugetlb", "shmem", "page cache", "khugepaged"
 UNKNOWN = "unknown"
+UNPLACED = "unknown"
+"""Root of sums of which no root is known, in a run that has roots."""
 GUEST_MEMFD = "root.guest_memfd"
 _BY_ROOT = {
     "root.hugetlb_fault": HUGETLB,
@@ -46,7 +48,7 @@ def kind_of(total: RootTotal, rooted: bool = True) -> str:
     within = total.within
     if total.event == FREE:
         return "freed"
-    if not rooted:
+    if not rooted or total.root == UNPLACED:
         return _by_gfp(total)
     if total.root == GUEST_MEMFD and within in (GUEST_MEMFD, "root.page_cache"):
         # A guest_memfd's folios are in its page cache.
@@ -170,8 +172,10 @@ def cells(totals: Sequence[RootTotal], by: tuple[str, ...], derive: bool) -> dic
 
 @dataclass(frozen=True)
 class Counted:
-    """Which clears a run counted, or derived from its allocations: the others are unknown."""
+    """What a run counted, or derived from its allocations: the rest is unknown."""
 
+    allocations: bool = True
+    """alloc; beside accept.* a run may have some of them without having recorded it."""
     allocator: bool = True
     user: bool = True
     """zero.user: huge pages and larger folios."""
@@ -194,7 +198,14 @@ def counted(run: Run, totals: Sequence[RootTotal]) -> Counted:
     """By its sites; what there are sums of was counted."""
     events = {total.event for total in totals}
     known = {s.event for s in run.header.manifest if s.site and s.count in ("exact", "inferred")}
-    return Counted(ALLOCATOR in known | events, counts_callers(run), "zero.page" in known | events)
+    asked = run.header.events
+    accepts = any(event.startswith("accept.") for event in asked)
+    return Counted(
+        allocations="alloc" in asked or ("alloc" in events and not accepts),
+        allocator=ALLOCATOR in known | events,
+        user=counts_callers(run),
+        page="zero.page" in known | events,
+    )
 
 
 def counts_callers(run: Run) -> bool:

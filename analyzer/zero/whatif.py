@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.cells import PAGE
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.analyzer.zero.clearing import Inside
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, FREE, Counted
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, FREE, UNPLACED, Counted
 from memtrace.analyzer.zero.redundant import AGAIN, redundant
 
 if TYPE_CHECKING:
@@ -88,8 +88,13 @@ class Root:
 
 
 def roots(totals: Sequence[RootTotal], derive: bool, counted: Counted) -> tuple[Root, ...]:
-    """The roots with a known wall time and some known clearing time, those with the most of it first."""
-    found = []
+    """The roots with a known wall time and some known clearing time, those with the most of it first.
+
+    None where some of the run has no known root: neither time would be whole.
+    """
+    found: list[Root] = []
+    if any(total.root == UNPLACED for total in totals):
+        return ()
     for name in sorted({total.root for total in totals if total.root}):
         inside = [total for total in totals if total.root == name]
         here = Inside([total for total in inside if total.event != FREE], derive, counted)

@@ -239,16 +239,42 @@ def test_clears_that_were_not_recorded_are_unknown(run_of: RunOf) -> None:
     }
 
 
+def test_without_allocations_clears_of_each_page_are_unknown(run_of: RunOf) -> None:
+    cleared = total("zero.alloc", 100, 50, asked=True)
+    (row,) = rows(run_of(Case((), header("zero.alloc", "zero.user"), status(roots=(cleared,)))), "main")
+    assert (row["pages"], row["by_allocator"], row["clears_per_page"]) == (None, 100, None)
+
+
+def test_what_has_no_known_root_is_in_none_and_in_no_what_if(run_of: RunOf) -> None:
+    # Killed: the sums by root are lost, and of order 0 there are sums by event alone.
+    case = CASES["clears-summed"]()
+    fault = streamed("root.fault", None, 9_000, ts_ns=START + 9_000, pfn=None, nid=None, tid=400)
+    rows_ = [*case.rows, fault, streamed("zero.user", 9, 800, ts_ns=START + 8_000, tid=400)]
+    run = run_of(dataclasses.replace(case, rows=rows_, status=dataclasses.replace(case.status, roots=())))
+    assert one(run, "main", order=0)["kind"] == "unknown"
+    names = ("calls", "wall_ns", "clearing_ns", "time", "share", "pages_are")
+    assert {row["root"]: tuple(row[name] for name in names) for row in rows(run, "roots")} == {
+        "unknown": (None, None, 214_000, "exact", None, "exact"),
+        "no root": (None, None, 6_000, "part", None, "part"),
+        "fault": (1, 9_000, 800, "part", None, "part"),
+    }
+    assert rows(run, "whatifs") == ()
+    text = make(Request((str(run.path),), view="zero"))
+    assert re.search(r"fault +>1 +>9.00us +>800ns +>512", text)
+    sites = view(run, "zero", Choice(grouping="stack")).report.table("callsites")
+    assert sites and {row["within"] for row in sites.rows} == {None, "none", "fault"}
+
+
 def test_hugetlb_from_a_pool_filled_before_is_cleared_at_least_once(run_of: RunOf) -> None:
     fault = {"within": "root.hugetlb_fault", "order": 9}
-    case = Case((), header("zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
+    case = Case((), header("alloc", "zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
     (row,) = rows(run_of(case), "main")
     assert (row["pages"], row["clears_per_page"], row["clears_is"]) == (0, 1.0, "at least")
 
 
 def test_the_bulk_allocators_pages_are_those_it_cleared(run_of: RunOf) -> None:
     vmalloc = {"within": "root.vmalloc", "root": "root.vmalloc", "asked": False}
-    case = Case((), header("zero.alloc"), status(roots=(total("zero.alloc", 100, 50, **vmalloc),)))
+    case = Case((), header("alloc", "zero.alloc"), status(roots=(total("zero.alloc", 100, 50, **vmalloc),)))
     (row,) = rows(run_of(case), "main")
     assert (row["kind"], row["pages"], row["clears_per_page"]) == ("vmalloc", 100, 1.0)
 

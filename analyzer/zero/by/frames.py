@@ -15,11 +15,13 @@ sums by root
     and bytes are exact, but their time is shared out by number (``shared``).  Self times are differences of
     sums and add up to the time of the outermost frames.  A root that was still open
     when the recording ended has less time than what lies inside: it is given that, as
-    a lower bound.  An interrupt's work inside an allocation is in both.
+    a lower bound.  Of what the run has no root of (UNPLACED), each event stands as an
+    outermost one.  An interrupt's work inside an allocation is in both.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.paths import NO_PATH, Paths
 from memtrace.analyzer.unknown import less, plus
 from memtrace.analyzer.zero.accounts import timed_events
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, UNPLACED
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -165,6 +167,8 @@ def folded(totals: Sequence[RootTotal], derive: bool, union_ns: int | None) -> F
     """
     by_root: dict[str | None, list[RootTotal]] = defaultdict(list)
     for total in totals:
+        if total.root == UNPLACED:
+            total = dataclasses.replace(total, root=None, within=None)
         if total.event == "alloc" or total.event in CLEARING or total.event.startswith("root."):
             by_root[total.root].append(total)
     frames = [frame for root, inside in by_root.items() for frame in _frames(root, inside, derive)]
