@@ -13,8 +13,10 @@ context
     interval: the time is wall time, as ``total_ns`` is.
 interval
     A streamed row whose duration is known: from ``ts_ns - dur_ns`` to ``ts_ns``.
-    Aggregates have no place in time; their ``self_ns`` is the recorder's.  An
-    entry whose exit was missed is no row, and what lay inside it belongs to the
+    Aggregates have no place in time; their ``self_ns`` is the recorder's.  But the
+    sums of accept.step lie in one accept.arch, at the end of which they are written:
+    where ``steps`` are asked for, each is an interval of its length, one after the
+    other up to there.  An entry whose exit was missed is no row, and what lay inside it belongs to the
     next interval around it.
 self_ns, parent
     As in nesting.py.  The sum of self_ns over the intervals of a context is the
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
+STEP = "accept.step"
 CHUNK = 1 << 18
 """Rows that are nested at a time, about."""
 _MAX_TID = 1 << 22
@@ -182,16 +185,21 @@ def settle_run(
     *,
     group: Sequence[str] = (),
     apart: int = Flag.AGGREGATED,
+    steps: bool = False,
 ) -> Iterator[Settled]:
     """The ledger of a run's streamed rows with known durations, those of ``events`` (numbered in that order).
 
     ``columns`` of the run come along with the rows, masked where null; so does DuckDB's
     hash() of the columns ``group``, as ``group``.  Rows with a flag of ``apart`` are left out.
+    ``steps``: with the sums of accept.step.
     """
     needed = {"ts_ns", "dur_ns", "tid", "cpu", "event", "flags", *columns, *group}
-    rows = run.relation(connection, sorted(needed)).filter(
-        f"dur_ns >= 0 AND (flags & {int(apart | Flag.AGGREGATED)}) = 0"
-    )
+    if steps:
+        needed |= {"order", "total_ns"}
+    every = run.relation(connection, sorted(needed))
+    rows = every.filter(f"dur_ns >= 0 AND (flags & {int(apart | Flag.AGGREGATED)}) = 0")
+    if steps and STEP in events:
+        rows = _steps(every, apart).union(rows)
     numbers = "CASE event " + " ".join(f"WHEN '{name}' THEN {i}" for i, name in enumerate(events)) + " END"
     listed = ", ".join(f"'{name}'" for name in events)
     wanted = f"event IN ({listed})"
@@ -222,6 +230,24 @@ def settle_run(
             ),
             since,
         )
+
+
+def _steps(rows: duckdb.DuckDBPyRelation, apart: int) -> duckdb.DuckDBPyRelation:
+    """The sums of accept.step, each with a length and an end of its own inside its accept.arch."""
+    found = rows.query(
+        "rows_",
+        f"""
+        SELECT * REPLACE (
+            (ts_ns - (sum(total_ns) OVER arch - total_ns))::BIGINT AS ts_ns, total_ns AS dur_ns)
+        FROM rows_
+        WHERE event = '{STEP}' AND total_ns >= 0 AND (flags & {int(Flag.AGGREGATED)}) > 0
+            AND (flags & {int(apart & ~Flag.AGGREGATED)}) = 0
+        WINDOW arch AS (
+            PARTITION BY tid, cpu, ts_ns ORDER BY flags, "order", total_ns
+            ROWS UNBOUNDED PRECEDING)""",
+    )
+    assert found is not None
+    return found
 
 
 def hash_of(columns: Sequence[str]) -> str:

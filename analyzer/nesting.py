@@ -5,10 +5,13 @@ Intervals are ``[start, end]`` in ns, each in a *context*: the stretch of execut
 that a stack of calls belongs to (ledger.py says which).  Intervals of different
 contexts never nest.  Within a context:
 
+depth
+    The length of the longest chain of intervals around this one, each in the next.
 parent
-    The shortest interval that contains this one.  Of two equal intervals the one
-    that comes later in the file is the container, because a recorder writes what
-    is inside before what is around it.
+    Of the intervals that contain this one and are one less deep, the one that ends
+    first: the shortest that contains it, as long as no intervals cross.  Of two
+    equal intervals the one that comes later in the file is the container, because
+    a recorder writes what is inside before what is around it.
 length
     end - start, less what is already covered where intervals cross.  Calls nest,
     so intervals of calls never cross; a clock that steps or a merged trace may
@@ -43,7 +46,7 @@ class Nesting:
     """How n intervals nest; positions are those of the arrays that nest() was given."""
 
     parent: Ints
-    """Shape (n,): position of the shortest container, -1 for none."""
+    """Shape (n,): position of the interval directly around it, -1 for none."""
     length: Ints
     """Shape (n,), ns."""
     inside: Ints

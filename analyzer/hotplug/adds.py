@@ -4,12 +4,13 @@
 A hot-add begins with hot.request; where that was not seen, with hot.add rows whose ranges
 follow each other in one thread.  Rows inside the request's interval, in its thread, are
 its own.  Onlining may come later and in another thread (udev, an administrator): a block
-is the hot-add's if it lies in its pfn range and comes online before that range is
-removed or added again.  Only the first onlining of each block counts: one that follows an
-offlining (a removal that was refused brings back what it had taken offline) is ``again``,
-no block more, and none of the hot-add's time.  So two hot-adds that overlap in time are told
-apart by thread and by pfn range.  A request that failed is no hot-add but a refusal
-(refusals.py).
+is the hot-add's if it lies in its pfn range and comes online before its own range is
+removed or added again.  So is a removal; a hot-add is removed when all of its range is,
+in one removal or in several, and partly removed before.  Only the first onlining of each
+block counts: one that follows an offlining (a removal that was refused brings back what it
+had taken offline) is ``again``, no block more, and none of the hot-add's time.  So two
+hot-adds that overlap in time are told apart by thread and by pfn range.  A request that
+failed is no hot-add but a refusal (refusals.py).
 
 gap_ns of a block: from the request's end to the start of its onlining, 0 where it came
 online inside the request.
@@ -18,7 +19,7 @@ online inside the request.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from memtrace.analyzer.hotplug.rows import Occurrence, of, within
@@ -68,6 +69,9 @@ class HotAdd:
     online: tuple[Block, ...]
     """The last onlining of each block that was still online at its removal, or the run's end."""
     removed: Occurrence | None
+    """The removal after which nothing of it was left."""
+    removed_bytes: int
+    """Of its range, what was removed."""
     pfns: Pfns
 
     @property
@@ -116,7 +120,7 @@ def hot_adds(rows: Sequence[Occurrence], page_size: int) -> tuple[HotAdd, ...]:
     requests.sort(key=lambda pair: pair[0].start)
     ranges = [_range(row, rows, page_size) for row, _ in requests]
     return tuple(
-        _hot_add(number, row, seen, ranges[number - 1], _until(number, requests, ranges), rows, page_size)
+        _hot_add(number, row, seen, ranges[number - 1], _later(number, requests, ranges), rows, page_size)
         for number, (row, seen) in enumerate(requests, 1)
     )
 
@@ -166,13 +170,12 @@ def _range(request: Occurrence, rows: Sequence[Occurrence], page_size: int) -> P
     return (min(r[0] for r in known), max(r[1] for r in known)) if known else (0, 0)
 
 
-def _until(number: int, requests: Sequence[tuple[Occurrence, bool]], ranges: Sequence[Pfns]) -> int | None:
-    """When the next hot-add of an overlapping range begins."""
-    mine = ranges[number - 1]
-    for (later, _), other in zip(requests[number:], ranges[number:], strict=True):
-        if other[0] < mine[1] and mine[0] < other[1]:
-            return later.start
-    return None
+def _later(
+    number: int, requests: Sequence[tuple[Occurrence, bool]], ranges: Sequence[Pfns]
+) -> list[tuple[int, Pfns]]:
+    """When later hot-adds begin, and their ranges."""
+    begun = (row.start for row, _ in requests[number:])
+    return list(zip(begun, ranges[number:], strict=True))
 
 
 def _hot_add(
@@ -180,27 +183,33 @@ def _hot_add(
     request: Occurrence,
     seen: bool,
     pfns: Pfns,
-    until: int | None,
+    later: Sequence[tuple[int, Pfns]],
     rows: Sequence[Occurrence],
     page_size: int,
 ) -> HotAdd:
-    def mine(row: Occurrence) -> bool:
-        low, high = row.pfns(page_size)
-        return pfns[0] <= low < high <= pfns[1] and row.start >= request.start
+    def mine(ended: Sequence[tuple[int, Pfns]], *events: str) -> list[Occurrence]:
+        """Rows in its range, before that part of it was ``ended``."""
+        out = []
+        for row in of(rows, *events):
+            low, high = row.pfns(page_size)
+            inside = pfns[0] <= low < high <= pfns[1] and row.start >= request.start
+            if inside and not any(t <= row.start and meet(other, (low, high)) for t, other in ended):
+                out.append(row)
+        return out
 
-    removed = next((row for row in of(rows, "hot.remove") if mine(row)), None)
-    limit = min((t for t in (until, removed.start if removed else None) if t is not None), default=None)
+    removals = mine(later, "hot.remove")
+    ended = [*later, *((row.start, row.pfns(page_size)) for row in removals)]
     inside = within(rows, request)
-    blocks = [row for row in of(rows, "hot.block") if mine(row)]
-    bare = [row for row in of(rows, "hot.online") if mine(row) and not any(b.holds(row) for b in blocks)]
+    blocks = mine(ended, "hot.block")
+    bare = [row for row in mine(ended, "hot.online") if not any(b.holds(row) for b in blocks)]
     outers = sorted((*blocks, *bare), key=lambda row: row.start)
     all_ = [
         Block(row, within(rows, row), 0 if request.holds(row) else max(row.start - request.end, 0))
         for row in outers
-        if limit is None or row.start < limit
     ]
     first, again = _first(all_)
-    offline = [row for row in of(rows, "hot.offline") if mine(row) and (limit is None or row.start < limit)]
+    gone = [merged(row.pfns(page_size) for row in removals[: at + 1]) for at in range(len(removals))]
+    last = next((row for row, pages in zip(removals, gone, strict=True) if pages >= pfns[1] - pfns[0]), None)
     return HotAdd(
         number,
         request,
@@ -208,10 +217,25 @@ def _hot_add(
         tuple(row for row in inside if row.event != "hot.request"),
         first,
         again,
-        _still(all_, offline, page_size),
-        removed,
+        _still(all_, mine(ended, "hot.offline"), page_size),
+        last,
+        (gone[-1] if gone else 0) * page_size,
         pfns,
     )
+
+
+def meet(one: Pfns, other: Pfns) -> bool:
+    """Whether two ranges have a page in common."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def merged(ranges: Iterable[Pfns]) -> int:
+    """Pages in at least one of the ranges."""
+    total, reached = 0, 0
+    for low, high in sorted(ranges):
+        total += max(high - max(low, reached), 0)
+        reached = max(reached, high)
+    return total
 
 
 def _first(blocks: Sequence[Block]) -> tuple[tuple[Block, ...], tuple[Block, ...]]:

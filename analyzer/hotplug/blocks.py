@@ -7,8 +7,10 @@ events included.  The first block of a hot-add pays what is done once for a node
 generic_online_page() gave to the allocator; less than the block where a balloon driver
 brings a part of it online, or where the block holds its own struct pages.  contiguous_bytes:
 the longest range of the block not taken by its own struct pages, which lie at its start.
-gigantic: ranges of 1 GiB, aligned, that the onlined blocks of a hot-add could give with
-struct pages elsewhere and as they are: an upper bound of 1 GiB pages.
+Where a block holds struct pages that were not seen themselves (hot.altmap), what depends
+on them is unknown.  gigantic: ranges of 1 GiB, aligned, that the onlined blocks of a
+hot-add could give with struct pages elsewhere and as they are: an upper bound of 1 GiB
+pages.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memtrace.analyzer.hotplug.adds import Block, HotAdd
+from memtrace.analyzer.hotplug.memmap import knows_in_block
 from memtrace.analyzer.hotplug.rows import of
 from memtrace.analyzer.tables import Column, Table
 
@@ -31,10 +34,11 @@ def _size(block: Block) -> int:
     return block.outer.size
 
 
-def table(adds: Sequence[HotAdd]) -> Table:
+def table(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
     """One row for each block, in the order of onlining."""
     rows: list[dict[str, Any]] = []
     for add in adds:
+        known = knows_in_block(add, seen)
         for place, block in enumerate(add.blocks):
             inside = (block.outer, *block.inside)
             rows.append(
@@ -45,8 +49,8 @@ def table(adds: Sequence[HotAdd]) -> Table:
                     "nid": block.outer.nid,
                     "bytes": _size(block),
                     "onlined_bytes": block.onlined,
-                    "in_block_bytes": block.in_block,
-                    "contiguous_bytes": _size(block) - block.in_block,
+                    "in_block_bytes": block.in_block if known else None,
+                    "contiguous_bytes": _size(block) - block.in_block if known else None,
                     "start_ns": block.outer.start,
                     "gap_ns": block.gap,
                     "online_ns": block.outer.dur,
@@ -95,31 +99,31 @@ def _time(rows: Sequence[Any], event: str) -> int | None:
     return sum(found) if found else None
 
 
-def firsts(adds: Sequence[HotAdd]) -> Table:
+def firsts(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
     """One row for each hot-add with blocks: the first block's time beside the rest's."""
     rows: list[dict[str, Any]] = []
     for add in adds:
-        times = [block.outer.dur for block in add.blocks if block.outer.dur is not None]
         if not add.blocks:
             continue
-        rest = times[1:]
+        rest = [block.outer.dur for block in add.blocks[1:] if block.outer.dur is not None]
         without, left = gigantic(add)
         onlined = [block.onlined for block in add.blocks]
+        known = knows_in_block(add, seen)
         rows.append(
             {
                 "add": add.number,
                 "blocks": len(add.blocks),
-                "first_ns": times[0] if times else None,
+                "first_ns": add.blocks[0].outer.dur,
                 "rest_p50_ns": round(statistics.median(rest)) if rest else None,
                 "rest_max_ns": max(rest, default=None),
                 "partly_online": None
-                if None in onlined
+                if None in onlined or not known
                 else sum(
                     (size or 0) < _size(block) - block.in_block
                     for size, block in zip(onlined, add.blocks, strict=True)
                 ),
                 "gigantic_without": without,
-                "gigantic": left,
+                "gigantic": left if known else None,
             }
         )
     columns = (

@@ -49,6 +49,12 @@ def in_block(add: HotAdd, page_size: int) -> int:
     return by_init or sections // page_size * STRUCT_PAGE
 
 
+def knows_in_block(add: HotAdd, seen: frozenset[str]) -> bool:
+    """Whether the struct pages inside each block are known: they were seen, or no section had any."""
+    sections = of(add.rows, "hot.section")
+    return "hot.altmap" in seen or ("hot.section" in seen and not any(row.altmap for row in sections))
+
+
 def matrix(adds: Sequence[HotAdd], page_size: int) -> Table:
     """Bytes of struct pages by hot-add, node asked for and real node."""
     sums: dict[tuple[int, Any, Any, str], int] = defaultdict(int)

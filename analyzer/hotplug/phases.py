@@ -11,8 +11,13 @@ threads brought blocks online at once: then the gap is what no thread worked in,
 phases add up to more than passed.
 
 memmap is the allocation of struct pages without their clearing (memmap_zero); where
-clearing was not traced, it is inside memmap and memmap_zero is unknown.  Interrupts are
-inside whatever they interrupted.
+clearing was not traced, it is inside memmap and memmap_zero is unknown.  other is what of
+other traced events lies inside (root.*: the work around their allocations).  Interrupts
+are inside whatever they interrupted.
+
+Of an occurrence without a duration only the end is known: it is counted, and its time is
+in the phase around it.  A phase of which no occurrence has a time is unknown; one of which
+some have is a lower bound (``at_least``).
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer import callers
 from memtrace.analyzer.hotplug.adds import HotAdd
 from memtrace.analyzer.hotplug.rows import Occurrence, of
-from memtrace.analyzer.tables import Column, Table
+from memtrace.analyzer.tables import Column, Row, Table
+from memtrace.analyzer.unknown import plus
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,6 +52,7 @@ PHASES: dict[str, str] = {
     "block": "block device: notifiers, state",
     "other_alloc": "other allocation inside",
     "other_zero": "other clearing inside",
+    "other": "other traced work inside",
     "not_in_rows": "not in rows (summed in the kernel)",
     "gap": "gap: added, not yet online",
 }
@@ -69,13 +76,17 @@ class Nested:
     """What of other events lies inside a hot-add's intervals: exclusive time by phase, and counts."""
 
     own: Mapping[str, int]
-    count: Mapping[str, int]
-    accept_bytes: int
+    untimed: frozenset[str]
+    """Phases with occurrences that have no time."""
     accepts_online: int
     """accept.call rows inside."""
+    accept_bytes: int | None
+    """Memory of those, None if unknown."""
+    bytes_are: str | None
+    """``accepted``, or ``asked for`` where of some of it that is all that is known; None without any."""
 
 
-NONE = Nested({}, {}, 0, 0)
+NONE = Nested({}, frozenset(), 0, 0, None)
 
 
 def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnection) -> dict[int, Nested]:
@@ -89,36 +100,53 @@ def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnecti
     connection.executemany("INSERT INTO hot_windows VALUES (?, ?, ?, ?)", windows)
     if memmaps:
         connection.executemany("INSERT INTO hot_memmaps VALUES (?, ?, ?)", memmaps)
-    rows = run.relation(connection, ["event", "ts_ns", "dur_ns", "self_ns", "tid", "bytes"])
-    found = callers.query(rows, _NESTED).fetchall()
+    needed = ["event", "ts_ns", "dur_ns", "self_ns", "tid", "bytes", "bytes_requested"]
+    rows = run.relation(connection, needed)
     own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    count: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    accepted: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for number, event, in_memmap, n, time, size in found:
+    vague: dict[int, set[str]] = defaultdict(set)
+    accepted: dict[int, tuple[int, int | None, str | None]] = {}
+    found = callers.query(rows, _NESTED).fetchall()
+    for number, event, in_memmap, n, timed, time, size, sized, known in found:
         phase = _phase(event, in_memmap)
-        own[number][phase] += time or 0
-        count[number][phase] += n
+        own[number][phase] += time
+        if timed < n:
+            vague[number].add(phase)
         if event == "accept.call":
-            accepted[number][0] += size or 0
-            accepted[number][1] += n
-    return {number: Nested(own[number], count[number], *accepted[number]) for number in own}
+            count, before, are = accepted.get(number, (0, 0, "accepted"))
+            accepted[number] = (
+                count + n,
+                plus(before, int(size) if sized == n else None),
+                are if known == n else "asked for",
+            )
+    return {
+        number: Nested(times, frozenset(vague[number]), *accepted.get(number, (0, 0, None)))
+        for number, times in own.items()
+    }
 
 
+# A sum over steps of accepting (accept.step) and a row of which only the end was seen have no
+# duration: they lie where they end.
 _NESTED = """
-SELECT w.number, r.event::VARCHAR, m.tid IS NOT NULL, count(*), sum(r.self_ns), sum(r.bytes)
+SELECT w.number, r.event::VARCHAR, m.tid IS NOT NULL, count(*), count(r.self_ns),
+    coalesce(sum(r.self_ns), 0)::BIGINT,
+    sum(coalesce(r.bytes, r.bytes_requested))::BIGINT, count(coalesce(r.bytes, r.bytes_requested)),
+    count(r.bytes)
 FROM rows_ r
-JOIN hot_windows w ON r.tid = w.tid AND r.ts_ns <= w.high AND r.ts_ns - r.dur_ns >= w.low
-LEFT JOIN hot_memmaps m ON r.tid = m.tid AND r.ts_ns <= m.high AND r.ts_ns - r.dur_ns >= m.low
+JOIN hot_windows w ON r.tid = w.tid AND r.ts_ns <= w.high AND r.ts_ns - coalesce(r.dur_ns, 0) >= w.low
+LEFT JOIN hot_memmaps m
+    ON r.tid = m.tid AND r.ts_ns <= m.high AND r.ts_ns - coalesce(r.dur_ns, 0) >= m.low
 WHERE r.event::VARCHAR NOT LIKE 'hot.%' GROUP BY ALL
 """
 
 
 def _phase(event: str, in_memmap: bool) -> str:
-    if event.startswith("accept"):
+    if event.startswith("accept."):
         return "accept"
-    if event == "alloc":
-        return "memmap" if in_memmap else "other_alloc"
-    return "memmap_zero" if in_memmap else "other_zero"
+    if event.startswith("zero."):
+        return "memmap_zero" if in_memmap else "other_zero"
+    if in_memmap:
+        return "memmap"
+    return "other_alloc" if event == "alloc" else "other"
 
 
 def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int | None]:
@@ -133,10 +161,16 @@ def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int
     spent = sum(window.dur or 0 for window in add.windows)
     time["not_in_rows"] = max(spent - sum(value or 0 for value in time.values()), 0)
     time["gap"] = add.end - add.request.start - covered(add.windows)
-    for phase in _untraced(seen):
+    for phase in (*_untraced(seen), *untimed(add, inner)):
         if not time[phase]:
             time[phase] = None
     return time
+
+
+def untimed(add: HotAdd, inner: Nested) -> frozenset[str]:
+    """Phases with occurrences that have no time."""
+    own = (_OF_EVENT.get(row.event) for row in add.rows if row.own is None)
+    return inner.untimed.union(phase for phase in own if phase)
 
 
 def covered(windows: Sequence[Occurrence]) -> int:
@@ -159,12 +193,18 @@ def _untraced(seen: frozenset[str]) -> list[str]:
     return phases
 
 
-def table(adds: Sequence[HotAdd], times: Mapping[int, Mapping[str, int | None]], shown: int) -> Table:
+def table(
+    adds: Sequence[HotAdd],
+    times: Mapping[int, Mapping[str, int | None]],
+    inner: Mapping[int, Nested],
+    shown: int,
+) -> Table:
     """One row for each hot-add and phase."""
     rows: list[dict[str, Any]] = []
     for add in adds:
         time = times[add.number]
         total = add.end - add.request.start
+        vague = untimed(add, inner.get(add.number, NONE))
         for phase, what in PHASES.items():
             value = time[phase]
             rows.append(
@@ -174,6 +214,7 @@ def table(adds: Sequence[HotAdd], times: Mapping[int, Mapping[str, int | None]],
                     "what": what,
                     "self_ns": value,
                     "share": value / total if value is not None and total else None,
+                    "at_least": value is not None and phase in vague,
                 }
             )
     drawn = tuple(
@@ -182,8 +223,8 @@ def table(adds: Sequence[HotAdd], times: Mapping[int, Mapping[str, int | None]],
     columns = (
         Column("add", "add", "number"),
         Column("what", "phase"),
-        Column("self_ns", "self", "ns"),
-        Column("share", "share", "share"),
+        Column("self_ns", "self", "ns", _part),
+        Column("share", "share", "share", _part),
     )
     notes = [] if rows else ["no memory was added"]
     if len(adds) > shown:
@@ -191,10 +232,14 @@ def table(adds: Sequence[HotAdd], times: Mapping[int, Mapping[str, int | None]],
     return Table(
         "phases",
         "Where the time went, exclusive, from the request to the last block online",
-        ("add", "phase", "what", "self_ns", "share"),
+        ("add", "phase", "what", "self_ns", "share", "at_least"),
         tuple(rows),
         columns,
         keys=2,
         shown=drawn,
         notes=tuple(notes),
     )
+
+
+def _part(row: Row) -> str:
+    return ">" if row["at_least"] else ""

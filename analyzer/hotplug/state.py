@@ -3,8 +3,9 @@
 
 nodes   change of MemTotal and MemFree of a node over a bracket (brackets.py); explained: what
         came online there (pages given to the allocator), for MemFree less the struct pages
-        allocated there; rest: change less explained.  Free pages on per-CPU lists are not in
-        MemFree: they and what else happened on the machine meanwhile are the rest.
+        allocated there, unknown if those were not seen; rest: change less explained.  Free
+        pages on per-CPU lists are not in MemFree: they and what else happened on the machine
+        meanwhile are the rest.
 dip     MemFree of a node that gave struct pages: before, and the lowest of the snapshots
         from the request to the last onlining's start; struct pages allocated there; the
         low watermark, all zones.  Exact at each snapshot; between two, unknown: late_ns is
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.hotplug.adds import HotAdd
 from memtrace.analyzer.hotplug.brackets import Bracket, last_before, read_by
-from memtrace.analyzer.hotplug.memmap import named
+from memtrace.analyzer.hotplug.memmap import in_block, named, needed
 from memtrace.analyzer.hotplug.rows import Occurrence, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from memtrace.traces.run import Snapshot
 
 
-def nodes(found: Mapping[int, Bracket], page_size: int) -> Table:
-    """One row for each bracket, node and counter that changed or should have."""
+def nodes(found: Mapping[int, Bracket], seen: frozenset[str], page_size: int) -> Table:
+    """One row for each bracket, node and counter that changed or should have.
+
+    ``seen``: events that would be in the run if they happened.
+    """
     rows: list[dict[str, Any]] = []
     for number, bracket in found.items():
         pair = bracket.both
@@ -41,7 +45,7 @@ def nodes(found: Mapping[int, Bracket], page_size: int) -> Table:
                 if old is None or new is None:
                     continue
                 change = (new - old) * 1024
-                explained = _together_explained(bracket, int(nid), counter)
+                explained = _together_explained(bracket, int(nid), counter, seen, page_size)
                 if change or explained:
                     rows.append(
                         {
@@ -72,6 +76,8 @@ def nodes(found: Mapping[int, Bracket], page_size: int) -> Table:
         notes.append("A-B: hot-adds with no snapshot between them, all of them together")
     if any(not row["alone"] for row in rows):
         notes.append("- as explained: other hotplug lies between the same two snapshots")
+    if any(row["alone"] and row["explained_bytes"] is None for row in rows if row["counter"] == "MemFree"):
+        notes.append("- as explained of MemFree: the nodes that gave struct pages are not known")
     return Table(
         "nodes",
         "Per-node counters over each hot-add, bytes",
@@ -84,12 +90,14 @@ def nodes(found: Mapping[int, Bracket], page_size: int) -> Table:
     )
 
 
-def _together_explained(bracket: Bracket, nid: int, counter: str) -> int | None:
-    each = [_explained(add, nid, counter) for add in bracket.adds]
+def _together_explained(
+    bracket: Bracket, nid: int, counter: str, seen: frozenset[str], page_size: int
+) -> int | None:
+    each = [_explained(add, nid, counter, seen, page_size) for add in bracket.adds]
     return None if not bracket.alone or None in each else sum(size or 0 for size in each)
 
 
-def _explained(add: HotAdd, nid: int, counter: str) -> int | None:
+def _explained(add: HotAdd, nid: int, counter: str, seen: frozenset[str], page_size: int) -> int | None:
     """Bytes by which the hot-add itself changes the counter; None if that is not known."""
     if counter == "Unaccepted":
         return None
@@ -102,6 +110,8 @@ def _explained(add: HotAdd, nid: int, counter: str) -> int | None:
         return total
     memmaps = of(add.rows, "hot.memmap")
     if any(row.nid is None for row in memmaps):
+        return None
+    if "hot.memmap" not in seen and in_block(add, page_size) < needed(add, page_size):
         return None
     return total - sum(row.bytes or 0 for row in memmaps if row.nid == nid)
 

@@ -84,12 +84,12 @@ def _tables(
     counted = {number: brackets.counted(found, page) for number, found in rounds.items()}
     found = [
         adds_table(adds, inner, run.status.started_ns, page),
-        phases.table(adds, times, PHASES_OF),
-        blocks.firsts(adds),
-        blocks.table(adds),
+        phases.table(adds, times, inner, PHASES_OF),
+        blocks.firsts(adds, seen),
+        blocks.table(adds, seen),
         memmap.matrix(adds, page),
         memmap.witnesses(adds, counted, {n: b.adds for n, b in rounds.items()}, seen, page),
-        state.nodes(rounds, page),
+        state.nodes(rounds, seen, page),
         state.dip(adds, snapshots),
         cycles.cycles(adds, snapshots, rows),
         refusals.refusals(rows, run.status.started_ns, page),
@@ -102,7 +102,8 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
     """One row for each hot-add.
 
     at_ns: its start, from the run's; total_ns: from there to its last block online;
-    request_ns: the request alone, inclusive.
+    request_ns: the request alone, inclusive; removed_bytes: of its range, until the run's end
+    or until it was added again.
     """
     rows: list[dict[str, Any]] = []
     for add in adds:
@@ -124,12 +125,15 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
                 "total_ns": add.end - add.request.start,
                 "accepts": inside.accepts_online,
                 "accept_bytes": inside.accept_bytes,
+                "accept_bytes_are": inside.bytes_are,
                 "again": len(add.again),
                 "result": _result(add, page_size),
+                "removed_bytes": add.removed_bytes,
                 "comm": add.request.comm,
                 "tid": add.request.tid,
             }
         )
+    partly = any(add.removed is None and add.removed_bytes for add in adds)
     columns = (
         Column("add", "add", "number"),
         Column("at_ns", "at", "ns"),
@@ -143,6 +147,7 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
         Column("accepts", "accepts", "number", if_any=True),
         Column("again", "again", "number", if_any=True),
         Column("result", "result"),
+        *((Column("removed_bytes", "removed", "bytes"),) if partly else ()),
     )
     names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
     return Table("adds", "Memory added", names, tuple(rows), columns, top=24)
@@ -152,6 +157,8 @@ def _result(add: HotAdd, page_size: int) -> str:
     online = sum(block.outer.size for block in add.online)
     if add.removed is not None:
         return "removed"
+    if add.removed_bytes:
+        return "partly removed"
     if not add.online:
         return "offline"
     # Without hot.block, a block that holds its struct pages is only as long as what came online.

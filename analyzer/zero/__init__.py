@@ -13,15 +13,17 @@ by_allocator, by_caller, on_free
     clear counts: a page cleared twice is two.  ``derived``: no clear was seen; the
     number follows from the gfp flags of each allocation and init_on_alloc.
 clears_per_page
-    by_allocator and by_caller over pages; for hugetlb from a pool that was filled
-    before the run, at least 1.
+    by_allocator and by_caller over pages; for hugetlb over the pages that were faulted
+    if those are more, for the pool was filled before the run: then, and where the
+    clears of one of the two were not counted, at least.
 total_ns
     Time of the clears, from the start to the end of each; interrupts and
     preemption included.  Exact where sites are; else unknown: an estimate by
     sampling is by order and node only (table ``bandwidth``).
 wall, share of a root
     Wall time of the outermost roots of that name, whole; clearing inside as a share
-    of it.  Roots inside others are in the outer one's time and not added.
+    of it, a lower bound ("part") where some of it has no known time.  Roots inside
+    others are in the outer one's time and not added.
 redundant
     Bytes cleared without a reader in between (redundant.py).
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger's account of a run: is every traced nanosecond in one place only?
 
-``self_sum_ns`` equals ``union_ns`` in a sound ledger.  ``differs`` counts rows whose
-self_ns, as the recorder wrote it, is not the ledger's; in a run with aggregates, whose
-nested occurrences are partly no rows, those where it is more.  0 in a sound run.
+``intervals``: streamed rows with a known duration.  ``self_sum_ns`` equals ``union_ns``
+in a sound ledger.  ``differs`` counts rows whose self_ns, as the recorder wrote it, is not
+the ledger's; in a run with aggregates, whose nested occurrences are partly no rows, those
+where it is more.  0 in a sound run.
 ``at_once``: the most CPUs that cleared memory at the same moment (streamed clears).
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.ledger import Ledger, settle_run
+from memtrace.analyzer.ledger import STEP, Ledger, settle_run
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.kinds import CLEARING
 from memtrace.traces.schema import Flag
@@ -30,9 +31,10 @@ def accounts(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     events = timed_events(run, connection)
     ledger = Ledger([i for i, name in enumerate(events) if name.startswith("root.")])
     intervals = differs = self_sum = 0
-    for settled in settle_run(run, ledger, events, connection, ("self_ns",)) if events else ():
+    wanted = ("self_ns", "flags")
+    for settled in settle_run(run, ledger, events, connection, wanted, steps=True) if events else ():
         written = settled.columns["self_ns"]
-        intervals += len(settled.self_ns)
+        intervals += int(((settled.columns["flags"] & int(Flag.AGGREGATED)) == 0).sum())
         self_sum += int(settled.self_ns.sum())
         wrong = written != settled.self_ns if run.header.stream_all else written > settled.self_ns
         differs += int(np.ma.filled(wrong, False).sum())
@@ -57,9 +59,10 @@ def accounts(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
 
 
 def timed_events(run: Run, connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
-    """The events with streamed intervals, sorted."""
-    rows = run.relation(connection, ["event", "dur_ns", "flags"])
-    timed = rows.filter(f"dur_ns IS NOT NULL AND (flags & {int(Flag.AGGREGATED)}) = 0")
+    """The events with streamed intervals, sorted; accept.step too where it was summed in them."""
+    rows = run.relation(connection, ["event", "dur_ns", "total_ns", "flags"])
+    streamed = f"dur_ns IS NOT NULL AND (flags & {int(Flag.AGGREGATED)}) = 0"
+    timed = rows.filter(f"({streamed}) OR (event = '{STEP}' AND total_ns IS NOT NULL)")
     return sorted(event for (event,) in timed.aggregate("event::VARCHAR AS event", "event").fetchall())
 
 

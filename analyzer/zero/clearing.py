@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import GIB, PAGE
 from memtrace.analyzer.tables import Column, Row, Table
-from memtrace.analyzer.zero.kinds import CLEARING, Cell, cells
+from memtrace.analyzer.zero.kinds import ALL, CLEARING, UNPLACED, Cell, Counted, cells
 
 if TYPE_CHECKING:
     from memtrace.traces.run import RootTotal
@@ -28,11 +28,11 @@ def _untimed(row: Row) -> str:
     return ">" if row["time"] == "part" else ""
 
 
-def kinds(totals: Totals, derive: bool, callers: bool) -> Table:
-    """One row for each kind, order and node; ``callers``: whether their clears were counted."""
+def kinds(totals: Totals, derive: bool, counted: Counted) -> Table:
+    """One row for each kind, order and node."""
     keys = ("kind", "order", "nid")
     rows = tuple(
-        dict(zip(keys, key, strict=True)) | _measured(cell, callers)
+        dict(zip(keys, key, strict=True)) | _measured(cell, counted, counted.callers(str(key[0])))
         for key, cell in cells(totals, keys, derive).items()
     )
     names = (*keys, *_MEASURED)
@@ -53,10 +53,20 @@ def kinds(totals: Totals, derive: bool, callers: bool) -> Table:
     notes = ["pages: allocated, of 4 KiB; allocator, caller: 4 KiB pages cleared by each; clears: per page."]
     if any(row["derived"] for row in rows):
         notes.append("~ allocator: derived from gfp flags and init_on_alloc; no clear was seen.")
-    if any(row["clears_is"] == "at least" for row in rows):
-        why = "the pages were allocated before the run" if callers else "clears by callers were not counted"
-        notes.append(f"> clears: {why}.")
+    notes += _why_at_least(rows)
     return Table("main", "Clearing", names, rows, columns, keys=3, section=True, notes=tuple(notes))
+
+
+def _why_at_least(rows: Sequence[Row]) -> list[str]:
+    bounded = [row for row in rows if row["clears_is"] == "at least"]
+    reasons = {
+        "allocations were not recorded": any(row["pages"] is None for row in bounded),
+        "some pages were allocated before the run": None not in [row["by_caller"] for row in bounded]
+        and None not in [row["by_allocator"] for row in bounded],
+        "clears by callers were not counted": any(row["by_caller"] is None for row in bounded),
+        "clears by the allocator were not counted": any(row["by_allocator"] is None for row in bounded),
+    }
+    return [f"> clears: {why}." for why, so in reasons.items() if so and bounded]
 
 
 _MEASURED = (
@@ -78,23 +88,26 @@ _MEASURED = (
 )
 
 
-def _measured(cell: Cell, callers: bool = True) -> dict[str, Any]:
+def _measured(cell: Cell, counted: Counted = ALL, by_caller: bool = True) -> dict[str, Any]:
+    """``by_caller``: whether clears by callers were counted."""
+    by_allocator = counted.allocator
     caller, allocator = cell.by_caller // PAGE, cell.by_allocator // PAGE
     # The bulk allocator's pages are in no alloc, but each that it clears was allocated.
-    pages = max(cell.allocated // PAGE, allocator)
+    pages = max(cell.allocated // PAGE, allocator) if counted.allocations else None
     timed = cell.time_ns if cell.timed and cell.cleared else None
+    # Of a pool's pages that were faulted, those allocated before the run are in no alloc.
+    over = max(pages or 0, caller) if cell.pooled else pages
     clears, clears_is = None, None
-    if pages:
-        clears, clears_is = (allocator + caller) / pages, "exact" if callers else "at least"
-    elif caller and cell.pooled:
-        clears, clears_is = 1.0, "at least"
+    if over and (by_allocator or by_caller):
+        clears = (allocator + caller) / over
+        clears_is = "exact" if by_allocator and by_caller and over == pages else "at least"
     return {
         "pages": pages,
-        "by_allocator": allocator,
-        "by_caller": caller if callers else None,
+        "by_allocator": allocator if by_allocator else None,
+        "by_caller": caller if by_caller else None,
         "on_free": cell.on_free // PAGE,
         "derived": cell.derived,
-        "asked": cell.asked // PAGE,
+        "asked": cell.asked // PAGE if by_allocator and not cell.unsure else None,
         "clears_per_page": clears,
         "clears_is": clears_is,
         "bytes": cell.cleared,
@@ -102,52 +115,90 @@ def _measured(cell: Cell, callers: bool = True) -> dict[str, Any]:
         "time": "exact" if timed is not None else "unknown",
         "ns_per_4kib": timed * PAGE / cell.cleared if timed and cell.cleared else None,
         "gib_per_s": cell.cleared / GIB / (timed / 1e9) if timed else None,
-        "remote_share": cell.remote / cell.cleared if cell.cleared and not cell.derived else None,
+        "remote_share": cell.remote / cell.placed if cell.placed and not cell.derived else None,
         "remote_ns_per_4kib": cell.remote_ns * PAGE / cell.remote if cell.remote and cell.timed else None,
     }
 
 
-def roots(totals: Totals, asked_for: bool) -> Table:
+def roots(totals: Totals, asked_for: bool, derive: bool, counted: Counted) -> Table:
     """One row for each outermost root: its wall time, and the clearing inside."""
-    found: dict[str | None, dict[str, Any]] = {}
+    inside: dict[str | None, list[RootTotal]] = {}
     for total in totals if asked_for else ():
-        row = found.setdefault(total.root, {"calls": 0, "wall": 0, "known": False, "ns": 0, "timed": True})
-        if total.outermost and total.total_ns is not None:
-            row["calls"] += total.count
-            row["wall"] += total.total_ns
-            row["known"] = True
-        if total.event in CLEARING:
-            row["pages"] = row.get("pages", 0) + total.bytes // PAGE
-            row["timed"] = row["timed"] and total.total_ns is not None
-            row["ns"] += total.total_ns or 0
-    rows = []
-    for root, row in sorted(found.items(), key=lambda item: -item[1]["ns"]):
-        wall, clearing = row["wall"] if row["known"] else None, row["ns"] if row["timed"] else None
-        rows.append(
-            {
-                "root": root.removeprefix("root.") if root else "no root",
-                "calls": row["calls"] if row["known"] else None,
-                "wall_ns": wall,
-                "clearing_ns": clearing if row.get("pages") else 0,
-                "share": clearing / wall if wall and clearing is not None else None,
-                "pages": row.get("pages", 0),
-            }
-        )
+        inside.setdefault(total.root, []).append(total)
+    whole = UNPLACED not in inside
+    found = [(root, Inside(same, derive, counted)) for root, same in inside.items()]
+    found.sort(key=lambda item: -item[1].ns)
+    rows = tuple(_root(root, clears, whole) for root, clears in found)
+
+    def streamed(row: Row) -> str:
+        return "" if whole else ">"
+
     columns = (
         Column("root", "root"),
-        Column("calls", "calls", "count"),
-        Column("wall_ns", "wall time", "ns"),
-        Column("clearing_ns", "clearing", "ns"),
-        Column("share", "share", "share"),
-        Column("pages", "4 KiB cleared", "count"),
+        Column("calls", "calls", "count", streamed),
+        Column("wall_ns", "wall time", "ns", streamed),
+        Column("clearing_ns", "clearing", "ns", _untimed),
+        Column("share", "share", "share", _untimed),
+        Column("pages", "4 KiB cleared", "count", lambda row: _PAGES[row["pages_are"]]),
     )
-    note = (
+    notes = [
         "outermost roots; what lies inside others (a fault of a populate) is in the outer one's time."
         if asked_for
         else "roots were not recorded: `memtrace record -e alloc,zero,root` has them."
-    )
-    names = ("root", "calls", "wall_ns", "clearing_ns", "share", "pages")
-    return Table("roots", "Roots", names, tuple(rows), columns, notes=(note,))
+    ]
+    if not whole:
+        notes.append("> of what the kernel summed no root is known: a root has what was streamed alone.")
+    elif any(row["time"] == "part" for row in rows):
+        notes.append("> clearing, share: of some clears no time is known.")
+    if any(row["pages_are"] == "derived" for row in rows):
+        notes.append("~ 4 KiB cleared: the allocator's are derived from gfp flags and init_on_alloc.")
+    if whole and any(row["pages_are"] == "part" for row in rows):
+        notes.append("> 4 KiB cleared: not every way of clearing was counted.")
+    names = ("root", "calls", "wall_ns", "clearing_ns", "time", "share", "pages", "pages_are")
+    return Table("roots", "Roots", names, rows, columns, notes=tuple(notes))
+
+
+_PAGES = {"exact": "", "derived": "~", "part": ">"}
+
+
+class Inside:
+    """The clearing in what some sums are of."""
+
+    def __init__(self, totals: Totals, derive: bool, counted: Counted) -> None:
+        clears = [total for total in totals if total.event in CLEARING]
+        times = [total.total_ns for total in clears]
+        derived = [total for total in totals if derive and total.event == "alloc" and total.zeroed]
+        self.totals = totals
+        self.ns = sum(ns or 0 for ns in times)
+        """Time of the clears, as far as it is known."""
+        self.pages = sum(total.bytes for total in (*clears, *derived)) // PAGE
+        self.derived = bool(derived)
+        """Some follow from gfp flags: they have no time."""
+        self.counted = counted.whole(totals)
+        """Whether every way of clearing was counted."""
+        self.timed = self.counted and not derived and None not in times
+        """Whether the time of every clear is known."""
+
+
+def _root(root: str | None, clears: Inside, whole: bool) -> dict[str, Any]:
+    """``whole``: whether the root of everything is known."""
+    walls = [total for total in clears.totals if total.outermost and total.total_ns is not None]
+    wall = sum(total.total_ns or 0 for total in walls) if walls else None
+    exact = clears.timed and (whole or root == UNPLACED)
+    pages_are = "part" if not clears.counted else "derived" if clears.derived else "exact"
+    if not whole and root != UNPLACED:
+        pages_are = "part"
+    clearing = clears.ns if clears.ns or exact else None
+    return {
+        "root": root.removeprefix("root.") if root else "no root",
+        "calls": sum(total.count for total in walls) if walls else None,
+        "wall_ns": wall,
+        "clearing_ns": clearing,
+        "time": "exact" if exact else "unknown" if clearing is None else "part",
+        "share": clearing / wall if whole and wall and clearing is not None else None,
+        "pages": clears.pages if clears.pages or pages_are != "part" else None,
+        "pages_are": pages_are,
+    }
 
 
 def bandwidth(totals: Totals) -> Table:

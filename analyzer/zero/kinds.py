@@ -8,7 +8,7 @@ anonymous; not asked and of an order above 0 is a larger anonymous folio; not as
 and of order 0 is a page that something else is written to.
 
 In a run without roots only the gfp flags are left: __GFP_MOVABLE is user memory and
-page cache, __GFP_ZERO was asked for.
+page cache, __GFP_ZERO was asked for.  Where they were not seen either, it is unknown.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ANON, FOLIO, COPIED = "anonymous", "anonymous, huge", "copied or read"
 HUGETLB, SHMEM, CACHE, KHUGEPAGED = "hugetlb", "shmem", "page cache", "khugepaged"
+UNKNOWN = "unknown"
+UNPLACED = "unknown"
+"""Root of sums of which no root is known, in a run that has roots."""
 GUEST_MEMFD = "root.guest_memfd"
 _BY_ROOT = {
     "root.hugetlb_fault": HUGETLB,
@@ -45,7 +48,7 @@ def kind_of(total: RootTotal, rooted: bool = True) -> str:
     within = total.within
     if total.event == FREE:
         return "freed"
-    if not rooted:
+    if not rooted or total.root == UNPLACED:
         return _by_gfp(total)
     if total.root == GUEST_MEMFD and within in (GUEST_MEMFD, "root.page_cache"):
         # A guest_memfd's folios are in its page cache.
@@ -54,14 +57,17 @@ def kind_of(total: RootTotal, rooted: bool = True) -> str:
         return _BY_ROOT[within]
     if within not in _FAULTS:
         return "other kernel"
-    if total.event == "zero.user" or (not total.asked and (total.order or 0) > 0):
+    large = (total.order or 0) > 0
+    if total.asked is None and total.event in ("alloc", ALLOCATOR):
+        return FOLIO if large and within == "root.thp_fault" else UNKNOWN
+    if total.event == "zero.user" or (not total.asked and large):
         return FOLIO
     return ANON if total.asked else COPIED
 
 
 def _by_gfp(total: RootTotal) -> str:
-    if total.asked is None:
-        return "unknown"
+    if total.asked is None or total.movable is None:
+        return UNKNOWN
     whose = "user or file" if total.movable else "kernel"
     return f"{whose}, asked" if total.asked else whose
 
@@ -76,6 +82,10 @@ class Cell:
     on_free: int = 0
     asked: int = 0
     """Bytes of by_allocator that the caller asked for."""
+    unsure: int = 0
+    """Bytes of by_allocator of which that is unknown: no gfp flags."""
+    placed: int = 0
+    """Bytes cleared of which it is known whether the CPU was of another node."""
     remote: int = 0
     """Bytes cleared from a CPU of another node."""
     remote_ns: int = 0
@@ -84,6 +94,8 @@ class Cell:
     """Whether the time of every clear is known."""
     unasked_ns: int = 0
     """Of the allocator's time, what nobody asked for."""
+    unsure_ns: int = 0
+    """Of the allocator's time, that of ``unsure``."""
     pooled: bool = False
     """Whether its memory may have been allocated, and cleared, before the run."""
     derived: bool = False
@@ -95,6 +107,11 @@ class Cell:
         """Bytes cleared, each clear counted."""
         return self.by_allocator + self.by_caller + self.on_free
 
+    @property
+    def unasked(self) -> int:
+        """Bytes of by_allocator that nobody asked for."""
+        return self.by_allocator - self.asked - self.unsure
+
     def add(self, total: RootTotal, derive: bool) -> None:
         """Count one total in; ``derive``: clearing by the allocator is not seen but follows."""
         if total.event == "alloc":
@@ -102,8 +119,7 @@ class Cell:
             if derive and total.zeroed:
                 self.derived = True
                 self.timed = False
-                self.by_allocator += total.bytes
-                self.asked += total.bytes if total.asked else 0
+                self._allocated(total, None)
             return
         if total.event not in CLEARING:
             return
@@ -111,6 +127,7 @@ class Cell:
         self._count(total)
         self.timed = self.timed and total.total_ns is not None
         self.time_ns += total.total_ns or 0
+        self.placed += 0 if total.remote is None else total.bytes
         if total.remote:
             self.remote += total.bytes
             self.remote_ns += total.total_ns or 0
@@ -123,11 +140,18 @@ class Cell:
         elif total.event == FREE:
             self.on_free += total.bytes
         else:
-            self.by_allocator += total.bytes
-            if total.asked:
-                self.asked += total.bytes
-            else:
-                self.unasked_ns += total.total_ns or 0
+            self._allocated(total, total.total_ns)
+
+    def _allocated(self, total: RootTotal, ns: int | None) -> None:
+        """Cleared by the allocator."""
+        self.by_allocator += total.bytes
+        if total.asked is None:
+            self.unsure += total.bytes
+            self.unsure_ns += ns or 0
+        elif total.asked:
+            self.asked += total.bytes
+        else:
+            self.unasked_ns += ns or 0
 
 
 Key = tuple[str | int | None, ...]
@@ -144,6 +168,44 @@ def cells(totals: Sequence[RootTotal], by: tuple[str, ...], derive: bool) -> dic
         found.setdefault(key, Cell()).add(total, derive)
     order = sorted(found, key=lambda key: tuple((value is None, value) for value in key))
     return {key: found[key] for key in order}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a run counted, or derived from its allocations: the rest is unknown."""
+
+    allocations: bool = True
+    """alloc; beside accept.* a run may have some of them without having recorded it."""
+    allocator: bool = True
+    user: bool = True
+    """zero.user: huge pages and larger folios."""
+    page: bool = True
+    """zero.page: shared memory and khugepaged's holes."""
+
+    def callers(self, kind: str) -> bool:
+        """Whether it counted the clears by callers in memory of this kind."""
+        return self.page if kind in (SHMEM, KHUGEPAGED) else self.user
+
+    def whole(self, totals: Sequence[RootTotal]) -> bool:
+        """Whether it counted every clear in what these sums are of."""
+        return self.allocator and all(self.callers(kind_of(total)) for total in totals)
+
+
+ALL = Counted()
+
+
+def counted(run: Run, totals: Sequence[RootTotal]) -> Counted:
+    """By its sites; what there are sums of was counted."""
+    events = {total.event for total in totals}
+    known = {s.event for s in run.header.manifest if s.site and s.count in ("exact", "inferred")}
+    asked = run.header.events
+    accepts = any(event.startswith("accept.") for event in asked)
+    return Counted(
+        allocations="alloc" in asked or ("alloc" in events and not accepts),
+        allocator=ALLOCATOR in known | events,
+        user=counts_callers(run),
+        page="zero.page" in known | events,
+    )
 
 
 def counts_callers(run: Run) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.plot import STYLE, headline, save
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Report, Row
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CALLER
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CALLER, UNPLACED, derives
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def _figure(run: Run, report: Report, totals: Sequence[RootTotal]) -> Figure:
     figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
     figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     grid = figure.add_gridspec(2, 1, height_ratios=(1, 1.3))
-    _icicle(figure.add_subplot(grid[0]), parts_of(totals))
+    _icicle(figure.add_subplot(grid[0]), parts_of(totals), derives(run))
     table = report.table("bandwidth")
     _bars(figure.add_subplot(grid[1]), [r for r in (table.rows if table else ()) if r["gib_per_s"]])
     losses = dict(report.heading)["losses"]
@@ -61,7 +61,12 @@ def _figure(run: Run, report: Report, totals: Sequence[RootTotal]) -> Figure:
 
 
 def parts_of(totals: Sequence[RootTotal]) -> list[tuple[str, dict[str, int]]]:
-    """For each outermost root its wall time in parts, ns, which add up; the largest first."""
+    """For each outermost root its wall time in parts, ns, which add up; the largest first.
+
+    Empty where some of the run has no known root.
+    """
+    if any(total.root == UNPLACED for total in totals):
+        return []
     walls: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COLORS, 0))
     for total in totals:
         if not total.root or total.total_ns is None:
@@ -83,12 +88,14 @@ def parts_of(totals: Sequence[RootTotal]) -> list[tuple[str, dict[str, int]]]:
     return sorted(walls.items(), key=lambda item: -item[1]["root"])
 
 
-def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]]) -> None:
+def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]], derive: bool) -> None:
+    """``derive``: the allocator's clears were not seen, and are in the time of allocating."""
     whole = sum(parts["root"] for _, parts in walls)
     axes.set_title("wall time of the outermost roots, and what it went into", loc="left")
     axes.set_axis_off()
     if not whole:
-        axes.text(0, 0.5, "no roots in this run: record -e alloc,zero,root", transform=axes.transAxes)
+        words = "no sums by root in this run: record -e alloc,zero,root"
+        axes.text(0, 0.5, words, transform=axes.transAxes)
         return
     left = 0.0
     for name, parts in walls:
@@ -103,7 +110,8 @@ def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]]) -> None:
             at += share
         left += parts["root"] / whole
     for part, color in list(_COLORS.items())[1:]:
-        axes.bar(0, 0, color=color, label=part)
+        hides = derive and part == "allocating"
+        axes.bar(0, 0, color=color, label="allocating, and clearing in it" if hides else part)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 2)
     axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4)

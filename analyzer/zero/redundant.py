@@ -13,6 +13,12 @@ copied or read over
 not asked for
     The rest of what the allocator cleared unasked: kernel memory, for which that is
     the purpose of init_on_alloc.  Whether it was read is unknown; not redundant.
+unknown if again
+    What the allocator cleared, unasked, of huge pages and larger folios in a run that did
+    not count the clears of their callers.
+unknown if asked for
+    What the allocator cleared for allocations whose gfp flags were not seen: any of the
+    above, or asked for.  With init_on_alloc off all that it clears was asked for.
 after acceptance
     Memory accepted in the run whose first allocation since was zeroed by the allocator, as
     ``report --view accept`` has it (accept/redundant.py).  Only where accepting clears
@@ -32,7 +38,7 @@ from memtrace.analyzer.accept.redundant import zeroed_again
 from memtrace.analyzer.accept.rows import load
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero import kinds
-from memtrace.analyzer.zero.kinds import Cell
+from memtrace.analyzer.zero.kinds import Cell, Counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,26 +46,33 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
     from memtrace.traces.run import RootTotal
 
-AGAIN, OVER, UNASKED, ACCEPTED = (
+AGAIN, OVER, UNASKED, UNSEEN, UNSURE, ACCEPTED = (
     "again by the caller",
     "copied or read over",
     "not asked for",
+    "unknown if again",
+    "unknown if asked for",
     "after acceptance",
 )
+_REDUNDANT: dict[str, bool | None] = {AGAIN: True, OVER: True, UNASKED: False, UNSEEN: None, UNSURE: None}
 _CALLER_CLEARS = (kinds.FOLIO, kinds.SHMEM, kinds.HUGETLB)
 _WRITTEN_OVER = (kinds.COPIED, kinds.CACHE, kinds.KHUGEPAGED, "compaction")
 
 
-def redundant(totals: Sequence[RootTotal], derive: bool) -> list[dict[str, Any]]:
-    """Rows of why, kind, bytes and ns (None: unknown)."""
+def redundant(
+    totals: Sequence[RootTotal], derive: bool, counted: Counted = kinds.ALL
+) -> list[dict[str, Any]]:
+    """Rows of why, kind, bytes, ns and whether they are redundant (None: unknown)."""
     found: dict[tuple[str, str], list[Any]] = {}
     for key, cell in kinds.cells(totals, ("kind", "order", "nid"), derive).items():
         kind = str(key[0])
-        for why, size in _parts(kind, cell):
+        for why, size in _parts(kind, cell, counted):
             if not size:
                 continue
-            unasked = cell.by_allocator - cell.asked
-            ns = None if cell.derived or not cell.timed else cell.unasked_ns * size / unasked
+            whole, whole_ns = (
+                (cell.unsure, cell.unsure_ns) if why == UNSURE else (cell.unasked, cell.unasked_ns)
+            )
+            ns = None if cell.derived or not cell.timed else whole_ns * size / whole
             held = found.setdefault((why, kind), [0, 0.0])
             held[0] += size
             held[1] = None if ns is None or held[1] is None else held[1] + ns
@@ -69,20 +82,22 @@ def redundant(totals: Sequence[RootTotal], derive: bool) -> list[dict[str, Any]]
             "kind": kind,
             "bytes": size,
             "total_ns": None if ns is None else round(ns),
-            "redundant": why != UNASKED,
+            "redundant": _REDUNDANT[why],
         }
         for (why, kind), (size, ns) in sorted(found.items())
     ]
 
 
-def _parts(kind: str, cell: Cell) -> tuple[tuple[str, int], ...]:
-    unasked = cell.by_allocator - cell.asked
+def _parts(kind: str, cell: Cell, counted: Counted) -> tuple[tuple[str, int], ...]:
+    unsure = (UNSURE, cell.unsure)
     if kind == kinds.HUGETLB:
-        return ((AGAIN, unasked),)
+        return (AGAIN, cell.unasked), unsure
+    if kind == kinds.FOLIO and not counted.callers(kind):
+        return (UNSEEN, cell.unasked), unsure
     if kind in _CALLER_CLEARS:
-        again = min(unasked, cell.by_caller)
-        return ((AGAIN, again), (OVER if kind == kinds.SHMEM else UNASKED, unasked - again))
-    return ((OVER if kind in _WRITTEN_OVER else UNASKED, unasked),)
+        again = min(cell.unasked, cell.by_caller)
+        return (AGAIN, again), (OVER if kind == kinds.SHMEM else UNASKED, cell.unasked - again), unsure
+    return (OVER if kind in _WRITTEN_OVER else UNASKED, cell.unasked), unsure
 
 
 def after_acceptance(run: Run, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -112,5 +127,8 @@ def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None) -> Table:
         Column("share", "of clearing", "share"),
     )
     names = ("why", "kind", "bytes", "total_ns", "redundant", "share")
-    notes = () if rows else ("the allocator cleared nothing that it was not asked to clear",)
+    notes: tuple[str, ...] = () if rows else ("the allocator cleared nothing that it was not asked to clear",)
+    reasons = {UNSEEN: "clears by callers were not counted", UNSURE: "gfp flags were not seen"}
+    whys = {row["why"] for row in rows}
+    notes += tuple(f"{why}: {reason}; redundant or not." for why, reason in reasons.items() if why in whys)
     return Table("redundant", "Redundant clearing", names, shown, columns, keys=2, notes=notes)

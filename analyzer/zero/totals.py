@@ -3,17 +3,19 @@
 
 A run that was cut short, imported or made by an older recorder has no sums by root.
 Then the ledger finds the roots of its streamed rows; aggregates and rows without a
-duration have none: their root is unknown, which is told apart from "no root" by
-nothing but the caveat that the view prints.
+duration have none: where the run has roots at all, theirs is UNPLACED.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import APART
+from memtrace.analyzer.facts import fact
 from memtrace.analyzer.ledger import Ledger, settle_run
+from memtrace.analyzer.zero.kinds import ALLOCATOR, UNPLACED
 from memtrace.traces.run import RootTotal
 from memtrace.traces.schema import Flag
 
@@ -27,8 +29,20 @@ _COLUMNS = ("order", "nid", "cpu", "gfp", "flags", "bytes", "total_ns")
 
 
 def totals_of(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTotal, ...]:
-    """The sums by root of a run."""
-    return run.status.roots or from_rows(run, connection)
+    """The sums by root of a run.
+
+    Where init_on_alloc is off the allocator clears what was asked for alone, also where its
+    gfp flags were not seen.
+    """
+    found = run.status.roots or from_rows(run, connection)
+    if fact(run.header, "init_on_alloc") != "no":
+        return found
+    return tuple(dataclasses.replace(t, asked=True) if _asked(t) else t for t in found)
+
+
+def _asked(total: RootTotal) -> bool:
+    cleared = total.event == ALLOCATOR or (total.event == "alloc" and total.zeroed)
+    return cleared and total.asked is None
 
 
 def from_rows(run: Run, connection: duckdb.DuckDBPyConnection) -> tuple[RootTotal, ...]:
@@ -106,8 +120,8 @@ class _Sums:
         """Rows of which no root is known."""
         key = (
             self._events.index(event),
-            -1,
-            -1,
+            _UNSEEN,
+            _UNSEEN,
             order,
             nid,
             self._remote(nid, cpu),
@@ -124,8 +138,8 @@ class _Sums:
         event, root, within, order, nid, remote, asked, movable, zeroed = key
         return RootTotal(
             event=self._events[event],
-            root=self._events[root] if root >= 0 else None,
-            within=self._events[within] if within >= 0 else None,
+            root=self._root(root),
+            within=self._root(within),
             order=order,
             nid=nid,
             remote=remote,
@@ -136,6 +150,11 @@ class _Sums:
             bytes=sums[1] or 0,
             total_ns=sums[2],
         )
+
+    def _root(self, number: int) -> str | None:
+        if number == _UNSEEN:
+            return UNPLACED if any(name.startswith("root.") for name in self._events) else None
+        return self._events[number] if number >= 0 else None
 
     def _add(self, key: tuple[Any, ...], count: int, size: int, ns: int | None) -> None:
         held = self._sums.setdefault(key, [0, 0, 0])
@@ -152,6 +171,8 @@ class _Sums:
 
 
 _UNKNOWN = -(1 << 40)
+_UNSEEN = -2
+"""In place of the number of a root."""
 
 
 def _plain(values: Any) -> Any:

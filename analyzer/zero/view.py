@@ -20,7 +20,7 @@ from memtrace.analyzer.zero.by.view import view as grouped
 from memtrace.analyzer.zero.caveats import caveats_of
 from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
 from memtrace.analyzer.zero.coverage import coverage
-from memtrace.analyzer.zero.kinds import CLEARING, counts_callers, derives
+from memtrace.analyzer.zero.kinds import CLEARING, counted, derives
 from memtrace.analyzer.zero.redundant import after_acceptance, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
 from memtrace.analyzer.zero.totals import totals_of
@@ -42,19 +42,20 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         ledger = accounts(run, connection)
         together = at_once(run, connection)
         touched = touches(run, connection)
-        wasted = [*redundant(totals, derive), *after_acceptance(run, connection)]
+        known = counted(run, totals)
+        wasted = [*redundant(totals, derive, known), *after_acceptance(run, connection)]
     times = [t.total_ns for t in totals if t.event in CLEARING]
     cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
     rooted = any(total.root for total in totals)
     sums = _sums(run, parts)
     tables = (
-        kinds(totals, derive, counts_callers(run)),
-        roots(totals, rooted),
+        kinds(totals, derive, known),
+        roots(totals, rooted, derive, known),
         bandwidth(totals),
         *((sums,) if derive or not totals else ()),
         touched,
         redundant_table(wasted, cleared_ns),
-        whatifs(totals, run.header, derive, together),
+        whatifs(totals, run.header, derive, known, together),
         ledger,
         coverage(run.header),
     )

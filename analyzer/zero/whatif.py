@@ -28,6 +28,10 @@ batch
     same clearer if it made any: W - Z + bytes x ns.  Only where the run has such
     clears, and they are quicker by a hundredth or more.
 
+``at_least``: some clears inside have no known time, or none was seen of them (they follow
+from gfp flags, or their site is missing): Z, and what is saved with it, is a lower bound.
+``zero on free`` is left out where it is the allocator's clears that have none.
+
 ``checked``: whether docs/what-if.md sets predictions of this kind beside runs of a kernel
 that does it that way, for the roots where one can be made, as tests/vm/test_whatif.py does
 for every change of this file.
@@ -41,8 +45,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import PAGE
-from memtrace.analyzer.tables import Column, Table
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, FREE
+from memtrace.analyzer.tables import Column, Row, Table
+from memtrace.analyzer.zero.clearing import Inside
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, FREE, UNPLACED, Counted
 from memtrace.analyzer.zero.redundant import AGAIN, redundant
 
 if TYPE_CHECKING:
@@ -56,7 +61,8 @@ _SEVERAL = 4
 """Orders whose allocations are short beside the tracing of their pages."""
 _PAGEWISE = "callsite:clear_page"
 _PAGEWISE_EVENTS = (ALLOCATOR, "zero.page")
-_ALWAYS = ("zero on free",)
+FREED = "zero on free"
+_ALWAYS = (FREED,)
 _WORTH = 0.01
 """Share of the clearing below which a saving is noise."""
 _SHOWN = 4
@@ -72,31 +78,44 @@ class Root:
     clearing: int
     large: int
     """Of orders from 9."""
-    allocator: int
+    allocator: int | None
+    """None where not all of it is known."""
     again: int
     sizes: dict[str, int]
-    """Bytes cleared, by event."""
+    """Bytes cleared in ``clearing``, by event."""
+    at_least: bool
+    """Clearing is a lower bound."""
 
 
-def roots(totals: Sequence[RootTotal], derive: bool) -> tuple[Root, ...]:
-    """The roots whose wall and clearing times are all known, those with the most clearing first."""
-    found = []
+def roots(totals: Sequence[RootTotal], derive: bool, counted: Counted) -> tuple[Root, ...]:
+    """The roots with a known wall time and some known clearing time, those with the most of it first.
+
+    None where some of the run has no known root: neither time would be whole.
+    """
+    found: list[Root] = []
+    if any(total.root == UNPLACED for total in totals):
+        return ()
     for name in sorted({total.root for total in totals if total.root}):
         inside = [total for total in totals if total.root == name]
-        clears = [total for total in inside if total.event in CLEARING and total.event != FREE]
+        here = Inside([total for total in inside if total.event != FREE], derive, counted)
+        clears = [t for t in here.totals if t.event in CLEARING and t.total_ns is not None]
         itself = [total for total in inside if total.outermost]
-        times = [total.total_ns for total in (*clears, *itself)]
-        if not clears or not itself or None in times:
+        if not clears or not itself or None in [total.total_ns for total in itself]:
             continue
+        own = [total for total in inside if total.event == ALLOCATOR]
+        known = counted.allocator and not here.derived and None not in [t.total_ns for t in own]
         found.append(
             Root(
                 name=name.removeprefix("root."),
                 wall=_ns(itself),
                 clearing=_ns(clears),
                 large=_ns([t for t in clears if (t.order or 0) >= _LARGE]),
-                allocator=_ns([t for t in clears if t.event == ALLOCATOR]),
-                again=sum(r["total_ns"] or 0 for r in redundant(inside, derive) if r["why"] == AGAIN),
+                allocator=_ns(own) if known else None,
+                again=sum(
+                    r["total_ns"] or 0 for r in redundant(inside, derive, counted) if r["why"] == AGAIN
+                ),
                 sizes={e: sum(t.bytes for t in clears if t.event == e) for e in CLEARING},
+                at_least=not here.timed,
             )
         )
     return tuple(sorted(found, key=lambda root: -root.clearing))
@@ -145,20 +164,22 @@ def node_cpus(header: RunHeader) -> int:
     return max([len(node.cpus) for node in header.nodes] or [header.cpus], default=1) or 1
 
 
-def whatifs(totals: Sequence[RootTotal], header: RunHeader, derive: bool, at_once: int | None) -> Table:
+def whatifs(
+    totals: Sequence[RootTotal], header: RunHeader, derive: bool, counted: Counted, at_once: int | None
+) -> Table:
     """One row for each root and what-if that the run has the numbers for."""
     rows: list[dict[str, Any]] = []
     batch = large_ns_per_byte(totals)
     around = tracing_ns(totals, header)
     cpus = node_cpus(header)
-    for root in roots(totals, derive)[:_SHOWN]:
+    for root in roots(totals, derive, counted)[:_SHOWN]:
         probed = sum(root.sizes[event] for event in _PAGEWISE_EVENTS)
         wall = max(root.wall - (around or 0.0) * probed / PAGE, root.clearing)
         at_large = sum(size * batch.get(event, inf) for event, size in root.sizes.items() if size)
         scenarios = [
             *((f"pool, {h:.0%} hits", h * root.clearing, True) for h in HITS),
             *((f"{k} threads", root.large * (1 - 1 / k), False) for k in THREADS if k <= cpus),
-            ("zero on free", root.allocator, True),
+            *(((FREED, root.allocator, True),) if root.allocator is not None else ()),
             ("no second clear", root.again, True),
             ("batch", root.clearing - at_large, False),
         ]
@@ -174,25 +195,36 @@ def whatifs(totals: Sequence[RootTotal], header: RunHeader, derive: bool, at_onc
                     "then_ns": round(wall - saved),
                     "speedup": wall / (wall - saved) if wall > saved else None,
                     "checked": checked,
+                    "at_least": root.at_least,
                 }
             )
     columns = (
         Column("root", "root"),
         Column("what", "what if"),
         Column("wall_ns", "wall time", "ns"),
-        Column("saved_ns", "saved", "ns"),
+        Column("saved_ns", "saved", "ns", _bound),
         Column("then_ns", "then", "ns", lambda row: "" if row["checked"] else "?"),
-        Column("speedup", "speed-up", "rate"),
+        Column("speedup", "speed-up", "rate", _bound),
     )
-    names = ("root", "what", "wall_ns", "saved_ns", "then_ns", "speedup", "checked")
-    notes = (*_notes(around, cpus, at_once), _beside(rows)) if rows else (_NOTHING,)
+    names = ("root", "what", "wall_ns", "saved_ns", "then_ns", "speedup", "checked", "at_least")
+    notes: tuple[str, ...] = (_NOTHING,)
+    if rows:
+        free = any(row["what"] == FREED for row in rows)
+        notes = (*_notes(around, cpus, at_once, free), _beside(rows))
+    if any(row["at_least"] for row in rows):
+        notes = (_PART, *notes)
     return Table("whatifs", "What if", names, tuple(rows), columns, keys=2, section=True, notes=notes)
 
 
+_PART = "> saved: not all clearing has a known time; more of it would be saved, and then is at most that."
 _NOTHING = "no root with known wall and clearing times: record -e alloc,zero,root where sites allow."
 
 
-def _notes(around: float | None, cpus: int, at_once: int | None) -> tuple[str, ...]:
+def _bound(row: Row) -> str:
+    return ">" if row["at_least"] else ""
+
+
+def _notes(around: float | None, cpus: int, at_once: int | None, free: bool) -> tuple[str, ...]:
     seen = "unknown" if at_once is None else str(at_once)
     traced = "what tracing adds around each clear is in wall time and then: it could not be told."
     if around is not None:
@@ -202,7 +234,9 @@ def _notes(around: float | None, cpus: int, at_once: int | None) -> tuple[str, .
         "pool: a hit costs nothing here; who clears it, when, and a colder cache are left out.",
         f"threads: large clears shared by CPUs of the node (at most {cpus} here), bandwidth grows with"
         f" them; CPUs that cleared at once in this run: {seen}.",
-        "zero on free: the allocator's clears move to the free, the caller's own stay.",
+        "zero on free: the allocator's clears move to the free, the caller's own stay."
+        if free
+        else "zero on free: unknown, the allocator's clears have no known time.",
         "no second clear: what allocator and caller both cleared is cleared once.",
         "batch: all clears at the speed of this run's clears of 2 MiB and more; with a probe around"
         " each page, small clears look slower than they are.",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.keys import parse_keys
+from memtrace.analyzer.report import Request, make
 from memtrace.analyzer.tables import Report, Row
 from memtrace.analyzer.views import Choice, view
-from memtrace.analyzer.zero.kinds import kind_of
-from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, redundant
+from memtrace.analyzer.zero.kinds import Counted, kind_of
+from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, UNSEEN, UNSURE, redundant
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import CASES, START, Case, header, status, streamed, total
+from memtrace.tests.analyzer.cases import CASES, START, Case, aggregated, header, status, streamed, total
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, Node, ProbeSite, RootTotal
 from memtrace.traces.schema import Flag
@@ -50,6 +52,9 @@ def one(run: Run, name: str, **where: Any) -> Row:
         ("copied or read", "zero.alloc", {"asked": False, "within": "root.cow"}),
         ("hugetlb", "zero.user", {"order": 9, "within": "root.hugetlb_fault"}),
         ("hugetlb", "zero.alloc", {"order": 9, "within": "root.hugetlb_pool", "root": "root.hugetlb_pool"}),
+        ("unknown", "zero.alloc", {"asked": None}),
+        ("unknown", "alloc", {"asked": None, "order": 4}),
+        ("anonymous, huge", "alloc", {"asked": None, "order": 9, "within": "root.thp_fault"}),
         ("page tables", "alloc", {"asked": True, "within": "root.page_table"}),
         ("other kernel", "alloc", {"asked": True, "within": None, "root": None}),
         ("freed", "zero.free", {"within": "root.fault"}),
@@ -133,16 +138,143 @@ def test_redundant_is_what_is_written_again_before_it_can_be_read() -> None:
     }
 
 
+def test_what_nobody_saw_the_gfp_flags_of_is_not_called_unasked() -> None:
+    slab = {"within": "root.slab"}
+    totals = [total("zero.alloc", 3, 30, asked=False, **slab), total("zero.alloc", 4, 80, asked=None, **slab)]
+    assert [
+        (r["why"], r["bytes"] // 4096, r["total_ns"], r["redundant"]) for r in redundant(totals, False)
+    ] == [
+        (UNASKED, 3, 30, False),
+        (UNSURE, 4, 80, None),
+    ]
+
+
+def test_a_clear_by_a_caller_that_was_not_counted_may_have_been_the_second() -> None:
+    huge = total("zero.alloc", 512, 100, asked=False, order=9, within="root.thp_fault")
+    (row,) = redundant([huge], False, Counted(user=False))
+    assert (row["why"], row["bytes"], row["redundant"]) == (UNSEEN, 2 << 20, None)
+    # Counted, and none was seen: the caller left it to the allocator.
+    assert redundant([huge], False)[0]["why"] == UNASKED
+
+
+def cut_short(init_on_alloc: str) -> Case:
+    """Order 0 summed by the kernel, and no sums by root: no gfp flags, no CPU."""
+    zeroed = int(Flag.AGGREGATED | Flag.ZEROED)
+    summed = [
+        aggregated("alloc", 1000, 400, flags=zeroed),
+        aggregated("alloc", 3000, 300),
+        aggregated("zero.alloc", 1000, 200, flags=zeroed, parent="alloc"),
+    ]
+    facts = (Fact("init_on_alloc", init_on_alloc),)
+    return Case(summed, header("alloc", "zero.alloc", facts=facts), status())
+
+
+def test_what_is_unknown_of_summed_rows_is_neither_unasked_nor_local(run_of: RunOf) -> None:
+    run = run_of(cut_short("unknown"))
+    (row,) = rows(run, "main")
+    assert (row["kind"], row["by_allocator"], row["asked"], row["remote_share"]) == (
+        "unknown",
+        1000,
+        None,
+        None,
+    )
+    assert [(r["why"], r["redundant"]) for r in rows(run, "redundant")] == [(UNSURE, None)]
+    # Without init_on_alloc whatever the allocator clears was asked for.
+    run = run_of(cut_short("no"))
+    assert rows(run, "main")[0]["asked"] == 1000
+    assert rows(run, "redundant") == ()
+
+
+def test_the_remote_share_is_of_what_has_a_known_cpu(run_of: RunOf) -> None:
+    known = [
+        total("zero.user", pages, 10, order=0, remote=remote) for pages, remote in ((1, True), (3, False))
+    ]
+    case = Case((), header("zero.user"), status(roots=(*known, total("zero.user", 4, 10, remote=None))))
+    assert rows(run_of(case), "main")[0]["remote_share"] == 0.25
+
+
+def test_clears_per_page_of_a_pool_filled_before_are_over_the_pages_cleared(run_of: RunOf) -> None:
+    pool = {"order": 9, "root": "root.hugetlb_pool", "within": "root.hugetlb_pool", "asked": False}
+    roots = (
+        total("alloc", 512, 100, **pool),
+        total("zero.alloc", 512, 90, **pool),
+        # One page was added; 63 of the 64 faulted were there before.
+        total("zero.user", 64 * 512, 64 * 90, order=9, within="root.hugetlb_fault"),
+    )
+    case = Case((), header("alloc", "zero.alloc", "zero.user"), status(roots=roots))
+    (row,) = rows(run_of(case), "main")
+    assert (row["pages"], row["clears_per_page"], row["clears_is"]) == (512, 65 / 64, "at least")
+
+
+def test_clears_that_were_not_recorded_are_unknown(run_of: RunOf) -> None:
+    fault = dataclasses.replace(total("root.fault", 0, 10_000), zeroed=False, bytes=0)
+    small = total("alloc", 100, 900, asked=True)
+    shared = total("alloc", 100, 900, asked=False, within="root.shmem")
+
+    def seen(*events: str) -> dict[str, Any]:
+        made = Case((), header("alloc", "root.fault", *events), status(roots=(fault, small, shared)))
+        run = run_of(made)
+        kinds = {row["kind"]: row for row in rows(run, "main")}
+        names = ("by_allocator", "by_caller", "clears_is")
+        return {kind: tuple(row[name] for name in names) for kind, row in kinds.items()} | {
+            "root": tuple(
+                one(run, "roots", root="fault")[n] for n in ("clearing_ns", "share", "pages", "time")
+            )
+        }
+
+    assert seen() == {
+        "anonymous": (None, None, None),
+        "shmem": (None, None, None),
+        "root": (None, None, None, "unknown"),
+    }
+    assert seen("zero.alloc", "zero.user") == {
+        "anonymous": (0, 0, "exact"),
+        "shmem": (0, None, "at least"),
+        "root": (None, None, None, "unknown"),
+    }
+    assert seen("zero.alloc", "zero.user", "zero.page") == {
+        "anonymous": (0, 0, "exact"),
+        "shmem": (0, 0, "exact"),
+        "root": (0, 0.0, 0, "exact"),
+    }
+
+
+def test_without_allocations_clears_of_each_page_are_unknown(run_of: RunOf) -> None:
+    cleared = total("zero.alloc", 100, 50, asked=True)
+    (row,) = rows(run_of(Case((), header("zero.alloc", "zero.user"), status(roots=(cleared,)))), "main")
+    assert (row["pages"], row["by_allocator"], row["clears_per_page"]) == (None, 100, None)
+
+
+def test_what_has_no_known_root_is_in_none_and_in_no_what_if(run_of: RunOf) -> None:
+    # Killed: the sums by root are lost, and of order 0 there are sums by event alone.
+    case = CASES["clears-summed"]()
+    fault = streamed("root.fault", None, 9_000, ts_ns=START + 9_000, pfn=None, nid=None, tid=400)
+    rows_ = [*case.rows, fault, streamed("zero.user", 9, 800, ts_ns=START + 8_000, tid=400)]
+    run = run_of(dataclasses.replace(case, rows=rows_, status=dataclasses.replace(case.status, roots=())))
+    assert one(run, "main", order=0)["kind"] == "unknown"
+    names = ("calls", "wall_ns", "clearing_ns", "time", "share", "pages_are")
+    assert {row["root"]: tuple(row[name] for name in names) for row in rows(run, "roots")} == {
+        "unknown": (None, None, 214_000, "exact", None, "exact"),
+        "no root": (None, None, 6_000, "part", None, "part"),
+        "fault": (1, 9_000, 800, "part", None, "part"),
+    }
+    assert rows(run, "whatifs") == ()
+    text = make(Request((str(run.path),), view="zero"))
+    assert re.search(r"fault +>1 +>9.00us +>800ns +>512", text)
+    sites = view(run, "zero", Choice(grouping="stack")).report.table("callsites")
+    assert sites and {row["within"] for row in sites.rows} == {None, "none", "fault"}
+
+
 def test_hugetlb_from_a_pool_filled_before_is_cleared_at_least_once(run_of: RunOf) -> None:
     fault = {"within": "root.hugetlb_fault", "order": 9}
-    case = Case((), header("zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
+    case = Case((), header("alloc", "zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
     (row,) = rows(run_of(case), "main")
     assert (row["pages"], row["clears_per_page"], row["clears_is"]) == (0, 1.0, "at least")
 
 
 def test_the_bulk_allocators_pages_are_those_it_cleared(run_of: RunOf) -> None:
     vmalloc = {"within": "root.vmalloc", "root": "root.vmalloc", "asked": False}
-    case = Case((), header("zero.alloc"), status(roots=(total("zero.alloc", 100, 50, **vmalloc),)))
+    case = Case((), header("alloc", "zero.alloc"), status(roots=(total("zero.alloc", 100, 50, **vmalloc),)))
     (row,) = rows(run_of(case), "main")
     assert (row["kind"], row["pages"], row["clears_per_page"]) == ("vmalloc", 100, 1.0)
 
@@ -243,9 +375,89 @@ def test_derived_clearing_is_marked_and_has_no_time(run_of: RunOf) -> None:
     assert one(run, "coverage", path="compaction's targets")["seen"] == "no"
 
 
+def thp_without_a_site(caller_seen: bool, small_only: bool = False) -> Case:
+    """10 huge and 1000 small pages by faults with init_on_alloc; the allocator's clears are only derived."""
+    inferred = ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="unknown", count="inferred")
+    user = "fentry:folio_zero_user" if caller_seen else None
+    sites = [ProbeSite(name, f"fentry:{name}", "fentry") for name in ("alloc", "root.fault", "zero.page")]
+    huge = {"order": 9, "within": "root.thp_fault"}
+    roots: tuple[RootTotal, ...] = (
+        total("alloc", 1000, 400_000, asked=True, movable=True),
+        dataclasses.replace(total("root.fault", 0, 4_000_000, count=1010), zeroed=False, bytes=0),
+    )
+    if not small_only:
+        roots += (total("alloc", 5120, 2_200_000, asked=False, movable=True, **huge),)
+        roots += (total("zero.user", 5120, 1_000_000, **huge),) if caller_seen else ()
+    manifest = (*sites, inferred, ProbeSite("zero.user", user, "fentry" if user else None))
+    facts = (Fact("init_on_alloc", "yes"),)
+    return Case(
+        (), header("alloc", "zero.alloc", "zero.user", manifest=manifest, facts=facts), status(roots=roots)
+    )
+
+
+def test_clearing_that_is_only_derived_is_in_the_roots_and_its_time_is_not_0(run_of: RunOf) -> None:
+    names = ("clearing_ns", "share", "time", "pages", "pages_are")
+    for case, expected in (
+        (thp_without_a_site(True), (1_000_000, 0.25, "part", 11_240, "derived")),
+        (thp_without_a_site(True, small_only=True), (None, None, "unknown", 1000, "derived")),
+        (thp_without_a_site(False), (None, None, "unknown", 6120, "part")),
+    ):
+        (row,) = rows(run_of(case), "roots")
+        assert tuple(row[name] for name in names) == expected
+    text = make(Request((str(run_of(thp_without_a_site(True)).path),), view="zero"))
+    assert re.search(r"fault +1010 +4.00ms +>1.00ms +>25.0% +~11240", text)
+
+
+def test_what_ifs_of_clearing_that_is_only_derived_are_lower_bounds(run_of: RunOf) -> None:
+    run = run_of(thp_without_a_site(True))
+    found = {row["what"]: (row["saved_ns"], row["at_least"]) for row in rows(run, "whatifs")}
+    assert found == {f"pool, {hits}% hits": (hits * 10_000, True) for hits in (50, 90, 100)}
+    text = make(Request((str(run.path),), view="zero"))
+    assert re.search(r"pool, 100% hits +4.00ms +>1.00ms +3.00ms +>1.33", text)
+    assert "zero on free: unknown" in text
+    for case in (thp_without_a_site(True, small_only=True), thp_without_a_site(False)):
+        assert rows(run_of(case), "whatifs") == ()
+
+
 def test_the_ledger_accounts_for_every_nanosecond_once(run_of: RunOf) -> None:
     (row,) = rows(run_of("zeroing"), "ledger")
     assert row == {"intervals": 5, "union_ns": 700_000, "self_sum_ns": 700_000, "crossing": 0, "differs": 0}
+
+
+def stepped(*sums: tuple[int, int]) -> Case:
+    """An allocation of 3 us and in it an acceptance with steps of (count, ns); self times as recorded."""
+    inside = {"tid": 9, "pid": 9, "cpu": 0, "nid": 1, "bytes": 4 << 20}
+    ended, took = START + 2_050, sum(ns for _, ns in sums)
+    steps = [
+        aggregated("accept.step", n, None, 9, parent="accept.arch", **inside)
+        | {"ts_ns": ended, "total_ns": ns, "self_ns": ns, "dur_ns": ns if n == 1 else None}
+        for n, ns in sums
+    ]
+    rows = [
+        streamed("accept.arch", None, 1_900, ts_ns=ended, self_ns=1_900 - took, **inside),
+        *steps,
+        streamed("accept.call", None, 2_000, ts_ns=START + 2_100, self_ns=100, **inside),
+        streamed("zero.alloc", 0, 100, ts_ns=START + 2_500, flags=1, **inside),
+        streamed("alloc", 0, 3_000, ts_ns=START + 3_000, self_ns=900, flags=1, **inside),
+    ]
+    events = ("alloc", "zero.alloc", "accept.call", "accept.arch", "accept.step")
+    return Case(rows, header(*events, stream_all=True), status())
+
+
+def test_the_steps_of_an_acceptance_have_their_place_in_the_ledger_and_the_tree(run_of: RunOf) -> None:
+    # 1 GiB refused, 2 MiB refused and accepted, 512 times 4 KiB: one row each, all of one accept.arch.
+    run = run_of(stepped((1, 100), (1, 150), (1, 250), (512, 1_200)))
+    (row,) = rows(run, "ledger")
+    assert row == {"intervals": 4, "union_ns": 3000, "self_sum_ns": 3000, "crossing": 0, "differs": 0}
+    tree = {r["path"]: r for r in view(run, "zero", Choice(grouping="tree")).report.tables[0].rows}
+    arch = "alloc > accept.call > accept.arch"
+    assert (tree[arch]["total_ns"], tree[arch]["self_ns"]) == (1_900, 200)
+    step = tree[f"{arch} > accept.step"]
+    assert (step["count"], step["total_ns"], step["self_ns"]) == (515, 1_700, 1_700)
+    # What the recorder wrote is still checked.
+    sound = stepped((2, 1_800))
+    wrong = [row | {"self_ns": 200} if row["event"] == "accept.arch" else row for row in sound.rows]
+    assert rows(run_of(dataclasses.replace(sound, rows=wrong)), "ledger")[0]["differs"] == 1
 
 
 def test_a_self_time_that_nesting_does_not_bear_out_is_told(run_of: RunOf) -> None:

@@ -261,7 +261,7 @@ def test_no_root_around_had_ended() -> None:
 
 def test_a_root_still_open_at_the_end_has_at_least_the_time_inside(run_of: RunOf) -> None:
     inside: Row = {"root": "root.pin", "within": "root.pin"}
-    roots = (total("alloc", 1, 40, **inside), total("zero.alloc", 1, 30, asked=True, **inside))
+    roots = (total("alloc", 1, 40, zeroed=False, **inside), total("zero.alloc", 1, 30, asked=True, **inside))
     run = run_of(Case((streamed("alloc", dur=None),), header("alloc"), status(roots=roots)))
     first = main(run, "tree").rows[0]
     assert (first["path"], first["total_ns"], first["self_ns"], first["at_least"]) == (

@@ -2,9 +2,9 @@
 """The frames of a run: what lay in what, and the exclusive time of each.
 
 streamed rows
-    Nested by the ledger (ledger.py), each row in the shortest one around it: the
-    paths are as deep as the events nest.  Self times add up to the union of the
-    intervals, to the nanosecond.
+    Nested by the ledger (ledger.py), each row in the one directly around it: the
+    paths are as deep as the events nest; the steps of an acceptance are a sum
+    inside it.  Self times add up to the union of the intervals, to the nanosecond.
 sums by root
     Where the kernel summed occurrences, it kept for each the outermost root around
     it and the innermost.  A root is placed in the one around it where that was always
@@ -15,11 +15,13 @@ sums by root
     and bytes are exact, but their time is shared out by number (``shared``).  Self times are differences of
     sums and add up to the time of the outermost frames.  A root that was still open
     when the recording ended has less time than what lies inside: it is given that, as
-    a lower bound.  An interrupt's work inside an allocation is in both.
+    a lower bound.  Of what the run has no root of (UNPLACED), each event stands as an
+    outermost one.  An interrupt's work inside an allocation is in both.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.paths import NO_PATH, Paths
 from memtrace.analyzer.unknown import less, plus
 from memtrace.analyzer.zero.accounts import timed_events
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, UNPLACED
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -82,15 +84,17 @@ def walked(run: Run, connection: duckdb.DuckDBPyConnection) -> Forest:
     sums = np.zeros((4, 256), dtype=np.int64)
     counts, sizes, sized, selfs = range(4)
     totals = np.zeros(256, dtype=np.int64)
-    wanted = ("bytes", "total_ns")
-    for settled in settle_run(run, ledger, events, connection, wanted, apart=Flag.TRACER) if events else ():
+    settled_run = settle_run(
+        run, ledger, events, connection, ("bytes", "total_ns", "count"), apart=Flag.TRACER, steps=True
+    )
+    for settled in settled_run if events else ():
         path = settled.path
         assert path is not None
         while len(paths) > sums.shape[1]:
             sums = np.concatenate([sums, np.zeros_like(sums)], axis=1)
             totals = np.concatenate([totals, np.zeros_like(totals)])
         size, known = settled.columns["bytes"], ~np.ma.getmaskarray(settled.columns["bytes"])
-        np.add.at(sums[counts], path, 1)
+        np.add.at(sums[counts], path, np.ma.filled(settled.columns["count"], 1).astype(np.int64))
         np.add.at(sums[sizes], path, np.ma.filled(size, 0).astype(np.int64))
         np.add.at(sums[sized], path, known)
         np.add.at(sums[selfs], path, settled.self_ns)
@@ -163,6 +167,8 @@ def folded(totals: Sequence[RootTotal], derive: bool, union_ns: int | None) -> F
     """
     by_root: dict[str | None, list[RootTotal]] = defaultdict(list)
     for total in totals:
+        if total.root == UNPLACED:
+            total = dataclasses.replace(total, root=None, within=None)
         if total.event == "alloc" or total.event in CLEARING or total.event.startswith("root."):
             by_root[total.root].append(total)
     frames = [frame for root, inside in by_root.items() for frame in _frames(root, inside, derive)]

@@ -19,7 +19,7 @@ from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.by.clears import SUMMED, SUMS, Clears, condition, largest_first
 from memtrace.analyzer.zero.by.holds import NOTHING, Holds
 from memtrace.analyzer.zero.by.who import SHOWN, TOP
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, UNPLACED
 from memtrace.analyzer.zero.totals import totals_of
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def callsites(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> 
         if not (derived or total.event in CLEARING):
             continue
         within = total.within.removeprefix("root.") if total.within else "none" if holds.roots else None
+        within = None if total.within == UNPLACED else within
         event = ALLOCATOR if derived else total.event
         held = found.setdefault((event, sites.get(event), within), Clears((event, sites.get(event), within)))
         held.clears += total.count

@@ -37,6 +37,11 @@ _FOLDED = (
     " `record --stream all` keeps every frame."
 )
 
+_NO_SUMS = (
+    "order 0 was summed in the kernel, and this run has no sums by root (cut short, imported or"
+    " older): what was summed stands as outermost, and its time may be in other frames too."
+)
+
 
 def tree(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> Table:
     """One row for each frame, each below the one around it, the longest first."""
@@ -131,7 +136,7 @@ def _notes(run: Run, forest: Forest, rows: Sequence[Row], hidden: int, holds: Ho
     if not holds.roots:
         yield "around alloc: unknown; `record -e alloc,zero,root` has it where functions can be hooked."
     elif holds.summed:
-        yield _FOLDED
+        yield _FOLDED if run.status.roots else _NO_SUMS
     elif not forest.whole:
         yield "some occurrences have no time: roots stand where they always lay, else in the outermost."
     yield _sum(rows, forest)

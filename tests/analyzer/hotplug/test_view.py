@@ -13,7 +13,7 @@ import pytest
 from memtrace.analyzer.report import Request, make
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import view
-from memtrace.tests.analyzer.cases import START, Case, Row, header, status, streamed
+from memtrace.tests.analyzer.cases import START, Case, Row, aggregated, header, status, streamed
 from memtrace.tests.analyzer.goldens import as_it_was, fits_mail
 from memtrace.traces.run import Snapshot
 from memtrace.traces.schema import Flag
@@ -119,6 +119,57 @@ def test_without_probes_of_clearing_it_is_unknown_not_nothing(run_of: RunOf) -> 
     assert "zeroing-untraced" in {caveat.id for caveat in report.caveats}
 
 
+def accepted(end: float, took: float, self_ns: int | None, event: str = "call", **columns: Any) -> Row:
+    row = streamed(f"accept.{event}", None, round(took * MS), ts_ns=START + round(end * MS), bytes=4 * MIB)
+    return row | {"pfn": FIRST, "nid": 1, "tid": 9, "comm": "kworker", "self_ns": self_ns} | columns
+
+
+def test_the_steps_of_an_acceptance_are_acceptance(run_of: RunOf) -> None:
+    # As recorded: two steps are one row without a duration, at the end of their accept.arch.
+    block, online = (row | {"self_ns": MS} for row in onlined(20, FIRST))
+    steps = aggregated("accept.step", 2, 900_000, 9, parent="accept.arch", bytes=4 * MIB, cpu=0)
+    inside = [
+        accepted(23.5, 2, 100_000),
+        accepted(23.45, 1.9, 100_000, "arch", parent="accept.call"),
+        accepted(23.45, 0, None, "step") | steps | {"ts_ns": START + round(23.45 * MS), "dur_ns": None},
+    ]
+    events = (*EVENTS, "accept.call", "accept.arch", "accept.step")
+    found = spent(report_of(run_of, case([*added(0), block, online, *inside], events=events)))
+    assert (found["accept"], found["online"], found["not_in_rows"]) == (2 * MS, MS, 0)
+
+
+def test_work_around_allocations_is_no_clearing(run_of: RunOf) -> None:
+    inside = {"tid": 7, "comm": "kworker", "nid": 0}
+    roots = [
+        streamed("root.slab", None, 500_000, ts_ns=START + 950_000, **inside),
+        streamed("root.page_table", None, 300_000, ts_ns=START + round(9.6 * MS), **inside),
+        streamed("zero.alloc", 0, 100_000, ts_ns=START + 800_000, **inside),
+    ]
+    found = spent(
+        report_of(run_of, case([*added(0), *roots], events=(*EVENTS, "root.slab", "root.page_table")))
+    )
+    assert (found["other"], found["other_zero"]) == (800_000, 100_000)
+
+
+def test_acceptance_of_which_only_entries_were_seen_is_counted(run_of: RunOf) -> None:
+    unknown: Row = {"dur_ns": None, "total_ns": None, "bytes": None, "bytes_requested": 4 * MIB}
+    calls = [accepted(21.5 + i / 1000, 0, None, **unknown) for i in range(32)]
+    events = (*EVENTS, "accept.call")
+
+    def accepts(*more: Row) -> tuple[Any, ...]:
+        report = report_of(run_of, case([*added(0), *onlined(20, FIRST), *calls, *more], events=events))
+        (counted,) = rows_of(report, "adds", "accepts", "accept_bytes", "accept_bytes_are")
+        (timed,) = [
+            row for row in rows_of(report, "phases", "phase", "self_ns", "at_least") if row[0] == "accept"
+        ]
+        return *counted, *timed[1:]
+
+    assert accepts() == (32, BLOCK, "asked for", None, False)
+    assert accepts(accepted(23, 0.5, MS // 2)) == (33, BLOCK + 4 * MIB, "asked for", MS // 2, True)
+    nothing: Row = {"bytes": None, "bytes_requested": None}
+    assert accepts(accepted(23, 0.5, MS // 2, **nothing))[:2] == (33, None)
+
+
 def test_two_hot_adds_that_overlap_are_told_apart_by_their_range(run_of: RunOf) -> None:
     other = FIRST + 4 * BLOCK // 4096
     rows = [
@@ -156,6 +207,15 @@ def test_a_first_block_is_no_part_of_the_rest(run_of: RunOf) -> None:
     ]
 
 
+def test_a_first_block_without_a_time_is_not_the_second(run_of: RunOf) -> None:
+    first, second = (onlined(at, FIRST + i * BLOCK // 4096)[1] for i, at in enumerate((20, 30)))
+    first |= {"dur_ns": None, "total_ns": None}
+    report = report_of(run_of, case([*added(0), first, second]))
+    assert rows_of(report, "firsts", "first_ns", "rest_p50_ns", "rest_max_ns") == [(None, 3 * MS, 3 * MS)]
+    online = {row[0]: row[1:] for row in rows_of(report, "phases", "phase", "self_ns", "at_least")}["online"]
+    assert online == (3 * MS, True)
+
+
 def test_struct_pages_in_the_block_cut_gigantic_ranges(run_of: RunOf) -> None:
     size = 2 << 30
     altmap = hot("altmap", 21, 22, 32 * MIB, tid=9)
@@ -165,6 +225,17 @@ def test_struct_pages_in_the_block_cut_gigantic_ranges(run_of: RunOf) -> None:
     report = report_of(run_of, case([*request, block, altmap, online]))
     assert rows_of(report, "blocks", "in_block_bytes", "contiguous_bytes") == [(32 * MIB, size - 32 * MIB)]
     assert rows_of(report, "firsts", "gigantic_without", "gigantic", "partly_online") == [(2, 1, 0)]
+
+
+def test_struct_pages_in_a_block_that_nobody_saw_are_unknown(run_of: RunOf) -> None:
+    events = [event for event in EVENTS if event != "hot.altmap"]
+    for flags, known in ((int(Flag.ALTMAP), False), (0, True)):
+        rows = [row | {"flags": flags} if row["event"] == "hot.section" else row for row in added(0)]
+        report = report_of(run_of, case([*rows, *onlined(20, FIRST)], events=events))
+        assert rows_of(report, "blocks", "in_block_bytes", "contiguous_bytes") == [
+            (0, BLOCK) if known else (None, None)
+        ]
+        assert rows_of(report, "firsts", "partly_online", "gigantic") == [(0, 0) if known else (None, None)]
 
 
 def test_witnesses_that_agree_and_one_that_does_not(run_of: RunOf) -> None:
@@ -189,6 +260,21 @@ def test_counters_of_a_node_are_explained_to_the_page(run_of: RunOf) -> None:
     ]
     assert rows_of(report, "dip", "nid", "dip_bytes", "low_bytes", "samples", "late_ns") == [
         (0, 4 * MIB, 1000 << 10, 1, 5 * MS)
+    ]
+
+
+def test_free_memory_is_not_explained_where_struct_pages_were_not_seen(run_of: RunOf) -> None:
+    rows = [row for row in [*added(0), *onlined(20, FIRST)] if row["event"] != "hot.memmap"]
+    events = [event for event in EVENTS if event != "hot.memmap"]
+    snapshots = (
+        taken(-1, 900_000, 0, total_kb=(1 << 20, 0)),
+        taken(35, 895_904, 128 << 10, total_kb=(1 << 20, 128 << 10)),
+    )
+    report = report_of(run_of, case(rows, *snapshots, events=events))
+    assert rows_of(report, "nodes", "nid", "counter", "explained_bytes", "rest_bytes") == [
+        (0, "MemFree", None, None),
+        (1, "MemTotal", BLOCK, 0),
+        (1, "MemFree", None, None),
     ]
 
 
@@ -262,6 +348,45 @@ def test_what_a_cycle_did_not_give_back(run_of: RunOf) -> None:
         "after the first: net over 1 cycle: +4096 bytes, +4096 a cycle",
         "2 of 2 cycles are known alone: median +514048, from +4096 to +1024000; other use included",
     )
+
+
+def gone(at: float, first: int, blocks: int = 1) -> Row:
+    return hot("remove", at, at + 1, blocks * BLOCK, pfn=FIRST + first * BLOCK // 4096, tid=9)
+
+
+def test_a_hot_add_of_which_a_part_is_removed_is_not_removed(run_of: RunOf) -> None:
+    rows = added(0, blocks=4)
+    for i in range(3):
+        rows += onlined(20 + 5 * i, FIRST + i * BLOCK // 4096)
+    rows += [hot("offline", 60, 61, BLOCK, tid=9), gone(62, 0)]
+    # The rest of it is its own still, and comes online later.
+    rows += onlined(70, FIRST + 3 * BLOCK // 4096)
+    report = report_of(run_of, case(rows))
+    columns = ("blocks", "total_ns", "result", "removed_bytes")
+    assert rows_of(report, "adds", *columns) == [(4, 74 * MS, "partly removed", BLOCK)]
+    assert report.table("cycles") is None
+    rows += [gone(80, 1), gone(90, 2, blocks=2)]
+    report = report_of(run_of, case(rows, taken(-1, 900_000), taken(100, 899_000)))
+    assert rows_of(report, "adds", *columns) == [(4, 74 * MS, "removed", 4 * BLOCK)]
+    assert rows_of(report, "cycles", "bytes", "lost_bytes", "alone") == [(4 * BLOCK, 1000 << 10, True)]
+
+
+def test_a_part_that_is_added_again_is_another_hot_add(run_of: RunOf) -> None:
+    again = FIRST + BLOCK // 4096
+    rows = [*added(0, blocks=4), *onlined(20, FIRST), gone(40, 1), *added(50, again, blocks=1)]
+    rows += [*onlined(70, again), *onlined(80, again + BLOCK // 4096)]
+    report = report_of(run_of, case(rows))
+    assert rows_of(report, "adds", "pfn", "blocks", "result") == [
+        (FIRST, 2, "partly removed"),
+        (again, 1, "online"),
+    ]
+    # A removal is of what was added last.
+    rows.append(gone(100, 1))
+    report = report_of(run_of, case(rows))
+    assert rows_of(report, "adds", "result", "removed_bytes") == [
+        ("partly removed", BLOCK),
+        ("removed", BLOCK),
+    ]
 
 
 def test_cycles_with_no_snapshot_between_them_have_a_net_loss_only(run_of: RunOf) -> None:
