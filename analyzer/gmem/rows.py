@@ -13,6 +13,7 @@ that of the one VM whose process freed it.  With neither it stays unknown.
 Which row lies in which.  A thread does one thing at a time, so that the row of an outer
 event is the first of its kind that ends on the same thread at or after the inner one;
 it must also begin no later, else an outer row was lost and the inner one is left out.
+An inner row whose time is unknown lies where it ended.
 """
 
 from __future__ import annotations
@@ -88,11 +89,17 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
+def seen(run: Run, *events: str) -> bool:
+    """Whether the run has a site for each of these events; where not, none of them says nothing."""
+    sites = {site.event for site in run.header.manifest if site.site}
+    return all(event in run.header.events and event in sites for event in events)
+
+
 def inside(inner: str, outer: str, columns: str) -> str:
     """SQL: ``columns`` of rows ``i`` of relation ``inner``, each with the row ``o`` of ``outer`` it is in."""
     return (
         f"SELECT {columns} FROM {inner} i ASOF JOIN {outer} o ON i.tid = o.tid AND i.ts_ns <= o.ts_ns "
-        "WHERE o.ts_ns - o.dur_ns <= i.ts_ns - i.dur_ns"
+        "WHERE o.ts_ns - o.dur_ns <= i.ts_ns - coalesce(i.dur_ns, 0)"
     )
 
 

@@ -97,7 +97,7 @@ class Host:
 def case(host: Host, kind: str = "snp", **changes: Any) -> Case:
     machine = VirtualMachine(1, 100, "qemu", kind, kind != "default", START + 2 * MS)
     done = status(60, vms=(machine,), exit_status=None)
-    return Case(host.rows, header(*EVENTS, **changes), done)
+    return Case(host.rows, header(*changes.pop("events", EVENTS), **changes), done)
 
 
 @pytest.fixture
@@ -158,6 +158,48 @@ def test_parts_of_a_first_touch_add_up_to_it(report_of: Callable[..., Report]) -
     }  # fmt: skip
     assert {row["faults"] for row in parts.values()} == {10}
     assert sum(row["share"] or 0 for row in parts.values()) == pytest.approx(1)
+
+
+def test_a_preparation_of_unknown_time_is_in_no_mean(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.fault(1, 101)
+    for row in host.rows:
+        if row["event"] == "gmem.prepare" and row["gfn"] == 1:
+            row |= {"dur_ns": None, "total_ns": None, "self_ns": None}
+    report = report_of(host)
+    shown = ("calls", "bytes", "total_ns", "untimed_calls", "ns_per_call", "ns_per_mib")
+    assert cells(report, "levels", *shown) == [(2, 2 * PAGE, 100_000, 1, 100_000, 25_600_000)]
+    # Of the second fault nobody can say what was preparation and what look-up.
+    parts = {row["part"]: (row["faults"], row["total_ns"]) for row in rows(report, "first_touch")}
+    assert parts == {
+        "allocation": (1, None), "zeroing": (1, 200_000), "preparation": (1, 100_000), "lookup": (1, 300_000),
+        "rest": (1, 400_000),
+    }  # fmt: skip
+    table = report.table("first_touch")
+    assert table is not None and table.notes[-1] == "Left out: 1 of which some part's time is unknown."
+
+
+def test_a_part_that_was_not_recorded_took_no_known_time(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.rows = [row for row in host.rows if row["event"] != "gmem.zero"]
+    seen = tuple(event for event in EVENTS if event != "gmem.zero")
+    manifest = tuple(ProbeSite(event, event, "fentry", event, proven=True) for event in seen)
+    report = report_of(host, events=seen, manifest=manifest)
+    parts = {row["part"]: row["total_ns"] for row in rows(report, "first_touch")}
+    assert (parts["zeroing"], parts["lookup"]) == (None, 500_000)
+    assert cells(report, "clears", "by_gmem", "per_page") == [(None, None)]
+
+
+def test_a_fault_that_looks_up_twice_is_one(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    fault = host.rows[-1]
+    # Before the other: 100 us more of look-up, and so less of the rest.
+    host.event("get", 0, 1, 0, parent="gmem.fault", pfn=100, ts_ns=fault["ts_ns"] - 900_000, dur_ns=100_000)
+    parts = {row["part"]: (row["faults"], row["total_ns"]) for row in rows(report_of(host), "first_touch")}
+    assert (parts["lookup"], parts["rest"]) == ((1, 400_000), (1, 300_000))
 
 
 def test_what_ended_2_mib_coverage(report_of: Callable[..., Report]) -> None:
@@ -250,6 +292,15 @@ def test_a_stall_is_not_slow_work(report_of: Callable[..., Report]) -> None:
     assert verdicts == {0: "one gap", HUGE * 4: "steady"}
 
 
+def test_the_first_fault_of_a_region_has_no_gap_before_it(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for gfn, gap in enumerate((0, 9, 9, 9, 11, 11, 11, 100)):
+        host.now += gap * MS
+        host.event("fault", gfn, 1, 0, dur_ns=MS)
+    # The median gap is 11 ms, and the longest less than ten of them.
+    assert cells(report_of(host), "stalls", "gap_ns", "verdict") == [(100 * MS, "steady")]
+
+
 def test_what_other_policies_would_have_done(report_of: Callable[..., Report]) -> None:
     host = Host()
     host.convert(0, 4 * HUGE, private=True)
@@ -337,3 +388,33 @@ def test_clears_of_a_page(report_of: Callable[..., Report]) -> None:
     alloc = {"event": "alloc", "parent": "gmem.get", "pfn": 100, "ts_ns": START + MS - 800_000, "vm": None}
     host.event("x", None, 1, 0, **alloc, flags=int(Flag.ZEROED), dur_ns=1)
     assert cells(report_of(host, facts=known), "clears", "by_allocator", "per_page") == [(1, 2.0)]
+
+
+@pytest.mark.parametrize("orders", [(0,) * 4, (9,) * 4, (9, 9, 0, 0)], ids=str)
+def test_clears_are_of_pages_and_not_of_folios(
+    run_of: Callable[[Case | str], Run], orders: tuple[int, ...]
+) -> None:
+    host = Host()
+    for i, order in enumerate(orders):
+        pfn = (1 << 20) + i * HUGE
+        of_folio = {"event": "alloc", "parent": "gmem.get", "pfn": pfn, "vm": None}
+        host.event("x", None, 1 << order, order, **of_folio, flags=int(Flag.ZEROED), dur_ns=1)
+        host.fault(i * HUGE, pfn, order)
+    facts = (Fact("init_on_alloc", "yes"), Fact("init_on_free", "no"))
+    report = view(run_of(case(host, facts=facts)), "gmem", PLAIN).report
+    pages = sum(1 << order for order in orders)
+    assert cells(report, "clears", "pages", "by_gmem", "by_allocator", "per_page", "is_expected") == [
+        (pages, pages, pages, 2.0, False)
+    ]
+
+
+def test_the_allocator_s_part_is_unknown_where_it_may_clear_when_freed(
+    report_of: Callable[..., Report],
+) -> None:
+    host = Host()
+    host.fault(0, 100)
+    for on_alloc, on_free, per_page in (
+        ("yes", "yes", 1.0), ("yes", "unknown", None), ("no", "unknown", 1.0), ("unknown", "yes", 1.0),
+    ):  # fmt: skip
+        facts = (Fact("init_on_alloc", on_alloc), Fact("init_on_free", on_free))
+        assert cells(report_of(host, facts=facts), "clears", "per_page") == [(per_page,)]
