@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.gmem.life import WHOLE
 from memtrace.analyzer.gmem.rows import FAILED, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from memtrace.traces.reader import Run
 
-_WHOLE = "greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0)"
 _KIND = (
     "CASE WHEN gfn % 512 = 0 AND asked % 512 = 0 THEN 'whole' "
-    f"WHEN {_WHOLE} > 0 THEN 'rounded' ELSE 'refused' END"
+    f"WHEN {WHOLE} > 0 THEN 'rounded' ELSE 'refused' END"
 )
 _ALIGNED = (
     "CASE WHEN gfn % 262144 = 0 THEN 1073741824 WHEN gfn % 512 = 0 THEN 2097152 "
@@ -48,7 +48,7 @@ def holes(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     size = run.header.page_size
     found = ask(
         connection,
-        f"WITH p AS (SELECT *, {_KIND} AS kind, {_WHOLE} AS whole FROM {of('gmem.punch', f'NOT {FAILED}')}) "
+        f"WITH p AS (SELECT *, {_KIND} AS kind, {WHOLE} AS whole FROM {of('gmem.punch', f'NOT {FAILED}')}) "
         f"SELECT vm, (1::BIGINT << floor(log2(greatest(asked, 1)))::INT) AS size, {_ALIGNED} AS alignment, "
         "count(*) AS count, sum(asked)::BIGINT AS asked, sum(pages)::BIGINT AS freed, "
         "count(*) FILTER (kind = 'whole') AS whole, count(*) FILTER (kind = 'rounded') AS rounded, "
@@ -104,20 +104,18 @@ def kept(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "WHERE gfn > r * 512 OR gfn + asked < (r + 1) * 512 GROUP BY vm, r"
     )
     last = (
-        "SELECT g.vm, g.range, g.gfn, arg_max(g.event, g.ts_ns) AS event, max(g.pages) AS pages, "
-        "count(*) FILTER (g.event = 'gmem.free' AND g.parent = 'gmem.punch') AS freed "
-        "FROM g JOIN partial p ON g.vm = p.vm AND g.range = p.range AND g.ts_ns <= p.ts_ns "
-        f"WHERE g.event IN ('gmem.prepare', 'gmem.free') AND NOT {FAILED} GROUP BY g.vm, g.range, g.gfn "
-        "HAVING bool_or(g.event = 'gmem.prepare')"
+        "SELECT l.vm, l.range, arg_max(l.made, l.ts_ns) AS made, any_value(l.pages) AS pages, "
+        "coalesce(sum(l.pages) FILTER (NOT l.made AND l.held AND l.part), 0) AS freed "
+        "FROM life l JOIN partial p ON l.vm = p.vm AND l.range = p.range AND l.ts_ns <= p.ts_ns "
+        "GROUP BY l.vm, l.range, l.gfn"
     )
     found = ask(
         connection,
-        f"WITH partial AS ({partial}), last AS ({last}) SELECT p.vm AS vm, count(DISTINCT "
-        "p.range) AS ranges, "
-        "(SELECT sum(holes)::BIGINT FROM partial q WHERE q.vm = p.vm) AS holes, "
-        "coalesce(sum(l.pages) FILTER (l.event = 'gmem.prepare'), 0)::BIGINT AS kept, "
-        "coalesce(sum(l.freed), 0)::BIGINT AS freed "
-        "FROM partial p LEFT JOIN last l ON p.vm = l.vm AND p.range = l.range GROUP BY p.vm ORDER BY p.vm",
+        f"WITH partial AS ({partial}), last AS ({last}), sums AS (SELECT vm, "
+        "sum(pages) FILTER (made) AS kept, sum(freed) AS freed FROM last GROUP BY vm) "
+        "SELECT p.vm AS vm, count(*) AS ranges, sum(p.holes)::BIGINT AS holes, "
+        "coalesce(any_value(s.kept), 0)::BIGINT AS kept, coalesce(any_value(s.freed), 0)::BIGINT AS freed "
+        "FROM partial p LEFT JOIN sums s USING (vm) GROUP BY p.vm ORDER BY p.vm",
     )
     rows = tuple(
         {

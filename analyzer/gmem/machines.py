@@ -7,13 +7,15 @@ private_faults, shared_faults
     Of private and of other memory; ``failed`` went to user space with an error,
     ``retried`` were neither resolved nor failed.  Unknown where only the tracepoint was there.
 prepared_bytes
-    Memory made private: bytes of gmem.prepare, each use of a fresh page once.
+    Memory made private: bytes of gmem.prepare that did not fail, each time it is prepared.
 populated_bytes
     Initial contents, likewise private.
 freed_bytes
     Memory given back: bytes of gmem.free.
 to_private, to_shared, no_op
     Conversions that changed something, by direction, and calls that changed nothing.
+holes
+    Those that did not fail.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ _SUMS = {
     "failed": f"count(*) FILTER (event = 'gmem.fault' AND {FAILED})",
     "retried": f"count(*) FILTER (event = 'gmem.fault' AND {RETRIED})",
     "lookups": "count(*) FILTER (event = 'gmem.get')",
-    "preparations": "count(*) FILTER (event = 'gmem.prepare')",
-    "prepared_pages": "coalesce(sum(pages) FILTER (event = 'gmem.prepare'), 0)::BIGINT",
+    "preparations": f"count(*) FILTER (event = 'gmem.prepare' AND NOT {FAILED})",
+    "prepared_pages": f"coalesce(sum(pages) FILTER (event = 'gmem.prepare' AND NOT {FAILED}), 0)::BIGINT",
     "populated_pages": "coalesce(sum(pages) FILTER (event = 'gmem.populate'), 0)::BIGINT",
     "freed_pages": "coalesce(sum(pages) FILTER (event = 'gmem.free'), 0)::BIGINT",
     "to_private": f"count(*) FILTER (event = 'gmem.convert' AND {PRIVATE} AND NOT ({NOOP} OR {FAILED}))",
     "to_shared": f"count(*) FILTER (event = 'gmem.convert' AND NOT ({PRIVATE} OR {NOOP} OR {FAILED}))",
     "no_op": f"count(*) FILTER (event = 'gmem.convert' AND {NOOP})",
-    "holes": "count(*) FILTER (event = 'gmem.punch')",
+    "holes": f"count(*) FILTER (event = 'gmem.punch' AND NOT {FAILED})",
 }
 _EVENT = {name: re.findall(r"gmem\.\w+", sql)[0] for name, sql in _SUMS.items()}
 """The event that each sum is of: without a site for it the sum is unknown."""

@@ -29,20 +29,16 @@ TOP = 10
 
 
 def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
-    """One row for each stretch of equal ranges; coverage.prepare() must have been called."""
+    """One row for each stretch of equal ranges; life.trace() and coverage.prepare() must have been called."""
     size = run.header.page_size
     last = (
         "(SELECT vm, max(ts_ns) AS at FROM g WHERE event != 'gmem.free' OR parent = 'gmem.punch' GROUP BY vm)"
     )
     prepared = (
-        "SELECT vm, range, sum(pages)::BIGINT AS pages FROM (SELECT e.vm, e.gfn // 512 AS range, e.gfn, "
-        "arg_max(e.event, e.ts_ns) AS event, max(e.pages) AS pages FROM "
-        f"(SELECT vm, gfn, ts_ns, event, pages FROM g WHERE NOT {FAILED} AND event IN "
-        "('gmem.prepare', 'gmem.free') "
-        "UNION ALL SELECT vm, gfn + unnest(range(pages)), ts_ns, event, 1 FROM g WHERE "
-        "event = 'gmem.populate') e "
-        f"JOIN {last} l ON e.vm = l.vm AND e.ts_ns <= l.at GROUP BY e.vm, e.gfn) "
-        "WHERE event != 'gmem.free' GROUP BY vm, range"
+        "SELECT vm, range, sum(pages)::BIGINT AS pages FROM (SELECT e.vm, e.range, "
+        "any_value(e.pages) AS pages, arg_max(e.made, e.ts_ns) AS made "
+        f"FROM life e JOIN {last} l ON e.vm = l.vm AND e.ts_ns <= l.at "
+        "GROUP BY e.vm, e.range, e.gfn) WHERE made GROUP BY vm, range"
     )
     turned = (
         "SELECT vm, r AS range, arg_max(private, ts_ns) AS private FROM (SELECT vm, ts_ns, gfn, asked, "
@@ -52,7 +48,7 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     )
     held = (
         f"SELECT c.vm, c.range FROM covered c JOIN {last} l ON c.vm = l.vm "
-        "WHERE coalesce(c.end_ns > l.at, true)"
+        "WHERE c.end_ns IS NULL OR c.cause = 'freed' AND c.end_ns > l.at"
     )
     found = ask(
         connection,

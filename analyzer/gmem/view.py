@@ -14,6 +14,7 @@ from memtrace.analyzer.gmem import (
     coverage,
     holes,
     levels,
+    life,
     machines,
     rows,
     stalls,
@@ -40,6 +41,7 @@ def view(run: Run, choice: Choice) -> Result:
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:
             raise MemtraceError(_nothing(run))
+        life.trace(connection)
         coverage.prepare(connection)
         tables: tuple[Table, ...] = (
             machines.machines(run, connection),

@@ -226,6 +226,99 @@ def test_what_ended_2_mib_coverage(report_of: Callable[..., Report]) -> None:
     assert timeline[-1]["covered_bytes"] == 4 << 20
 
 
+def at_the_end(report: Report, vm: int = 1) -> tuple[int, int]:
+    """Bytes prepared and covered at the end of the timeline."""
+    last = [row for row in rows(report, "timeline") if row["vm"] == vm][-1]
+    return last["prepared_bytes"], last["covered_bytes"]
+
+
+def test_memory_prepared_again_is_not_more_memory(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for _ in range(3):
+        host.fault(0, 1 << 20, 9, level=9)
+        host.fault(8 * HUGE, 77)
+    report = report_of(host)
+    assert cells(report, "coverage", "ended_by", "ranges") == [("still covered", 1)]
+    assert at_the_end(report) == ((2 << 20) + PAGE, 2 << 20)
+    assert cells(report, "again", "preparations", "distinct_gfns", "after_free", "redundant") == [
+        (6, 2, 0, 4)
+    ]
+    host.event("free", None, 1, 0, pfn=77, vm=None, vcpu=None)
+    host.event("free", None, HUGE, 9, pfn=1 << 20, vm=None, vcpu=None)
+    assert at_the_end(report_of(host)) == (0, 0)
+
+
+def test_coverage_begins_anew_after_its_end(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for _ in range(2):
+        host.fault(0, 1 << 20, 9, level=9)
+        host.fault(0, 1 << 20, 9, level=9)
+        host.event("punch", 0, HUGE, bytes_requested=2 << 20)
+    assert cells(report_of(host), "coverage", "ended_by", "ranges") == [("punched", 2)]
+
+
+def test_a_folio_is_one_whichever_of_its_pages_is_named(report_of: Callable[..., Report]) -> None:
+    """As in 6.11: prepared at each look-up, by the gfn and pfn looked up."""
+    host = Host()
+    for i in (5, 7):
+        host.fault(HUGE + i, (1 << 20) + i, 9)
+    host.event("free", None, HUGE, 9, pfn=1 << 20, vm=None, vcpu=None)
+    report = report_of(host)
+    assert cells(report, "map", "gfn", "bytes", "prepared_bytes") == [(HUGE, 2 << 20, 2 << 20)]
+    assert max(row["prepared_bytes"] for row in rows(report, "timeline")) == 2 << 20
+    assert at_the_end(report) == (0, 0)
+
+
+def test_a_page_of_1_gib_is_512_ranges(report_of: Callable[..., Report]) -> None:
+    host, base = Host(), 1 << 20
+    host.fault(0, base, 18, level=18)
+    host.event("split", None, HUGE, 9, pfn=base + 7 * HUGE, vm=None)
+    report = report_of(host)
+    assert cells(report, "map", "gfn", "bytes", "state", "prepared_bytes") == [
+        (0, 14 << 20, "2 MiB", 14 << 20),
+        (7 * HUGE, 2 << 20, "4 KiB", 2 << 20),
+        (8 * HUGE, 504 << 21, "2 MiB", 504 << 21),
+    ]
+    assert cells(report, "coverage", "ended_by", "ranges") == [("still covered", 511), ("split", 1)]
+    host.event("free", None, 1 << 18, 18, pfn=base, vm=None, vcpu=None)
+    assert at_the_end(report_of(host)) == (0, 0)
+
+
+def test_initial_contents_are_prepared_memory(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.event("populate", 500, 24, bytes_requested=24 * PAGE)
+    host.fault(0, 100)
+    report = report_of(host)
+    assert at_the_end(report) == (25 * PAGE, 0)
+    assert cells(report, "map", "gfn", "prepared_bytes") == [(0, 25 * PAGE)]
+    assert rows(report, "map")[0]["bytes"] == 4 << 20
+
+
+def test_without_the_hook_the_secure_ept_says_what_was_prepared(report_of: Callable[..., Report]) -> None:
+    """TDX on a kernel without SEV-SNP: tdh_mem_page_aug() names no pfn."""
+    host = Host()
+    for i, order in enumerate((9, 0)):
+        host.event("assign", HUGE * i, 1 << order, order, parent="gmem.fault")
+        host.event("fault", HUGE * i, 1 << order, order)
+    report = report_of(host, "tdx")
+    assert at_the_end(report) == ((2 << 20) + PAGE, 2 << 20)
+    assert cells(report, "map", "gfn", "state", "prepared_bytes") == [
+        (0, "2 MiB", 2 << 20),
+        (HUGE, "in part", PAGE),
+    ]
+
+
+def test_what_failed_is_not_counted_with_what_did_not(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    failed = PRIVATE | int(Flag.FAILED)
+    host.event("prepare", 5, 1, 0, pfn=105, parent="gmem.get", flags=failed)
+    host.event("punch", 5, 0, bytes_requested=PAGE, flags=failed)
+    report = report_of(host)
+    assert cells(report, "vms", "preparations", "prepared_bytes", "holes") == [(1, PAGE, 0)]
+    assert at_the_end(report) == (PAGE, 0)
+
+
 def test_holes_by_size_and_alignment_and_the_2_mib_rule(report_of: Callable[..., Report]) -> None:
     host = Host()
     host.event("punch", 8, 1, bytes_requested=PAGE)
@@ -262,6 +355,21 @@ def test_pages_prepared_twice_and_kept_after_a_hole(report_of: Callable[..., Rep
     ]
     assert cells(report, "kept", "ranges", "holes", "kept_bytes", "freed_bytes") == [
         (1, 1, 2 * PAGE, 2 * PAGE)
+    ]
+
+
+def test_what_whole_holes_gave_back_is_not_of_those_in_part(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for i in range(4):
+        host.fault(i, 100 + i)
+    host.punch(0, HUGE, {i: 100 + i for i in range(4)})
+    host.fault(0, 200)
+    host.fault(1, 201)
+    host.punch(0, 1, {0: 200})
+    # Allocated again, but not used: what is given back was not prepared.
+    host.punch(0, 1, {0: 300})
+    assert cells(report_of(host), "kept", "ranges", "holes", "kept_bytes", "freed_bytes") == [
+        (1, 2, PAGE, PAGE)
     ]
 
 
@@ -343,6 +451,19 @@ def test_freed_pages_go_to_the_vm_that_had_them(report_of: Callable[..., Report]
     # Never touched by the guest; its process is known.
     host.event("free", None, 1, 0, pfn=200, vm=None, vcpu=None)
     assert cells(report_of(host), "vms", "vm", "freed_bytes", "prepared_bytes") == [(1, 2 * PAGE, PAGE)]
+
+
+def test_a_page_that_changed_hands_is_not_the_first_vm_s(run_of: Callable[[Case | str], Run]) -> None:
+    first, second = Host(), Host(vm=2)
+    first.fault(5, 100)
+    first.punch(5, 1, {5: 100})
+    second.now = first.now
+    # The second allocates that page, never touches it, and ends.
+    second.event("free", None, 1, 0, pfn=100, vm=None, vcpu=None, pid=200, tid=201)
+    machines = tuple(VirtualMachine(n, n * 100, "qemu", "snp", True, START + 2 * MS) for n in (1, 2))
+    both = Case(first.rows + second.rows, header(*EVENTS), status(60, vms=machines, exit_status=None))
+    report = view(run_of(both), "gmem", PLAIN).report
+    assert cells(report, "vms", "vm", "freed_bytes") == [(1, PAGE), (2, PAGE)]
 
 
 def test_the_figure(run_of: Callable[[Case | str], Run], tmp_path: Path) -> None:
