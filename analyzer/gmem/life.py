@@ -34,6 +34,17 @@ MADE = (
 WHOLE = "greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0)"
 """SQL: the whole 2 MiB ranges of a range of guest memory."""
 
+END = "(SELECT vm, max(ts_ns) AS at FROM g WHERE event != 'gmem.free' OR parent = 'gmem.punch' GROUP BY vm)"
+"""SQL: vm and the time of the last event before its memory was given back for good."""
+
+HELD = (
+    "SELECT vm, range, sum(pages)::BIGINT AS pages FROM (SELECT e.vm, e.range, "
+    "any_value(e.pages) AS pages, arg_max(e.made, e.ts_ns) AS made "
+    f"FROM life e JOIN {END} l ON e.vm = l.vm AND e.ts_ns <= l.at "
+    "GROUP BY e.vm, e.range, e.gfn) WHERE made GROUP BY vm, range"
+)
+"""SQL: vm, range and pages of memory prepared and not given back, at that time."""
+
 
 def trace(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the table ``life``; rows.load() must have been called."""

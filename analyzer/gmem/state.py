@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.gmem.life import END, HELD
 from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -31,15 +32,6 @@ TOP = 10
 def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each stretch of equal ranges; life.trace() and coverage.prepare() must have been called."""
     size = run.header.page_size
-    last = (
-        "(SELECT vm, max(ts_ns) AS at FROM g WHERE event != 'gmem.free' OR parent = 'gmem.punch' GROUP BY vm)"
-    )
-    prepared = (
-        "SELECT vm, range, sum(pages)::BIGINT AS pages FROM (SELECT e.vm, e.range, "
-        "any_value(e.pages) AS pages, arg_max(e.made, e.ts_ns) AS made "
-        f"FROM life e JOIN {last} l ON e.vm = l.vm AND e.ts_ns <= l.at "
-        "GROUP BY e.vm, e.range, e.gfn) WHERE made GROUP BY vm, range"
-    )
     turned = (
         "SELECT vm, r AS range, arg_max(private, ts_ns) AS private FROM (SELECT vm, ts_ns, gfn, asked, "
         f"{PRIVATE} AS private, unnest(range(gfn // 512, (gfn + asked - 1) // 512 + 1)) AS r FROM "
@@ -47,12 +39,12 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "WHERE private OR (gfn <= r * 512 AND gfn + asked >= (r + 1) * 512) GROUP BY vm, r"
     )
     held = (
-        f"SELECT c.vm, c.range FROM covered c JOIN {last} l ON c.vm = l.vm "
+        f"SELECT c.vm, c.range FROM covered c JOIN {END} l ON c.vm = l.vm "
         "WHERE c.end_ns IS NULL OR c.cause = 'freed' AND c.end_ns > l.at"
     )
     found = ask(
         connection,
-        f"WITH p AS ({prepared}), t AS ({turned}), h AS ({held}), s AS (SELECT coalesce(p.vm, t.vm) AS vm, "
+        f"WITH p AS ({HELD}), t AS ({turned}), h AS ({held}), s AS (SELECT coalesce(p.vm, t.vm) AS vm, "
         "coalesce(p.range, t.range) AS range, coalesce(p.pages, 0) AS pages, CASE WHEN "
         "h.vm IS NOT NULL THEN '2 MiB' "
         f"WHEN NOT t.private THEN 'shared' WHEN p.pages >= {HUGE} THEN '4 KiB' "
