@@ -15,13 +15,15 @@ redundant       some of it had not been: nothing was gained there.  A fault afte
                 the page up again is no preparation and is not here.
 bytes           of the memory that had been prepared; total_ns: of the calls, null if that of
                 one of them is unknown.
+Which of the two it was is unknown where gmem.free has no site.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, ask, of
+from memtrace.analyzer.gmem.life import follows
+from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, ask, of, whole_sum
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -35,12 +37,12 @@ TOP = 10
 def pingpong(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and range that was converted to and fro, the busiest first."""
     size = run.header.page_size
-    changes = of("gmem.convert", f"NOT ({FAILED} OR {NOOP})")
+    changes = of("gmem.convert", f"NOT ({FAILED} OR {NOOP}) AND gfn IS NOT NULL AND asked IS NOT NULL")
     found = ask(
         connection,
         "WITH c AS (SELECT *, ts_ns - lag(ts_ns) OVER (PARTITION BY vm, gfn, asked ORDER BY ts_ns) AS since "
         f"FROM {changes}) SELECT vm, gfn, asked, count(*) FILTER ({PRIVATE}) AS to_private, "
-        f"count(*) FILTER (NOT {PRIVATE}) AS to_shared, sum(dur_ns)::BIGINT AS total, "
+        f"count(*) FILTER (NOT {PRIVATE}) AS to_shared, {whole_sum('dur_ns')} AS total, "
         "median(since)::BIGINT AS median FROM c GROUP BY vm, gfn, asked "
         "HAVING to_private > 0 AND to_shared > 0 ORDER BY to_private + to_shared DESC, vm, gfn",
     )
@@ -87,13 +89,14 @@ def again(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "THEN coalesce(sum(dur_ns) FILTER (again), 0)::BIGINT END AS total "
         "FROM c GROUP BY vm ORDER BY vm",
     )
+    known = follows(run)
     rows = tuple(
         {
             "vm": row["vm"],
             "preparations": row["preparations"],
             "distinct_gfns": row["distinct_gfns"],
-            "after_free": row["after_free"],
-            "redundant": row["redundant"],
+            "after_free": row["after_free"] if known else None,
+            "redundant": row["redundant"] if known else None,
             "bytes": row["pages"] * size,
             "total_ns": row["total"],
         }

@@ -15,7 +15,8 @@ freed           its memory given back without a hole, as at the end of a VM.
 median_ns       how long ranges with this end had been covered.
 
 Over time (``timeline``), at the end of each of 60 equal stretches between a VM's first and last
-event: memory prepared and not given back (see ``life``), and how much of it is covered.
+event: memory prepared and not given back (see ``life``; unknown without gmem.free), and how much
+of it is covered.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.gmem.levels import PREPARED
+from memtrace.analyzer.gmem.life import follows, prepares
 from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -100,7 +102,11 @@ def coverage(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         Column("share", "share", "share"),
         Column("median_ns", "covered for", "ns"),
     )
-    notes = () if rows else ("No memory of a guest was prepared at 2 MiB.",)
+    notes: tuple[str, ...] = ()
+    if not prepares(run):
+        notes = ("Not known: neither gmem.prepare nor gmem.assign was seen in this run.",)
+    elif not rows:
+        notes = ("No memory of a guest was prepared at 2 MiB.",)
     return Table("coverage", "2 MiB coverage", tuple(c.name for c in columns), rows, columns, 2, notes=notes)
 
 
@@ -122,6 +128,7 @@ def timeline(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "sum(prepared)::BIGINT AS prepared, sum(covered)::BIGINT AS covered "
         f"FROM ({changes}) JOIN span USING (vm) GROUP BY vm, place ORDER BY vm, place",
     )
+    known = follows(run)
     rows: list[dict[str, Any]] = []
     for vm in sorted({row["vm"] for row in found if row["vm"] is not None}):
         by_step = {row["place"]: row for row in found if row["vm"] == vm}
@@ -135,9 +142,9 @@ def timeline(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 {
                     "vm": vm,
                     "at_ns": first + (at + 1) * length,
-                    "prepared_bytes": prepared * size,
+                    "prepared_bytes": prepared * size if known else None,
                     "covered_bytes": covered * size,
-                    "covered_share": covered / prepared if prepared else None,
+                    "covered_share": covered / prepared if prepared and known else None,
                 }
             )
     names = ("vm", "at_ns", "prepared_bytes", "covered_bytes", "covered_share")

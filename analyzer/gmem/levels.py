@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.gmem.machines import REAL
-from memtrace.analyzer.gmem.rows import FAILED, ask, inside, of
+from memtrace.analyzer.gmem.rows import FAILED, ask, inside, of, whole_sum
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -39,22 +39,25 @@ PREPARED = (
 def levels(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and level."""
     size = run.header.page_size
-    fallback = inside(of("gmem.assign", '"order" = 0'), of("gmem.prepare", '"order" >= 9'), "i.vm AS vm")
+    small = of("gmem.assign", f'"order" = 0 AND NOT {FAILED}')
+    fallback = inside(small, of("gmem.prepare", '"order" >= 9'), "i.vm AS vm")
     fallbacks = {
         r["vm"]: r["n"] for r in ask(connection, f"SELECT vm, count(*) AS n FROM ({fallback}) GROUP BY vm")
     }
     kinds = {vm.number: vm.kind for vm in run.status.vms}
     found = ask(
         connection,
-        'SELECT vm, "order" AS level, min(event) AS event, count(*) AS calls, sum(pages)::BIGINT AS pages, '
+        'SELECT vm, "order" AS level, min(event) AS event, count(*) AS calls, '
+        f"{whole_sum('pages')} AS pages, "
         "sum(dur_ns)::BIGINT AS total_ns, count(dur_ns) AS timed, "
-        "coalesce(sum(pages) FILTER (dur_ns IS NOT NULL), 0)::BIGINT AS timed_pages "
+        "sum(pages) FILTER (dur_ns IS NOT NULL)::BIGINT AS timed_pages "
         f"FROM {PREPARED} GROUP BY ALL ORDER BY ALL",
     )
     rows = []
     for row in found:
         pages, total, timed_pages = row["pages"], row["total_ns"], row["timed_pages"]
-        whole = sum(r["pages"] for r in found if r["vm"] == row["vm"])
+        of_vm = [r["pages"] for r in found if r["vm"] == row["vm"]]
+        whole = None if None in of_vm else sum(of_vm)
         kind = kinds.get(row["vm"])
         rows.append(
             {
@@ -62,12 +65,12 @@ def levels(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 "level": row["level"],
                 "event": row["event"],
                 "calls": row["calls"],
-                "bytes": pages * size,
+                "bytes": None if pages is None else pages * size,
                 "memory_share": pages / whole if whole else None,
                 "total_ns": total,
                 "untimed_calls": row["calls"] - row["timed"],
                 "ns_per_call": total / row["timed"] if total is not None else None,
-                "ns_per_mib": total / (timed_pages * size / 2**20) if timed_pages else None,
+                "ns_per_mib": total / (timed_pages * size / 2**20) if timed_pages and pages else None,
                 "fallbacks": fallbacks.get(row["vm"], 0) if row["level"] == 0 else 0,
                 "in_hardware": kind in REAL if kind else None,
             }

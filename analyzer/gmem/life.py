@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.rows import FAILED, of
+from memtrace.analyzer.gmem.rows import FAILED, of, seen
 
 if TYPE_CHECKING:
     import duckdb
+
+    from memtrace.traces.reader import Run
 
 MADE = (
     f"(SELECT * FROM g WHERE NOT {FAILED} AND (event = 'gmem.prepare' OR event = 'gmem.assign' "
@@ -31,8 +33,8 @@ MADE = (
 )
 """SQL: the calls that make memory private, as a relation; those of populating aside."""
 
-WHOLE = "greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0)"
-"""SQL: the whole 2 MiB ranges of a range of guest memory."""
+WHOLE = "CASE WHEN gfn + asked IS NOT NULL THEN greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0) END"
+"""SQL: the whole 2 MiB ranges of a range of guest memory; null if that is not known (greatest() is not)."""
 
 END = "(SELECT vm, max(ts_ns) AS at FROM g WHERE event != 'gmem.free' OR parent = 'gmem.punch' GROUP BY vm)"
 """SQL: vm and the time of the last event before its memory was given back for good."""
@@ -44,6 +46,16 @@ HELD = (
     "GROUP BY e.vm, e.range, e.gfn) WHERE made GROUP BY vm, range"
 )
 """SQL: vm, range and pages of memory prepared and not given back, at that time."""
+
+
+def follows(run: Run) -> bool:
+    """Whether the run has sites for what prepares and for what gives back: else ``life`` tells half of it."""
+    return prepares(run) and seen(run, "gmem.free")
+
+
+def prepares(run: Run) -> bool:
+    """Whether the run has a site for preparations."""
+    return seen(run, "gmem.prepare") or seen(run, "gmem.assign")
 
 
 def trace(connection: duckdb.DuckDBPyConnection) -> None:

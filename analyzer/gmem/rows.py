@@ -95,6 +95,11 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
+def whole_sum(value: str) -> str:
+    """SQL: the sum of a column, null as soon as one value is unknown."""
+    return f"CASE WHEN count(*) = count({value}) THEN sum({value})::BIGINT END"
+
+
 def seen(run: Run, *events: str) -> bool:
     """Whether the run has a site for each of these events; where not, none of them says nothing."""
     sites = {site.event for site in run.header.manifest if site.site}

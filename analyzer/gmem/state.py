@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.life import END, HELD
+from memtrace.analyzer.gmem.life import END, HELD, follows
 from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -32,6 +32,7 @@ TOP = 10
 def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each stretch of equal ranges; life.trace() and coverage.prepare() must have been called."""
     size = run.header.page_size
+    notes = () if follows(run) else ("Not known: needs gmem.free, and gmem.prepare or gmem.assign.",)
     turned = (
         "SELECT vm, r AS range, arg_max(private, ts_ns) AS private FROM (SELECT vm, ts_ns, gfn, asked, "
         f"{PRIVATE} AS private, unnest(range(gfn // 512, (gfn + asked - 1) // 512 + 1)) AS r FROM "
@@ -66,6 +67,7 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
             "prepared_bytes": row["pages"] * size,
         }
         for row in found
+        if not notes
     )
     columns = (
         Column("vm", "vm", "number"),
@@ -75,4 +77,4 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         Column("prepared_bytes", "prepared", "bytes"),
     )
     names = ("vm", "start", "gfn", "bytes", "state", "prepared_bytes")
-    return Table("map", "The guest's memory before it ended", names, rows, columns, 2, top=TOP)
+    return Table("map", "The guest's memory before it ended", names, rows, columns, 2, top=TOP, notes=notes)

@@ -58,6 +58,7 @@ def view(run: Run, choice: Choice) -> Result:
             state.state(run, connection),
             whatif.what_if(run, connection),
         )
+        untold = machines.untold(tables[0])
         if choice.guest is not None:
             tables = (*together.together(run, choice.guest, connection), *tables)
         turns = rows.ask(connection, TURNS)
@@ -67,7 +68,7 @@ def view(run: Run, choice: Choice) -> Result:
         run=facts(run),
         heading=heading(run, count),
         tables=tables,
-        caveats=tuple(_caveats(run, count)),
+        caveats=(*_caveats(run, count), *untold),
         main="vms",
     )
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.gmem import replay
-from memtrace.analyzer.gmem.life import MADE
+from memtrace.analyzer.gmem.life import MADE, prepares
 from memtrace.analyzer.gmem.prefault import prefault
 from memtrace.analyzer.gmem.replay import Counts
 from memtrace.analyzer.gmem.rows import FAILED, inside, of, seen
@@ -134,7 +134,7 @@ def _displaced(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _counts(run: Run, connection: duckdb.DuckDBPyConnection, vm: int) -> dict[str, Counts]:
     """By policy; what rests on events that have no site is unknown."""
     now = replay.recorded(connection, vm)
-    prepared = seen(run, "gmem.prepare") or seen(run, "gmem.assign")
+    prepared = prepares(run)
     cleared = seen(run, "gmem.zero")
     if not prepared:
         now = replace(now, preparations=None, huge=None)

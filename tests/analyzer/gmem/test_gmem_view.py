@@ -539,3 +539,70 @@ def test_the_allocator_s_part_is_unknown_where_it_may_clear_when_freed(
     ):  # fmt: skip
         facts = (Fact("init_on_alloc", on_alloc), Fact("init_on_free", on_free))
         assert cells(report_of(host, facts=facts), "clears", "per_page") == [(per_page,)]
+
+
+def seen_only(*events: str) -> dict[str, Any]:
+    """A header of a run with these events."""
+    manifest = tuple(ProbeSite(event, event, "fentry", event, proven=True) for event in events)
+    return {"events": events, "manifest": manifest}
+
+
+def test_without_what_gives_back_nobody_knows_what_is_left(
+    run_of: Callable[[Case | str], Run], tmp_path: Path
+) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.event("punch", 0, 1, bytes_requested=PAGE)
+    host.fault(0, 100)
+    seen = tuple(event for event in EVENTS if event != "gmem.free")
+    result = view(run_of(case(host, **seen_only(*seen))), "gmem", PLAIN)
+    report = result.report
+    assert cells(report, "again", "preparations", "after_free", "redundant") == [(2, None, None)]
+    assert cells(report, "kept", "holes", "kept_bytes", "freed_bytes") == [(1, None, None)]
+    assert {row["prepared_bytes"] for row in rows(report, "timeline")} == {None}
+    table = report.table("map")
+    assert table is not None and not table.rows
+    assert table.notes == ("Not known: needs gmem.free, and gmem.prepare or gmem.assign.",)
+    result.draw(tmp_path / "figure.png")
+
+
+def test_without_preparations_no_size_of_page_is_known(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.event("fault", 0, 1, 0)
+    table = report_of(host, **seen_only("gmem.fault")).table("coverage")
+    assert table is not None
+    assert table.notes == ("Not known: neither gmem.prepare nor gmem.assign was seen in this run.",)
+
+
+def test_holes_of_unknown_length_or_place_are_no_small_ones(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.event("punch", HUGE, 5)
+    host.event("punch", None, 1, bytes_requested=2 << 20)
+    host.event("punch", HUGE, None, bytes_requested=2 << 20)
+    shown = ("size_bytes", "alignment_bytes", "count", "asked_bytes", "freed_bytes", "refused", "kept_bytes")
+    assert cells(report_of(host), "holes", *shown) == [
+        (2 << 20, 2 << 20, 1, 2 << 20, None, 0, None),
+        (2 << 20, None, 1, 2 << 20, PAGE, None, None),
+        (None, 2 << 20, 1, None, 5 * PAGE, None, None),
+    ]
+
+
+def test_conversions_that_changed_nothing_may_look_like_the_others(report_of: Callable[..., Report]) -> None:
+    """As where kvm_arch_pre_set_memory_attributes() cannot be probed."""
+    host = Host()
+    host.fault(0, 100)
+    host.event("convert", 0, None, bytes_requested=PAGE, vcpu=None)
+    report = report_of(host)
+    assert cells(report, "vms", "to_private", "no_op") == [(1, None)]
+    assert "changes-untold" in {caveat.id for caveat in report.caveats}
+
+
+def test_a_failed_assignment_is_no_fallback(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 1 << 20, 9, level=9)
+    tried = dict(host.rows[1], order=0, bytes=0, flags=PRIVATE | int(Flag.FAILED))
+    assert tried["event"] == "gmem.assign"
+    host.rows.append(tried | {"ts_ns": tried["ts_ns"] - 1000, "dur_ns": 1000})
+    host.fault(HUGE, (1 << 20) + HUGE, level=0)
+    assert cells(report_of(host), "levels", "level", "calls", "fallbacks") == [(0, 1, 0), (9, 1, 0)]
