@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often a page is cleared on its way into a guest.
 
-pages                 folios in 4 KiB pages that gmem.prepare or gmem.zero saw for the first use.
-by_gmem               of these cleared by guest_memfd (gmem.zero).
+All in 4 KiB pages, whatever the size of the folios:
+
+pages                 of folios that gmem.prepare or gmem.zero saw for the first use.
+by_gmem               of these cleared by guest_memfd (gmem.zero); null where that has no site.
 by_allocator          of these whose last allocation before cleared them (flag ZEROED of the alloc
-                      with that pfn); null where allocations were not recorded, or not for all.
-expected_allocator    what init_on_alloc of the host says instead: all or none; null if unknown.
+                      with that pfn and order); null where allocations were not recorded, or not for all.
+expected_allocator    what init_on_alloc and init_on_free of the host say instead: all or none; null
+                      if unknown.
 per_page              (by_gmem + by_allocator) over pages; with the expectation where the other is null
                       (``is_expected``).
 What the guest adds is not here: its allocator clears a page once more with init_on_alloc, and a
@@ -17,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.facts import fact
-from memtrace.analyzer.gmem.rows import FAILED, ZEROED, ask
+from memtrace.analyzer.gmem.rows import FAILED, ZEROED, ask, of, seen
 from memtrace.analyzer.tables import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -39,11 +42,11 @@ def clears(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         row["vm"]: row
         for row in ask(
             connection,
-            f"SELECT u.vm AS vm, count(*) AS seen, count(*) FILTER (a.flags IS NOT NULL) AS found, "
-            f"count(*) FILTER (a.{ZEROED}) AS zeroed FROM "
-            "(SELECT * FROM g WHERE event = 'gmem.zero' AND pfn IS NOT NULL) u "
-            "ASOF LEFT JOIN (SELECT * FROM g WHERE event = 'alloc' AND pfn IS NOT NULL) a "
-            "ON u.pfn = a.pfn AND u.ts_ns >= a.ts_ns GROUP BY u.vm",
+            "SELECT u.vm AS vm, sum(u.pages)::BIGINT AS seen, "
+            "coalesce(sum(u.pages) FILTER (a.flags IS NOT NULL), 0)::BIGINT AS found, "
+            f"coalesce(sum(u.pages) FILTER (a.{ZEROED}), 0)::BIGINT AS zeroed "
+            f"FROM {of('gmem.zero')} u ASOF LEFT JOIN {of('alloc', 'pfn IS NOT NULL')} a "
+            'ON u.pfn = a.pfn AND u."order" = a."order" AND u.ts_ns >= a.ts_ns GROUP BY u.vm',
         )
     }
     rows = [_row(run, row, allocated.get(row["vm"])) for row in found]
@@ -61,22 +64,34 @@ def clears(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
 
 
 def _row(run: Run, row: Row, allocated: Row | None) -> Row:
-    on_alloc = {"yes": True, "no": False}.get(fact(run.header, "init_on_alloc"))
-    on_free = fact(run.header, "init_on_free") == "yes"
     pages = max(row["prepared"], row["zeroed"])
-    expected = None if on_alloc is None else pages * int(on_alloc and not on_free)
+    by_gmem = row["zeroed"] if seen(run, "gmem.zero") else None
+    cleared = _cleared_by_allocator(run)
+    expected = None if cleared is None else pages * int(cleared)
     complete = allocated is not None and allocated["seen"] and allocated["found"] == allocated["seen"]
     by_allocator = allocated["zeroed"] if complete and allocated is not None else None
     counted = by_allocator if by_allocator is not None else expected
+    per_page = None
+    if by_gmem is not None and counted is not None and pages:
+        per_page = (by_gmem + counted) / pages
     return {
         "vm": row["vm"],
         "pages": pages,
-        "by_gmem": row["zeroed"],
+        "by_gmem": by_gmem,
         "by_allocator": by_allocator,
         "expected_allocator": expected,
-        "per_page": (row["zeroed"] + counted) / pages if counted is not None and pages else None,
+        "per_page": per_page,
         "is_expected": by_allocator is None and expected is not None,
     }
+
+
+def _cleared_by_allocator(run: Run) -> bool | None:
+    """Whether the host's allocator clears what it gives out: want_init_on_alloc(), mm/page_alloc.c."""
+    words = {"yes": True, "no": False}
+    on_alloc, on_free = (words.get(fact(run.header, f"init_on_{when}") or "") for when in ("alloc", "free"))
+    if on_alloc is False or on_free is True:
+        return False
+    return None if on_alloc is None or on_free is None else True
 
 
 _NAMES = ("vm", "pages", "by_gmem", "by_allocator", "expected_allocator", "per_page", "is_expected")

@@ -9,16 +9,21 @@ Only ranges that went there and back are listed; the table ``vms`` has all chang
 
 Again (``again``): preparations of a guest page that had been prepared in this run.
 
-after_free      the page had been given back in between: the price of a hole.
-redundant       it had not: nothing was gained.  A fault after a conversion that only looks
+distinct_gfns   guest frames at which a preparation began, of whatever size.
+after_free      all of it that had been prepared was given back since: the price of a hole.
+redundant       some of it had not been: nothing was gained there.  A fault after a conversion that only looks
                 the page up again is no preparation and is not here.
+bytes           of the memory that had been prepared; total_ns: of the calls, null if that of
+                one of them is unknown.
+Which of the two it was is unknown where gmem.free has no site.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, ask, of
+from memtrace.analyzer.gmem.life import follows
+from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, ask, of, whole_sum
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -32,12 +37,12 @@ TOP = 10
 def pingpong(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and range that was converted to and fro, the busiest first."""
     size = run.header.page_size
-    changes = of("gmem.convert", f"NOT ({FAILED} OR {NOOP})")
+    changes = of("gmem.convert", f"NOT ({FAILED} OR {NOOP}) AND gfn IS NOT NULL AND asked IS NOT NULL")
     found = ask(
         connection,
         "WITH c AS (SELECT *, ts_ns - lag(ts_ns) OVER (PARTITION BY vm, gfn, asked ORDER BY ts_ns) AS since "
         f"FROM {changes}) SELECT vm, gfn, asked, count(*) FILTER ({PRIVATE}) AS to_private, "
-        f"count(*) FILTER (NOT {PRIVATE}) AS to_shared, sum(dur_ns)::BIGINT AS total, "
+        f"count(*) FILTER (NOT {PRIVATE}) AS to_shared, {whole_sum('dur_ns')} AS total, "
         "median(since)::BIGINT AS median FROM c GROUP BY vm, gfn, asked "
         "HAVING to_private > 0 AND to_shared > 0 ORDER BY to_private + to_shared DESC, vm, gfn",
     )
@@ -75,25 +80,23 @@ def again(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     size = run.header.page_size
     found = ask(
         connection,
-        "WITH s AS (SELECT vm, gfn, event, pages, dur_ns, lag(event) OVER w AS before, "
-        "count(*) FILTER (event = 'gmem.prepare') OVER "
-        "(PARTITION BY vm, gfn ORDER BY ts_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier "
-        f"FROM g WHERE event IN ('gmem.prepare', 'gmem.free') AND NOT {FAILED} AND gfn IS NOT NULL "
-        "WINDOW w AS (PARTITION BY vm, gfn ORDER BY ts_ns)) "
+        "WITH c AS (SELECT vm, call, any_value(dur_ns) AS dur_ns, min(gfn) AS gfn, bool_or(held) AS held, "
+        "bool_or(earlier) AS again, coalesce(sum(pages) FILTER (earlier), 0) AS pages FROM life "
+        "WHERE event = 'gmem.prepare' GROUP BY vm, call) "
         "SELECT vm, count(*) AS preparations, count(DISTINCT gfn) AS distinct_gfns, "
-        "count(*) FILTER (earlier > 0 AND before = 'gmem.free') AS after_free, "
-        "count(*) FILTER (earlier > 0 AND before = 'gmem.prepare') AS redundant, "
-        "coalesce(sum(pages) FILTER (earlier > 0), 0)::BIGINT AS pages, "
-        "coalesce(sum(dur_ns) FILTER (earlier > 0), 0)::BIGINT AS total "
-        "FROM s WHERE event = 'gmem.prepare' GROUP BY vm ORDER BY vm",
+        "count(*) FILTER (again AND NOT held) AS after_free, count(*) FILTER (held) AS redundant, "
+        "sum(pages)::BIGINT AS pages, CASE WHEN count(*) FILTER (again AND dur_ns IS NULL) = 0 "
+        "THEN coalesce(sum(dur_ns) FILTER (again), 0)::BIGINT END AS total "
+        "FROM c GROUP BY vm ORDER BY vm",
     )
+    known = follows(run)
     rows = tuple(
         {
             "vm": row["vm"],
             "preparations": row["preparations"],
             "distinct_gfns": row["distinct_gfns"],
-            "after_free": row["after_free"],
-            "redundant": row["redundant"],
+            "after_free": row["after_free"] if known else None,
+            "redundant": row["redundant"] if known else None,
             "bytes": row["pages"] * size,
             "total_ns": row["total"],
         }
@@ -102,7 +105,7 @@ def again(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     columns = (
         Column("vm", "vm", "number"),
         Column("preparations", "prepared", "count"),
-        Column("distinct_gfns", "guest pages", "count"),
+        Column("distinct_gfns", "guest frames", "count"),
         Column("after_free", "after a hole", "count"),
         Column("redundant", "without", "count"),
         Column("bytes", "memory", "bytes"),

@@ -2,7 +2,7 @@
 """Memory of guests in 2 MiB pages: how much, for how long, and what ended it.
 
 A 2 MiB range of a guest is *covered* from a preparation at 2 MiB or above (levels.py) to the
-first of:
+first of (a second such preparation before that changes nothing):
 
 split           gmem.split of its frames: the RMP entry became 512.
 part punched    a hole that covers a part of it.
@@ -15,7 +15,8 @@ freed           its memory given back without a hole, as at the end of a VM.
 median_ns       how long ranges with this end had been covered.
 
 Over time (``timeline``), at the end of each of 60 equal stretches between a VM's first and last
-event: memory prepared and not given back, and how much of it is covered.
+event: memory prepared and not given back (see ``life``; unknown without gmem.free), and how much
+of it is covered.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.gmem.levels import PREPARED
+from memtrace.analyzer.gmem.life import follows, prepares
 from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -45,32 +47,30 @@ def _ranges(event: str, condition: str, all_: str, part: str) -> str:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes the tables ``covered`` (vm, range, ts_ns, end_ns, cause) and ``released`` (vm, ts_ns, pages)."""
+    """Makes the table ``covered``: vm, range, ts_ns, end_ns, cause."""
+    parts = 'unnest(range(1::BIGINT << ("order" - 9))) AS part'
     huge = (
-        f'SELECT vm, range + unnest(range(1::BIGINT << ("order" - 9))) AS range, ts_ns, pfn FROM {PREPARED} '
-        'WHERE "order" >= 9 AND gfn IS NOT NULL'
+        "SELECT vm, range + part AS range, ts_ns, pfn // 512 + part AS frame FROM "
+        f'(SELECT *, {parts} FROM {PREPARED} WHERE "order" >= 9 AND gfn IS NOT NULL)'
     )
     split = (
         "SELECT coalesce(s.vm, h.vm) AS vm, coalesce(s.range, h.range) AS range, s.ts_ns, 'split' AS cause "
         f"FROM (SELECT *, pfn // 512 AS frame FROM {of('gmem.split', f'NOT ({FAILED} OR {NOOP})')}) s "
-        "ASOF LEFT JOIN (SELECT *, pfn // 512 AS frame FROM huge) h ON s.frame = h.frame "
-        "AND s.ts_ns >= h.ts_ns"
+        "ASOF LEFT JOIN huge h ON s.frame = h.frame AND s.ts_ns >= h.ts_ns"
     )
     small = f"SELECT vm, range, ts_ns, '4 KiB again' AS cause FROM {PREPARED} WHERE \"order\" < 9"
-    freed = f"SELECT vm, range, ts_ns, 'freed' AS cause FROM {of('gmem.free', 'parent IS NULL')}"
+    freed = (
+        "SELECT vm, unnest(range(range, (gfn + pages - 1) // 512 + 1)) AS range, ts_ns, 'freed' AS cause "
+        f"FROM {of('gmem.free', 'parent IS NULL AND gfn IS NOT NULL')}"
+    )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE covered AS WITH huge AS ({huge}), ends AS ({split} "
         f"UNION ALL {_ranges('gmem.punch', 'true', 'punched', 'part punched')} "
         f"UNION ALL {_ranges('gmem.convert', f'NOT ({PRIVATE} OR {NOOP})', 'shared', 'part shared')} "
         f"UNION ALL {small} UNION ALL {freed}) "
-        "SELECT h.vm, h.range, h.ts_ns, e.ts_ns AS end_ns, e.cause FROM huge h ASOF LEFT JOIN ends e "
-        "ON h.vm = e.vm AND h.range = e.range AND h.ts_ns < e.ts_ns"
-    )
-    # A page given back counts only if it had been prepared: preallocated ones had not.
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE released AS SELECT vm, ts_ns, pages FROM (SELECT *, lag(event) OVER "
-        "(PARTITION BY pfn ORDER BY ts_ns) AS before FROM g WHERE event IN ('gmem.prepare', 'gmem.free') "
-        f"AND NOT {FAILED}) WHERE event = 'gmem.free' AND before = 'gmem.prepare'"
+        "SELECT h.vm, h.range, min(h.ts_ns) AS ts_ns, e.ts_ns AS end_ns, any_value(e.cause) AS cause "
+        "FROM huge h ASOF LEFT JOIN ends e "
+        "ON h.vm = e.vm AND h.range = e.range AND h.ts_ns < e.ts_ns GROUP BY h.vm, h.range, e.ts_ns"
     )
 
 
@@ -102,7 +102,11 @@ def coverage(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         Column("share", "share", "share"),
         Column("median_ns", "covered for", "ns"),
     )
-    notes = () if rows else ("No memory of a guest was prepared at 2 MiB.",)
+    notes: tuple[str, ...] = ()
+    if not prepares(run):
+        notes = ("Not known: neither gmem.prepare nor gmem.assign was seen in this run.",)
+    elif not rows:
+        notes = ("No memory of a guest was prepared at 2 MiB.",)
     return Table("coverage", "2 MiB coverage", tuple(c.name for c in columns), rows, columns, 2, notes=notes)
 
 
@@ -110,20 +114,21 @@ def timeline(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and stretch of time."""
     size, start = run.header.page_size, run.status.started_ns
     changes = (
-        f"SELECT vm, ts_ns, pages AS prepared, 0 AS covered FROM {of('gmem.prepare', f'NOT {FAILED}')} "
-        "UNION ALL SELECT vm, ts_ns, -pages, 0 FROM released "
+        "SELECT vm, ts_ns, CASE WHEN made THEN pages ELSE -pages END AS prepared, 0 AS covered FROM life "
+        "WHERE made != held "
         f"UNION ALL SELECT vm, ts_ns, 0, {HUGE} FROM covered "
         f"UNION ALL SELECT vm, end_ns, 0, -{HUGE} FROM covered WHERE end_ns IS NOT NULL"
     )
     found = ask(
         connection,
-        "WITH life AS (SELECT vm, min(ts_ns - coalesce(dur_ns, 0)) AS first, "
+        "WITH span AS (SELECT vm, min(ts_ns - coalesce(dur_ns, 0)) AS first, "
         f"greatest((max(ts_ns) - min(ts_ns)) // {STEPS}, 1) AS step FROM g GROUP BY vm) "
         f"SELECT vm, any_value(first) - {start} AS first, any_value(step) AS length, "
         f"least(greatest(ts_ns - first, 0) // step, {STEPS - 1})::INT AS place, "
         "sum(prepared)::BIGINT AS prepared, sum(covered)::BIGINT AS covered "
-        f"FROM ({changes}) JOIN life USING (vm) GROUP BY vm, place ORDER BY vm, place",
+        f"FROM ({changes}) JOIN span USING (vm) GROUP BY vm, place ORDER BY vm, place",
     )
+    known = follows(run)
     rows: list[dict[str, Any]] = []
     for vm in sorted({row["vm"] for row in found if row["vm"] is not None}):
         by_step = {row["place"]: row for row in found if row["vm"] == vm}
@@ -137,9 +142,9 @@ def timeline(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 {
                     "vm": vm,
                     "at_ns": first + (at + 1) * length,
-                    "prepared_bytes": prepared * size,
+                    "prepared_bytes": prepared * size if known else None,
                     "covered_bytes": covered * size,
-                    "covered_share": covered / prepared if prepared else None,
+                    "covered_share": covered / prepared if prepared and known else None,
                 }
             )
     names = ("vm", "at_ns", "prepared_bytes", "covered_bytes", "covered_share")

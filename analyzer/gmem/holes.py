@@ -4,7 +4,7 @@
 Of gmem.punch that did not fail.  Alignment is that of the guest frame where the hole begins,
 which is the file's own where a slot binds it aligned to 2 MiB.
 
-size_bytes     the hole's length rounded down to a power of two.
+size_bytes     the hole's length rounded down to a power of two; null: not known.
 alignment      the largest of 4 KiB, 64 KiB, 2 MiB, 1 GiB that divides the start; null: not known.
 freed_bytes    memory really given back.
 whole, rounded, refused
@@ -18,13 +18,15 @@ Partly punched ranges (table ``kept``): 2 MiB ranges of the guest that a hole co
 kept_bytes     prepared memory still there after the last such hole: what cannot become a 2 MiB
                page again, or what a kernel that cannot split keeps.
 freed_bytes    prepared memory that partial holes gave back there.
+Both are unknown where preparations or gmem.free have no site.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.rows import FAILED, ask, of
+from memtrace.analyzer.gmem.life import WHOLE, follows
+from memtrace.analyzer.gmem.rows import FAILED, ask, of, whole_sum
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -32,10 +34,9 @@ if TYPE_CHECKING:
 
     from memtrace.traces.reader import Run
 
-_WHOLE = "greatest((gfn + asked) // 512 - (gfn + 511) // 512, 0)"
 _KIND = (
     "CASE WHEN gfn % 512 = 0 AND asked % 512 = 0 THEN 'whole' "
-    f"WHEN {_WHOLE} > 0 THEN 'rounded' ELSE 'refused' END"
+    f"WHEN {WHOLE} > 0 THEN 'rounded' WHEN {WHOLE} = 0 THEN 'refused' END"
 )
 _ALIGNED = (
     "CASE WHEN gfn % 262144 = 0 THEN 1073741824 WHEN gfn % 512 = 0 THEN 2097152 "
@@ -48,27 +49,26 @@ def holes(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     size = run.header.page_size
     found = ask(
         connection,
-        f"WITH p AS (SELECT *, {_KIND} AS kind, {_WHOLE} AS whole FROM {of('gmem.punch', f'NOT {FAILED}')}) "
-        f"SELECT vm, (1::BIGINT << floor(log2(greatest(asked, 1)))::INT) AS size, {_ALIGNED} AS alignment, "
-        "count(*) AS count, sum(asked)::BIGINT AS asked, sum(pages)::BIGINT AS freed, "
+        f"WITH p AS (SELECT *, {_KIND} AS kind, {WHOLE} AS whole FROM {of('gmem.punch', f'NOT {FAILED}')}) "
+        "SELECT vm, CASE WHEN asked > 0 THEN 1::BIGINT << floor(log2(asked))::INT ELSE asked END AS size, "
+        f"{_ALIGNED} AS alignment, count(*) AS count, {whole_sum('asked')} AS asked, "
+        f"{whole_sum('pages')} AS freed, bool_and(kind IS NOT NULL) AS known, "
         "count(*) FILTER (kind = 'whole') AS whole, count(*) FILTER (kind = 'rounded') AS rounded, "
         "count(*) FILTER (kind = 'refused') AS refused, "
-        "sum(CASE kind WHEN 'refused' THEN pages WHEN 'rounded' THEN greatest(pages - 512 * whole, 0) "
-        "ELSE 0 END)::BIGINT AS kept FROM p GROUP BY ALL ORDER BY ALL",
+        "CASE WHEN count(*) = count(pages) THEN sum(CASE kind WHEN 'refused' THEN pages WHEN 'rounded' "
+        "THEN greatest(pages - 512 * whole, 0) ELSE 0 END)::BIGINT END AS kept "
+        "FROM p GROUP BY ALL ORDER BY ALL",
     )
     rows = tuple(
         {
             "vm": row["vm"],
-            "size_bytes": row["size"] * size,
+            "size_bytes": _times(row["size"], size),
             "alignment_bytes": row["alignment"],
             "count": row["count"],
-            "asked_bytes": row["asked"] * size,
-            "freed_bytes": row["freed"] * size,
-            **{
-                name: row[name] if row["alignment"] is not None else None
-                for name in ("whole", "rounded", "refused")
-            },
-            "kept_bytes": row["kept"] * size if row["alignment"] is not None else None,
+            "asked_bytes": _times(row["asked"], size),
+            "freed_bytes": _times(row["freed"], size),
+            **{name: row[name] if row["known"] else None for name in ("whole", "rounded", "refused")},
+            "kept_bytes": _times(row["kept"], size) if row["known"] else None,
         }
         for row in found
     )
@@ -94,6 +94,10 @@ def holes(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     )
 
 
+def _times(pages: int | None, size: int) -> int | None:
+    return None if pages is None else pages * size
+
+
 def kept(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM with partly punched ranges."""
     size = run.header.page_size
@@ -104,28 +108,27 @@ def kept(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "WHERE gfn > r * 512 OR gfn + asked < (r + 1) * 512 GROUP BY vm, r"
     )
     last = (
-        "SELECT g.vm, g.range, g.gfn, arg_max(g.event, g.ts_ns) AS event, max(g.pages) AS pages, "
-        "count(*) FILTER (g.event = 'gmem.free' AND g.parent = 'gmem.punch') AS freed "
-        "FROM g JOIN partial p ON g.vm = p.vm AND g.range = p.range AND g.ts_ns <= p.ts_ns "
-        f"WHERE g.event IN ('gmem.prepare', 'gmem.free') AND NOT {FAILED} GROUP BY g.vm, g.range, g.gfn "
-        "HAVING bool_or(g.event = 'gmem.prepare')"
+        "SELECT l.vm, l.range, arg_max(l.made, l.ts_ns) AS made, any_value(l.pages) AS pages, "
+        "coalesce(sum(l.pages) FILTER (NOT l.made AND l.held AND l.part), 0) AS freed "
+        "FROM life l JOIN partial p ON l.vm = p.vm AND l.range = p.range AND l.ts_ns <= p.ts_ns "
+        "GROUP BY l.vm, l.range, l.gfn"
     )
     found = ask(
         connection,
-        f"WITH partial AS ({partial}), last AS ({last}) SELECT p.vm AS vm, count(DISTINCT "
-        "p.range) AS ranges, "
-        "(SELECT sum(holes)::BIGINT FROM partial q WHERE q.vm = p.vm) AS holes, "
-        "coalesce(sum(l.pages) FILTER (l.event = 'gmem.prepare'), 0)::BIGINT AS kept, "
-        "coalesce(sum(l.freed), 0)::BIGINT AS freed "
-        "FROM partial p LEFT JOIN last l ON p.vm = l.vm AND p.range = l.range GROUP BY p.vm ORDER BY p.vm",
+        f"WITH partial AS ({partial}), last AS ({last}), sums AS (SELECT vm, "
+        "sum(pages) FILTER (made) AS kept, sum(freed) AS freed FROM last GROUP BY vm) "
+        "SELECT p.vm AS vm, count(*) AS ranges, sum(p.holes)::BIGINT AS holes, "
+        "coalesce(any_value(s.kept), 0)::BIGINT AS kept, coalesce(any_value(s.freed), 0)::BIGINT AS freed "
+        "FROM partial p LEFT JOIN sums s USING (vm) GROUP BY p.vm ORDER BY p.vm",
     )
+    known = follows(run)
     rows = tuple(
         {
             "vm": row["vm"],
             "ranges": row["ranges"],
             "holes": row["holes"],
-            "kept_bytes": row["kept"] * size,
-            "freed_bytes": row["freed"] * size,
+            "kept_bytes": row["kept"] * size if known else None,
+            "freed_bytes": row["freed"] * size if known else None,
         }
         for row in found
     )

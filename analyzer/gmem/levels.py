@@ -5,7 +5,10 @@ A *preparation* is a gmem.assign (rmp_make_private(), tdh_mem_page_aug()) of a V
 any, else a gmem.prepare, whose level is the order of the folio.  Failed ones are left out.
 
 level           order 0, 9 or 18: 4 KiB, 2 MiB, 1 GiB.
-ns_per_mib      total_ns over bytes in MiB; inclusive (of splits), exact where the site is.
+total_ns        of the calls whose time is known; ``untimed_calls`` are the others, whose time is in
+                no column.
+ns_per_call     total_ns over the calls whose time is known; ns_per_mib: over their MiB.  Inclusive
+                (of splits), exact where the site is.
 memory_share    of the VM's memory prepared.
 fallbacks       preparations at 4 KiB of a page whose folio was of 2 MiB or more.
 in_hardware     false: the VM is neither SNP nor TDX, the hook returned at once, and its time is
@@ -17,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.gmem.machines import REAL
-from memtrace.analyzer.gmem.rows import FAILED, ask, inside, of
+from memtrace.analyzer.gmem.rows import FAILED, ask, inside, of, whole_sum
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -36,20 +39,25 @@ PREPARED = (
 def levels(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and level."""
     size = run.header.page_size
-    fallback = inside(of("gmem.assign", '"order" = 0'), of("gmem.prepare", '"order" >= 9'), "i.vm AS vm")
+    small = of("gmem.assign", f'"order" = 0 AND NOT {FAILED}')
+    fallback = inside(small, of("gmem.prepare", '"order" >= 9'), "i.vm AS vm")
     fallbacks = {
         r["vm"]: r["n"] for r in ask(connection, f"SELECT vm, count(*) AS n FROM ({fallback}) GROUP BY vm")
     }
     kinds = {vm.number: vm.kind for vm in run.status.vms}
     found = ask(
         connection,
-        'SELECT vm, "order" AS level, min(event) AS event, count(*) AS calls, sum(pages)::BIGINT AS pages, '
-        f"sum(dur_ns)::BIGINT AS total_ns FROM {PREPARED} GROUP BY ALL ORDER BY ALL",
+        'SELECT vm, "order" AS level, min(event) AS event, count(*) AS calls, '
+        f"{whole_sum('pages')} AS pages, "
+        "sum(dur_ns)::BIGINT AS total_ns, count(dur_ns) AS timed, "
+        "sum(pages) FILTER (dur_ns IS NOT NULL)::BIGINT AS timed_pages "
+        f"FROM {PREPARED} GROUP BY ALL ORDER BY ALL",
     )
     rows = []
     for row in found:
-        pages, total = row["pages"], row["total_ns"]
-        whole = sum(r["pages"] for r in found if r["vm"] == row["vm"])
+        pages, total, timed_pages = row["pages"], row["total_ns"], row["timed_pages"]
+        of_vm = [r["pages"] for r in found if r["vm"] == row["vm"]]
+        whole = None if None in of_vm else sum(of_vm)
         kind = kinds.get(row["vm"])
         rows.append(
             {
@@ -57,11 +65,12 @@ def levels(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 "level": row["level"],
                 "event": row["event"],
                 "calls": row["calls"],
-                "bytes": pages * size,
+                "bytes": None if pages is None else pages * size,
                 "memory_share": pages / whole if whole else None,
                 "total_ns": total,
-                "ns_per_call": total / row["calls"] if total is not None else None,
-                "ns_per_mib": total / (pages * size / 2**20) if total is not None and pages else None,
+                "untimed_calls": row["calls"] - row["timed"],
+                "ns_per_call": total / row["timed"] if total is not None else None,
+                "ns_per_mib": total / (timed_pages * size / 2**20) if timed_pages and pages else None,
                 "fallbacks": fallbacks.get(row["vm"], 0) if row["level"] == 0 else 0,
                 "in_hardware": kind in REAL if kind else None,
             }
@@ -86,6 +95,7 @@ _NAMES = (
     "bytes",
     "memory_share",
     "total_ns",
+    "untimed_calls",
     "ns_per_call",
     "ns_per_mib",
     "fallbacks",
@@ -98,7 +108,8 @@ _COLUMNS = (
     Column("calls", "calls", "count"),
     Column("bytes", "memory", "bytes"),
     Column("memory_share", "share", "share"),
-    Column("total_ns", "total", "ns"),
+    Column("total_ns", "total", "ns", lambda row: ">" if row["untimed_calls"] else ""),
+    Column("untimed_calls", "untimed", "count", if_any=True),
     Column("ns_per_call", "a call", "ns"),
     Column("ns_per_mib", "a MiB", "ns"),
     Column("fallbacks", "fallback", "count", if_any=True),

@@ -7,13 +7,16 @@ private_faults, shared_faults
     Of private and of other memory; ``failed`` went to user space with an error,
     ``retried`` were neither resolved nor failed.  Unknown where only the tracepoint was there.
 prepared_bytes
-    Memory made private: bytes of gmem.prepare, each use of a fresh page once.
+    Memory made private: bytes of gmem.prepare that did not fail, each time it is prepared.
 populated_bytes
     Initial contents, likewise private.
 freed_bytes
     Memory given back: bytes of gmem.free.
 to_private, to_shared, no_op
-    Conversions that changed something, by direction, and calls that changed nothing.
+    Conversions that changed something, by direction, and calls that changed nothing; where that
+    cannot be told the former are all calls, and the latter unknown.
+holes
+    Those that did not fail.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ import re
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE, RETRIED, ask
-from memtrace.analyzer.tables import Column, Table
+from memtrace.analyzer.tables import Caveat, Column, Table
 
 if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
 
+UNTOLD = f"pages IS NULL AND NOT {FAILED}"
+"""SQL: of a conversion, that it cannot be told whether it changed anything."""
 _SUMS = {
     "faults": "count(*) FILTER (event = 'gmem.fault')",
     "private_faults": f"count(*) FILTER (event = 'gmem.fault' AND {PRIVATE})",
@@ -36,14 +41,15 @@ _SUMS = {
     "failed": f"count(*) FILTER (event = 'gmem.fault' AND {FAILED})",
     "retried": f"count(*) FILTER (event = 'gmem.fault' AND {RETRIED})",
     "lookups": "count(*) FILTER (event = 'gmem.get')",
-    "preparations": "count(*) FILTER (event = 'gmem.prepare')",
-    "prepared_pages": "coalesce(sum(pages) FILTER (event = 'gmem.prepare'), 0)::BIGINT",
+    "preparations": f"count(*) FILTER (event = 'gmem.prepare' AND NOT {FAILED})",
+    "prepared_pages": f"coalesce(sum(pages) FILTER (event = 'gmem.prepare' AND NOT {FAILED}), 0)::BIGINT",
     "populated_pages": "coalesce(sum(pages) FILTER (event = 'gmem.populate'), 0)::BIGINT",
     "freed_pages": "coalesce(sum(pages) FILTER (event = 'gmem.free'), 0)::BIGINT",
     "to_private": f"count(*) FILTER (event = 'gmem.convert' AND {PRIVATE} AND NOT ({NOOP} OR {FAILED}))",
     "to_shared": f"count(*) FILTER (event = 'gmem.convert' AND NOT ({PRIVATE} OR {NOOP} OR {FAILED}))",
-    "no_op": f"count(*) FILTER (event = 'gmem.convert' AND {NOOP})",
-    "holes": "count(*) FILTER (event = 'gmem.punch')",
+    "no_op": f"CASE WHEN count(*) FILTER (event = 'gmem.convert' AND {UNTOLD}) = 0 "
+    f"THEN count(*) FILTER (event = 'gmem.convert' AND {NOOP}) END",
+    "holes": f"count(*) FILTER (event = 'gmem.punch' AND NOT {FAILED})",
 }
 _EVENT = {name: re.findall(r"gmem\.\w+", sql)[0] for name, sql in _SUMS.items()}
 """The event that each sum is of: without a site for it the sum is unknown."""
@@ -84,7 +90,7 @@ def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
                 "private": vm.private if vm else None,
                 "pid": vm.pid if vm else pid,
                 "comm": (vm.comm if vm else row.get("comm") if pid else None) or None,
-                **{_bytes(name): row[name] * (size if name in _PAGES else 1) for name in _SUMS},
+                **{_bytes(name): row[name] * size if name in _PAGES else row[name] for name in _SUMS},
             }
         )
         rows[-1] |= unseen
@@ -96,6 +102,15 @@ def machines(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
 
 def _bytes(name: str) -> str:
     return name.replace("_pages", "_bytes")
+
+
+def untold(table: Table) -> list[Caveat]:
+    """Whether conversions that changed nothing could not be told from the others."""
+    which = [str(row["vm"]) for row in table.rows if row["no_op"] is None and row["to_private"] is not None]
+    if not which:
+        return []
+    text = f"conversions of VM {', '.join(which)} that changed nothing count as changes: they look alike here"
+    return [Caveat("changes-untold", text)]
 
 
 def no_ops(run: Run) -> list[int]:

@@ -77,13 +77,13 @@ def _of(report: Report, name: str, vm: int | None) -> list[Row]:
 
 def _chosen(report: Report) -> int | None:
     machines = [row for row in _rows(report, "vms") if row["vm"] is not None]
-    best = max(machines, key=lambda row: row["prepared_bytes"], default=None)
+    best = max(machines, key=lambda row: row["prepared_bytes"] or 0, default=None)
     return best["vm"] if best else None
 
 
 def _coverage(axes: Axes, rows: Sequence[Row]) -> None:
     at = [row["at_ns"] / 1e9 for row in rows]
-    prepared = [row["prepared_bytes"] for row in rows]
+    prepared = [math.nan if row["prepared_bytes"] is None else row["prepared_bytes"] for row in rows]
     covered = [row["covered_bytes"] for row in rows]
     axes.fill_between(at, prepared, step="pre", color=_COLORS["4 KiB"], label="prepared")
     axes.fill_between(at, covered, step="pre", color=_COLORS["2 MiB"], label="of it in 2 MiB pages")

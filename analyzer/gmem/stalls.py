@@ -6,7 +6,8 @@ A VM's private faults, in up to 64 regions of equal size (a power of two, at lea
 span_ns        begin of the first fault in the region to end of the last.
 busy_ns        time of its faults; over the span it is above 1 where vCPUs faulted side by side.
 gap_ns         the longest time in the span without a fault under way; ``gap_at_ns``: when it began,
-               after the start of the run.
+               after the start of the run; null where there was no gap.
+median gap     of the times between a fault and those before it, none for the first of the region.
 verdict        "one gap": the gap is at least half of the span and ten times the median gap, so that
                the region waited for something else, or was left alone; "steady": it was not, and the
                time went into the faults and between them evenly; "few": under eight faults.
@@ -46,7 +47,8 @@ def stalls(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "SELECT vm, first, any_value(pages) AS pages, count(*) AS faults, (max(ts_ns) - "
         "min(begun))::BIGINT AS span, "
         "sum(dur_ns)::BIGINT AS busy, greatest(coalesce(max(gap), 0), 0)::BIGINT AS gap, "
-        f"arg_max(begun - gap, gap) - {run.status.started_ns} AS gap_at, median(greatest(gap, 0)) AS median "
+        f"arg_max(begun - gap, gap) FILTER (gap > 0) - {run.status.started_ns} AS gap_at, "
+        "median(greatest(gap, 0)) FILTER (gap IS NOT NULL) AS median "
         "FROM w GROUP BY vm, first ORDER BY gap DESC, vm, first",
     )
     rows = tuple(

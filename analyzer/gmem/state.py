@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.gmem.life import END, HELD, follows
 from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -29,21 +30,9 @@ TOP = 10
 
 
 def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
-    """One row for each stretch of equal ranges; coverage.prepare() must have been called."""
+    """One row for each stretch of equal ranges; life.trace() and coverage.prepare() must have been called."""
     size = run.header.page_size
-    last = (
-        "(SELECT vm, max(ts_ns) AS at FROM g WHERE event != 'gmem.free' OR parent = 'gmem.punch' GROUP BY vm)"
-    )
-    prepared = (
-        "SELECT vm, range, sum(pages)::BIGINT AS pages FROM (SELECT e.vm, e.gfn // 512 AS range, e.gfn, "
-        "arg_max(e.event, e.ts_ns) AS event, max(e.pages) AS pages FROM "
-        f"(SELECT vm, gfn, ts_ns, event, pages FROM g WHERE NOT {FAILED} AND event IN "
-        "('gmem.prepare', 'gmem.free') "
-        "UNION ALL SELECT vm, gfn + unnest(range(pages)), ts_ns, event, 1 FROM g WHERE "
-        "event = 'gmem.populate') e "
-        f"JOIN {last} l ON e.vm = l.vm AND e.ts_ns <= l.at GROUP BY e.vm, e.gfn) "
-        "WHERE event != 'gmem.free' GROUP BY vm, range"
-    )
+    notes = () if follows(run) else ("Not known: needs gmem.free, and gmem.prepare or gmem.assign.",)
     turned = (
         "SELECT vm, r AS range, arg_max(private, ts_ns) AS private FROM (SELECT vm, ts_ns, gfn, asked, "
         f"{PRIVATE} AS private, unnest(range(gfn // 512, (gfn + asked - 1) // 512 + 1)) AS r FROM "
@@ -51,12 +40,12 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         "WHERE private OR (gfn <= r * 512 AND gfn + asked >= (r + 1) * 512) GROUP BY vm, r"
     )
     held = (
-        f"SELECT c.vm, c.range FROM covered c JOIN {last} l ON c.vm = l.vm "
-        "WHERE coalesce(c.end_ns > l.at, true)"
+        f"SELECT c.vm, c.range FROM covered c JOIN {END} l ON c.vm = l.vm "
+        "WHERE c.end_ns IS NULL OR c.cause = 'freed' AND c.end_ns > l.at"
     )
     found = ask(
         connection,
-        f"WITH p AS ({prepared}), t AS ({turned}), h AS ({held}), s AS (SELECT coalesce(p.vm, t.vm) AS vm, "
+        f"WITH p AS ({HELD}), t AS ({turned}), h AS ({held}), s AS (SELECT coalesce(p.vm, t.vm) AS vm, "
         "coalesce(p.range, t.range) AS range, coalesce(p.pages, 0) AS pages, CASE WHEN "
         "h.vm IS NOT NULL THEN '2 MiB' "
         f"WHEN NOT t.private THEN 'shared' WHEN p.pages >= {HUGE} THEN '4 KiB' "
@@ -78,6 +67,7 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
             "prepared_bytes": row["pages"] * size,
         }
         for row in found
+        if not notes
     )
     columns = (
         Column("vm", "vm", "number"),
@@ -87,4 +77,4 @@ def state(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
         Column("prepared_bytes", "prepared", "bytes"),
     )
     names = ("vm", "start", "gfn", "bytes", "state", "prepared_bytes")
-    return Table("map", "The guest's memory before it ended", names, rows, columns, 2, top=TOP)
+    return Table("map", "The guest's memory before it ended", names, rows, columns, 2, top=TOP, notes=notes)

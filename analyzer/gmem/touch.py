@@ -2,14 +2,14 @@
 """Where the time of a first touch goes.
 
 A *first touch* is a gmem.fault that was resolved and made a page private: a gmem.prepare or
-gmem.zero lies in it.  Faults again after a conversion, and prefaults, are none.  Its parts
-are exclusive and add up to it:
+gmem.zero lies in it.  Faults again after a conversion, and prefaults, are none.  One with a
+part whose time is unknown is left out and counted in a note.  Parts are exclusive and add up:
 
-allocation    alloc inside, where allocations were recorded (`-e gmem,alloc`); unknown else,
-              and then in ``lookup``.
+allocation    alloc inside, where allocations were recorded (`-e gmem,alloc`).
 zeroing       gmem.zero.
 preparation   gmem.prepare.
-lookup        gmem.get less these: page cache, locks, allocator's callers.
+lookup        gmem.get less these: page cache, locks, allocator's callers.  A part that was not
+              recorded is unknown, and in here.
 rest          the fault less gmem.get: walking and filling the page tables, and the exit.
 """
 
@@ -25,58 +25,66 @@ if TYPE_CHECKING:
 
     from memtrace.traces.reader import Run
 
-PARTS = ("allocation", "zeroing", "preparation", "lookup", "rest")
+_EVENTS = {"allocation": "alloc", "zeroing": "gmem.zero", "preparation": "gmem.prepare"}
+PARTS = (*_EVENTS, "lookup", "rest")
 
 
 def first_touch(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     """One row for each VM and part."""
-    begun = (
-        "(SELECT tid, ts_ns, dur_ns, event FROM g WHERE event IN ('gmem.zero', 'gmem.prepare', 'alloc') "
-        "AND parent = 'gmem.get')"
-    )
-    columns = "i.event AS part, i.dur_ns AS ns, o.tid AS tid, o.ts_ns AS ts_ns, o.dur_ns AS dur_ns"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE got AS WITH parts AS ({inside(begun, of('gmem.get'), columns)}) "
-        "SELECT tid, ts_ns, any_value(dur_ns) AS dur_ns, "
-        + ", ".join(
-            f"coalesce(sum(ns) FILTER (part = '{event}'), 0)::BIGINT AS {name}"
-            for name, event in (
-                ("allocation", "alloc"),
-                ("zeroing", "gmem.zero"),
-                ("preparation", "gmem.prepare"),
-            )
-        )
-        + " FROM parts GROUP BY tid, ts_ns HAVING bool_or(part != 'alloc')"
-    )
-    faults = of("gmem.fault", f"NOT ({FAILED} OR {RETRIED}) AND dur_ns IS NOT NULL")
-    columns = "o.vm AS vm, o.dur_ns AS fault, i.dur_ns AS get, i.allocation, i.zeroing, i.preparation"
     found = ask(
         connection,
-        "SELECT vm, count(*) AS faults, sum(fault)::BIGINT AS total, sum(allocation)::BIGINT AS allocation, "
-        "sum(zeroing)::BIGINT AS zeroing, sum(preparation)::BIGINT AS preparation, "
-        "sum(get - allocation - zeroing - preparation)::BIGINT AS lookup, sum(fault - get)::BIGINT AS rest "
-        f"FROM ({inside('got', faults, columns)}) GROUP BY vm ORDER BY vm",
+        "SELECT vm, count(*) FILTER (timed) AS faults, count(*) FILTER (NOT timed) AS untimed, "
+        + ", ".join(f"sum({name}) FILTER (timed)::BIGINT AS {name}" for name in ("fault", *PARTS))
+        + f" FROM ({_touches()}) GROUP BY vm ORDER BY vm",
     )
-    with_alloc = sees(run, "alloc")
+    unseen = {part: event for part, event in _EVENTS.items() if not sees(run, event)}
     rows = []
-    for row in found:
+    for row in (row for row in found if row["faults"]):
         for part in PARTS:
-            unknown = part == "allocation" and not with_alloc
-            ns = None if unknown else row[part]
+            ns = None if part in unseen else row[part]
             rows.append(
                 {
                     "vm": row["vm"],
                     "part": part,
                     "faults": row["faults"],
                     "total_ns": ns,
-                    "share": ns / row["total"] if ns is not None and row["total"] else None,
+                    "share": ns / row["fault"] if ns is not None and row["fault"] else None,
                     "ns_per_fault": ns / row["faults"] if ns is not None else None,
                 }
             )
-    notes = (
-        () if with_alloc or not rows else ("Allocation was not recorded (-e gmem,alloc): it is in lookup.",)
+    notes = []
+    notes = [
+        f"{part.capitalize()} was not recorded (-e gmem,alloc): it is in lookup." for part in unseen if rows
+    ]
+    if untimed := sum(row["untimed"] for row in found):
+        notes.append(f"Left out: {untimed} of which some part's time is unknown.")
+    title = "A first touch, by part"
+    return Table("first_touch", title, _NAMES, tuple(rows), _COLUMNS, keys=2, notes=tuple(notes))
+
+
+def _touches() -> str:
+    """SQL: vm, the time of the fault and of each part, and whether all is ``timed``, of each first touch."""
+    made = (
+        "(SELECT tid, ts_ns, dur_ns, event FROM g WHERE event IN ('gmem.zero', 'gmem.prepare', 'alloc') "
+        "AND parent = 'gmem.get')"
     )
-    return Table("first_touch", "A first touch, by part", _NAMES, tuple(rows), _COLUMNS, keys=2, notes=notes)
+    parts = inside(made, of("gmem.get"), "o.tid AS tid, o.ts_ns AS ts_ns, i.event AS part, i.dur_ns AS ns")
+    sums = ", ".join(f"coalesce(sum(ns) FILTER (part = '{e}'), 0) AS {part}" for part, e in _EVENTS.items())
+    got = (
+        "(SELECT g.tid, g.ts_ns, g.dur_ns, p.* EXCLUDE (tid, ts_ns) FROM "
+        f"{of('gmem.get', 'dur_ns IS NOT NULL')} g LEFT JOIN (SELECT tid, ts_ns, {sums}, "
+        "bool_or(part != 'alloc') AS first, bool_and(ns IS NOT NULL) AS timed "
+        f"FROM ({parts}) GROUP BY tid, ts_ns) p USING (tid, ts_ns))"
+    )
+    faults = of("gmem.fault", f"NOT ({FAILED} OR {RETRIED}) AND dur_ns IS NOT NULL")
+    columns = "o.vm AS vm, o.tid AS tid, o.ts_ns AS ts_ns, o.dur_ns AS fault, i.* EXCLUDE (tid, ts_ns)"
+    return (
+        "SELECT *, fault - get AS rest, get - allocation - zeroing - preparation AS lookup FROM ("
+        "SELECT any_value(vm) AS vm, any_value(fault) AS fault, sum(dur_ns) AS get, "
+        + ", ".join(f"coalesce(sum({part}), 0) AS {part}" for part in _EVENTS)
+        + ", coalesce(bool_and(timed), true) AS timed "
+        f"FROM ({inside(got, faults, columns)}) GROUP BY tid, ts_ns HAVING bool_or(first))"
+    )
 
 
 def sees(run: Run, event: str) -> bool:

@@ -14,6 +14,7 @@ from memtrace.analyzer.gmem import (
     coverage,
     holes,
     levels,
+    life,
     machines,
     rows,
     stalls,
@@ -40,6 +41,7 @@ def view(run: Run, choice: Choice) -> Result:
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:
             raise MemtraceError(_nothing(run))
+        life.trace(connection)
         coverage.prepare(connection)
         tables: tuple[Table, ...] = (
             machines.machines(run, connection),
@@ -56,6 +58,7 @@ def view(run: Run, choice: Choice) -> Result:
             state.state(run, connection),
             whatif.what_if(run, connection),
         )
+        untold = machines.untold(tables[0])
         if choice.guest is not None:
             tables = (*together.together(run, choice.guest, connection), *tables)
         turns = rows.ask(connection, TURNS)
@@ -65,7 +68,7 @@ def view(run: Run, choice: Choice) -> Result:
         run=facts(run),
         heading=heading(run, count),
         tables=tables,
-        caveats=tuple(_caveats(run, count)),
+        caveats=(*_caveats(run, count), *untold),
         main="vms",
     )
 

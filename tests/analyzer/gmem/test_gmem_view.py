@@ -97,7 +97,7 @@ class Host:
 def case(host: Host, kind: str = "snp", **changes: Any) -> Case:
     machine = VirtualMachine(1, 100, "qemu", kind, kind != "default", START + 2 * MS)
     done = status(60, vms=(machine,), exit_status=None)
-    return Case(host.rows, header(*EVENTS, **changes), done)
+    return Case(host.rows, header(*changes.pop("events", EVENTS), **changes), done)
 
 
 @pytest.fixture
@@ -160,6 +160,48 @@ def test_parts_of_a_first_touch_add_up_to_it(report_of: Callable[..., Report]) -
     assert sum(row["share"] or 0 for row in parts.values()) == pytest.approx(1)
 
 
+def test_a_preparation_of_unknown_time_is_in_no_mean(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.fault(1, 101)
+    for row in host.rows:
+        if row["event"] == "gmem.prepare" and row["gfn"] == 1:
+            row |= {"dur_ns": None, "total_ns": None, "self_ns": None}
+    report = report_of(host)
+    shown = ("calls", "bytes", "total_ns", "untimed_calls", "ns_per_call", "ns_per_mib")
+    assert cells(report, "levels", *shown) == [(2, 2 * PAGE, 100_000, 1, 100_000, 25_600_000)]
+    # Of the second fault nobody can say what was preparation and what look-up.
+    parts = {row["part"]: (row["faults"], row["total_ns"]) for row in rows(report, "first_touch")}
+    assert parts == {
+        "allocation": (1, None), "zeroing": (1, 200_000), "preparation": (1, 100_000), "lookup": (1, 300_000),
+        "rest": (1, 400_000),
+    }  # fmt: skip
+    table = report.table("first_touch")
+    assert table is not None and table.notes[-1] == "Left out: 1 of which some part's time is unknown."
+
+
+def test_a_part_that_was_not_recorded_took_no_known_time(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.rows = [row for row in host.rows if row["event"] != "gmem.zero"]
+    seen = tuple(event for event in EVENTS if event != "gmem.zero")
+    manifest = tuple(ProbeSite(event, event, "fentry", event, proven=True) for event in seen)
+    report = report_of(host, events=seen, manifest=manifest)
+    parts = {row["part"]: row["total_ns"] for row in rows(report, "first_touch")}
+    assert (parts["zeroing"], parts["lookup"]) == (None, 500_000)
+    assert cells(report, "clears", "by_gmem", "per_page") == [(None, None)]
+
+
+def test_a_fault_that_looks_up_twice_is_one(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    fault = host.rows[-1]
+    # Before the other: 100 us more of look-up, and so less of the rest.
+    host.event("get", 0, 1, 0, parent="gmem.fault", pfn=100, ts_ns=fault["ts_ns"] - 900_000, dur_ns=100_000)
+    parts = {row["part"]: (row["faults"], row["total_ns"]) for row in rows(report_of(host), "first_touch")}
+    assert (parts["lookup"], parts["rest"]) == ((1, 400_000), (1, 300_000))
+
+
 def test_what_ended_2_mib_coverage(report_of: Callable[..., Report]) -> None:
     host = Host()
     base = 1 << 20
@@ -182,6 +224,99 @@ def test_what_ended_2_mib_coverage(report_of: Callable[..., Report]) -> None:
     timeline = rows(report, "timeline")
     assert max(row["covered_bytes"] for row in timeline) == 16 << 20
     assert timeline[-1]["covered_bytes"] == 4 << 20
+
+
+def at_the_end(report: Report, vm: int = 1) -> tuple[int, int]:
+    """Bytes prepared and covered at the end of the timeline."""
+    last = [row for row in rows(report, "timeline") if row["vm"] == vm][-1]
+    return last["prepared_bytes"], last["covered_bytes"]
+
+
+def test_memory_prepared_again_is_not_more_memory(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for _ in range(3):
+        host.fault(0, 1 << 20, 9, level=9)
+        host.fault(8 * HUGE, 77)
+    report = report_of(host)
+    assert cells(report, "coverage", "ended_by", "ranges") == [("still covered", 1)]
+    assert at_the_end(report) == ((2 << 20) + PAGE, 2 << 20)
+    assert cells(report, "again", "preparations", "distinct_gfns", "after_free", "redundant") == [
+        (6, 2, 0, 4)
+    ]
+    host.event("free", None, 1, 0, pfn=77, vm=None, vcpu=None)
+    host.event("free", None, HUGE, 9, pfn=1 << 20, vm=None, vcpu=None)
+    assert at_the_end(report_of(host)) == (0, 0)
+
+
+def test_coverage_begins_anew_after_its_end(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for _ in range(2):
+        host.fault(0, 1 << 20, 9, level=9)
+        host.fault(0, 1 << 20, 9, level=9)
+        host.event("punch", 0, HUGE, bytes_requested=2 << 20)
+    assert cells(report_of(host), "coverage", "ended_by", "ranges") == [("punched", 2)]
+
+
+def test_a_folio_is_one_whichever_of_its_pages_is_named(report_of: Callable[..., Report]) -> None:
+    """As in 6.11: prepared at each look-up, by the gfn and pfn looked up."""
+    host = Host()
+    for i in (5, 7):
+        host.fault(HUGE + i, (1 << 20) + i, 9)
+    host.event("free", None, HUGE, 9, pfn=1 << 20, vm=None, vcpu=None)
+    report = report_of(host)
+    assert cells(report, "map", "gfn", "bytes", "prepared_bytes") == [(HUGE, 2 << 20, 2 << 20)]
+    assert max(row["prepared_bytes"] for row in rows(report, "timeline")) == 2 << 20
+    assert at_the_end(report) == (0, 0)
+
+
+def test_a_page_of_1_gib_is_512_ranges(report_of: Callable[..., Report]) -> None:
+    host, base = Host(), 1 << 20
+    host.fault(0, base, 18, level=18)
+    host.event("split", None, HUGE, 9, pfn=base + 7 * HUGE, vm=None)
+    report = report_of(host)
+    assert cells(report, "map", "gfn", "bytes", "state", "prepared_bytes") == [
+        (0, 14 << 20, "2 MiB", 14 << 20),
+        (7 * HUGE, 2 << 20, "4 KiB", 2 << 20),
+        (8 * HUGE, 504 << 21, "2 MiB", 504 << 21),
+    ]
+    assert cells(report, "coverage", "ended_by", "ranges") == [("still covered", 511), ("split", 1)]
+    host.event("free", None, 1 << 18, 18, pfn=base, vm=None, vcpu=None)
+    assert at_the_end(report_of(host)) == (0, 0)
+
+
+def test_initial_contents_are_prepared_memory(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.event("populate", 500, 24, bytes_requested=24 * PAGE)
+    host.fault(0, 100)
+    report = report_of(host)
+    assert at_the_end(report) == (25 * PAGE, 0)
+    assert cells(report, "map", "gfn", "prepared_bytes") == [(0, 25 * PAGE)]
+    assert rows(report, "map")[0]["bytes"] == 4 << 20
+
+
+def test_without_the_hook_the_secure_ept_says_what_was_prepared(report_of: Callable[..., Report]) -> None:
+    """TDX on a kernel without SEV-SNP: tdh_mem_page_aug() names no pfn."""
+    host = Host()
+    for i, order in enumerate((9, 0)):
+        host.event("assign", HUGE * i, 1 << order, order, parent="gmem.fault")
+        host.event("fault", HUGE * i, 1 << order, order)
+    report = report_of(host, "tdx")
+    assert at_the_end(report) == ((2 << 20) + PAGE, 2 << 20)
+    assert cells(report, "map", "gfn", "state", "prepared_bytes") == [
+        (0, "2 MiB", 2 << 20),
+        (HUGE, "in part", PAGE),
+    ]
+
+
+def test_what_failed_is_not_counted_with_what_did_not(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    failed = PRIVATE | int(Flag.FAILED)
+    host.event("prepare", 5, 1, 0, pfn=105, parent="gmem.get", flags=failed)
+    host.event("punch", 5, 0, bytes_requested=PAGE, flags=failed)
+    report = report_of(host)
+    assert cells(report, "vms", "preparations", "prepared_bytes", "holes") == [(1, PAGE, 0)]
+    assert at_the_end(report) == (PAGE, 0)
 
 
 def test_holes_by_size_and_alignment_and_the_2_mib_rule(report_of: Callable[..., Report]) -> None:
@@ -223,6 +358,21 @@ def test_pages_prepared_twice_and_kept_after_a_hole(report_of: Callable[..., Rep
     ]
 
 
+def test_what_whole_holes_gave_back_is_not_of_those_in_part(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for i in range(4):
+        host.fault(i, 100 + i)
+    host.punch(0, HUGE, {i: 100 + i for i in range(4)})
+    host.fault(0, 200)
+    host.fault(1, 201)
+    host.punch(0, 1, {0: 200})
+    # Allocated again, but not used: what is given back was not prepared.
+    host.punch(0, 1, {0: 300})
+    assert cells(report_of(host), "kept", "ranges", "holes", "kept_bytes", "freed_bytes") == [
+        (1, 2, PAGE, PAGE)
+    ]
+
+
 def test_to_and_fro(report_of: Callable[..., Report]) -> None:
     host = Host()
     host.fault(0, 1)
@@ -248,6 +398,15 @@ def test_a_stall_is_not_slow_work(report_of: Callable[..., Report]) -> None:
         host.fault(HUGE * 4 + i, 200 + i)
     verdicts = {row["gfn"]: row["verdict"] for row in rows(report_of(host), "stalls")}
     assert verdicts == {0: "one gap", HUGE * 4: "steady"}
+
+
+def test_the_first_fault_of_a_region_has_no_gap_before_it(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    for gfn, gap in enumerate((0, 9, 9, 9, 11, 11, 11, 100)):
+        host.now += gap * MS
+        host.event("fault", gfn, 1, 0, dur_ns=MS)
+    # The median gap is 11 ms, and the longest less than ten of them.
+    assert cells(report_of(host), "stalls", "gap_ns", "verdict") == [(100 * MS, "steady")]
 
 
 def test_what_other_policies_would_have_done(report_of: Callable[..., Report]) -> None:
@@ -294,6 +453,19 @@ def test_freed_pages_go_to_the_vm_that_had_them(report_of: Callable[..., Report]
     assert cells(report_of(host), "vms", "vm", "freed_bytes", "prepared_bytes") == [(1, 2 * PAGE, PAGE)]
 
 
+def test_a_page_that_changed_hands_is_not_the_first_vm_s(run_of: Callable[[Case | str], Run]) -> None:
+    first, second = Host(), Host(vm=2)
+    first.fault(5, 100)
+    first.punch(5, 1, {5: 100})
+    second.now = first.now
+    # The second allocates that page, never touches it, and ends.
+    second.event("free", None, 1, 0, pfn=100, vm=None, vcpu=None, pid=200, tid=201)
+    machines = tuple(VirtualMachine(n, n * 100, "qemu", "snp", True, START + 2 * MS) for n in (1, 2))
+    both = Case(first.rows + second.rows, header(*EVENTS), status(60, vms=machines, exit_status=None))
+    report = view(run_of(both), "gmem", PLAIN).report
+    assert cells(report, "vms", "vm", "freed_bytes") == [(1, PAGE), (2, PAGE)]
+
+
 def test_the_figure(run_of: Callable[[Case | str], Run], tmp_path: Path) -> None:
     host = Host()
     host.convert(0, 2 * HUGE, private=True)
@@ -337,3 +509,100 @@ def test_clears_of_a_page(report_of: Callable[..., Report]) -> None:
     alloc = {"event": "alloc", "parent": "gmem.get", "pfn": 100, "ts_ns": START + MS - 800_000, "vm": None}
     host.event("x", None, 1, 0, **alloc, flags=int(Flag.ZEROED), dur_ns=1)
     assert cells(report_of(host, facts=known), "clears", "by_allocator", "per_page") == [(1, 2.0)]
+
+
+@pytest.mark.parametrize("orders", [(0,) * 4, (9,) * 4, (9, 9, 0, 0)], ids=str)
+def test_clears_are_of_pages_and_not_of_folios(
+    run_of: Callable[[Case | str], Run], orders: tuple[int, ...]
+) -> None:
+    host = Host()
+    for i, order in enumerate(orders):
+        pfn = (1 << 20) + i * HUGE
+        of_folio = {"event": "alloc", "parent": "gmem.get", "pfn": pfn, "vm": None}
+        host.event("x", None, 1 << order, order, **of_folio, flags=int(Flag.ZEROED), dur_ns=1)
+        host.fault(i * HUGE, pfn, order)
+    facts = (Fact("init_on_alloc", "yes"), Fact("init_on_free", "no"))
+    report = view(run_of(case(host, facts=facts)), "gmem", PLAIN).report
+    pages = sum(1 << order for order in orders)
+    assert cells(report, "clears", "pages", "by_gmem", "by_allocator", "per_page", "is_expected") == [
+        (pages, pages, pages, 2.0, False)
+    ]
+
+
+def test_the_allocator_s_part_is_unknown_where_it_may_clear_when_freed(
+    report_of: Callable[..., Report],
+) -> None:
+    host = Host()
+    host.fault(0, 100)
+    for on_alloc, on_free, per_page in (
+        ("yes", "yes", 1.0), ("yes", "unknown", None), ("no", "unknown", 1.0), ("unknown", "yes", 1.0),
+    ):  # fmt: skip
+        facts = (Fact("init_on_alloc", on_alloc), Fact("init_on_free", on_free))
+        assert cells(report_of(host, facts=facts), "clears", "per_page") == [(per_page,)]
+
+
+def seen_only(*events: str) -> dict[str, Any]:
+    """A header of a run with these events."""
+    manifest = tuple(ProbeSite(event, event, "fentry", event, proven=True) for event in events)
+    return {"events": events, "manifest": manifest}
+
+
+def test_without_what_gives_back_nobody_knows_what_is_left(
+    run_of: Callable[[Case | str], Run], tmp_path: Path
+) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.event("punch", 0, 1, bytes_requested=PAGE)
+    host.fault(0, 100)
+    seen = tuple(event for event in EVENTS if event != "gmem.free")
+    result = view(run_of(case(host, **seen_only(*seen))), "gmem", PLAIN)
+    report = result.report
+    assert cells(report, "again", "preparations", "after_free", "redundant") == [(2, None, None)]
+    assert cells(report, "kept", "holes", "kept_bytes", "freed_bytes") == [(1, None, None)]
+    assert {row["prepared_bytes"] for row in rows(report, "timeline")} == {None}
+    table = report.table("map")
+    assert table is not None and not table.rows
+    assert table.notes == ("Not known: needs gmem.free, and gmem.prepare or gmem.assign.",)
+    result.draw(tmp_path / "figure.png")
+
+
+def test_without_preparations_no_size_of_page_is_known(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.event("fault", 0, 1, 0)
+    table = report_of(host, **seen_only("gmem.fault")).table("coverage")
+    assert table is not None
+    assert table.notes == ("Not known: neither gmem.prepare nor gmem.assign was seen in this run.",)
+
+
+def test_holes_of_unknown_length_or_place_are_no_small_ones(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 100)
+    host.event("punch", HUGE, 5)
+    host.event("punch", None, 1, bytes_requested=2 << 20)
+    host.event("punch", HUGE, None, bytes_requested=2 << 20)
+    shown = ("size_bytes", "alignment_bytes", "count", "asked_bytes", "freed_bytes", "refused", "kept_bytes")
+    assert cells(report_of(host), "holes", *shown) == [
+        (2 << 20, 2 << 20, 1, 2 << 20, None, 0, None),
+        (2 << 20, None, 1, 2 << 20, PAGE, None, None),
+        (None, 2 << 20, 1, None, 5 * PAGE, None, None),
+    ]
+
+
+def test_conversions_that_changed_nothing_may_look_like_the_others(report_of: Callable[..., Report]) -> None:
+    """As where kvm_arch_pre_set_memory_attributes() cannot be probed."""
+    host = Host()
+    host.fault(0, 100)
+    host.event("convert", 0, None, bytes_requested=PAGE, vcpu=None)
+    report = report_of(host)
+    assert cells(report, "vms", "to_private", "no_op") == [(1, None)]
+    assert "changes-untold" in {caveat.id for caveat in report.caveats}
+
+
+def test_a_failed_assignment_is_no_fallback(report_of: Callable[..., Report]) -> None:
+    host = Host()
+    host.fault(0, 1 << 20, 9, level=9)
+    tried = dict(host.rows[1], order=0, bytes=0, flags=PRIVATE | int(Flag.FAILED))
+    assert tried["event"] == "gmem.assign"
+    host.rows.append(tried | {"ts_ns": tried["ts_ns"] - 1000, "dur_ns": 1000})
+    host.fault(HUGE, (1 << 20) + HUGE, level=0)
+    assert cells(report_of(host), "levels", "level", "calls", "fallbacks") == [(0, 1, 0), (9, 1, 0)]
