@@ -14,6 +14,11 @@ tests/analyzer/compare/test_coverage.py) is the percentile interval with each
 side's deviations stretched by sqrt(n / (n - 1)), since a resample varies that
 much less than a new sample, and the quantiles by Student's t over the normal's,
 Welch's degrees of freedom.
+
+Where a run has 0, the interval is that of the logarithm of the ratio of arithmetic
+means, to first order (delta method): each side's deviations over its own mean.
+Deviations of the difference over the mean before would leave out that this mean
+is itself uncertain, by as much more as the change is large.
 """
 
 from __future__ import annotations
@@ -66,20 +71,28 @@ def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.ran
     import numpy as np
 
     logs = bool((before.values > 0).all() and (after.values > 0).all())
-    x, y = (np.log(s.values) if logs else s.values for s in (before, after))
     old, new = (mean(s.values, logs=logs) for s in (before, after))
     change = new / old - 1 if old else (0.0 if new == old else None)
-    if min(len(x), len(y)) < FEWEST:
+    if min(len(before.values), len(after.values)) < FEWEST:
         return Estimate(old, new, change, (None,) * len(levels))
-    sides = [_draw(values, sample, logs, rng) for values, sample in ((x, before), (y, after))]
+    if not old:
+        ends = (0.0, 0.0) if new == old else (np.inf, np.inf)
+        return Estimate(old, new, change, (ends,) * len(levels))
+    if not new:
+        return Estimate(old, new, change, ((-1.0, -1.0),) * len(levels))
+    # The mean of logarithms moves by the mean of its parts; the logarithm of a mean
+    # by what the mean moves over itself.
+    sides = []
+    for sample, center in ((before, old), (after, new)):
+        moved, variance = _draw(np.log(sample.values) if logs else sample.values / center, sample, logs, rng)
+        sides.append((moved, variance, len(sample.values)))
+    freedom = _freedom(*((variance, n) for _, variance, n in sides))
     moved = sides[1][0] - sides[0][0]
-    freedom = _freedom(
-        *((variance, len(values)) for (_, variance), values in zip(sides, (x, y), strict=True))
-    )
+    center = np.log(after.values).mean() - np.log(before.values).mean() if logs else np.log(new / old)
     found = []
     for level in levels:
-        low, high = y.mean() - x.mean() + _quantiles(moved, level) * _stretch(level, freedom)
-        found.append((_change(low, old, logs), _change(high, old, logs)))
+        low, high = center + _quantiles(moved, level) * _stretch(level, freedom)
+        found.append((float(np.expm1(low)), float(np.expm1(high))))
     return Estimate(old, new, change, tuple(found))
 
 
@@ -158,12 +171,3 @@ def _freedom(*sides: tuple[float, int]) -> float:
     spread = sum(t**2 / below for t, below in terms)
     return sum(t for t, _ in terms) ** 2 / spread if spread > 0 else float(sum(b for _, b in terms))
 
-
-def _change(moved: float, old: float, logs: bool) -> float:
-    import numpy as np
-
-    if logs:
-        return float(np.expm1(moved))
-    if old:
-        return max(-1.0, float(moved / old))
-    return 0.0 if moved == 0 else float(np.copysign(np.inf, moved))
