@@ -11,9 +11,10 @@ FAMILY.total, FAMILY.worst
     Time of the family's events; their longest duration, of aggregates the upper
     edge of its bucket.
 FAMILY.bytes, FAMILY.ns_per_4kib
-    Memory of the occurrences that are not nested in another of the family, and
-    total over it.  Only for families whose events each handle other memory:
-    zero, alloc, accept (hot.add and hot.online handle the same twice).
+    Memory of the family's events, and total over it.  Of accept only of those that
+    are not nested in another accept, which handles the same memory; an alloc or a
+    zero inside another is an interrupt's, of other memory.  Not of hot: hot.add and
+    hot.online handle the same memory, one after the other.
 EVENT.p10, EVENT.p50, EVENT.p99
     Percentiles of durations, see histogram.py.  What else the machine does lengthens
     events and shortens none: p10 is moved by it the least, p99 the most.
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 FAMILY_BYTES = ("accept", "alloc", "zero")
+SAME_BYTES = ("accept",)
+"""Families whose nested events handle the same memory."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p99": 0.99}
 TIMES = ("total", "worst", "ns_per_4kib", *QUANTILES)
 SUMS = ("count", "bytes", "total")
@@ -176,9 +179,11 @@ def _family(family: str, inside: Partials) -> dict[Metric, Value]:
     found = {Metric(family, "total"): total, Metric(family, "worst"): worst}
     if family in FAMILY_BYTES:
         outer = np.array([(p or "").partition(".")[0] != family for p in of.keys["parent"]], dtype=bool)
-        size = _sum(of.where(outer), "bytes", Unknown.BYTES)
+        size = _sum(of.where(outer) if family in SAME_BYTES else of, "bytes", Unknown.BYTES)
         found[Metric(family, "bytes")] = size
-        if total.value is not None and size.value:
+        if total.value is None or size.value is None:
+            found[Metric(family, "ns_per_4kib")] = Value(None, total.why or size.why)
+        elif size.value:
             rate = Value(total.value * cells.PAGE / size.value, histogram=total.histogram)
             found[Metric(family, "ns_per_4kib")] = rate
     return found
@@ -221,22 +226,36 @@ def _is(of: Partials, key: str, value: str) -> Bools:
 
 
 def _sum(of: Partials, name: str, quantity: Unknown) -> Value:
+    """Their number or bytes; unknown where they are known for a part only."""
     known = of.known(quantity)
     if len(of) and not known.any():
         return Value(None, "not seen by its site")
+    untold = ~known & ~_time_only(of)
+    if untold.any():
+        what = "number is" if quantity is Unknown.COUNT else f"{name} are"
+        some, all_ = int(of.rows[untold].sum()), int(of.rows.sum())
+        if of.known(Unknown.COUNT)[untold].all():
+            some, all_ = int(of.count[untold].sum()), int(of.count.sum())
+        return Value(None, f"{what} unknown for {some} of {all_} occurrences")
     return Value(float(getattr(of, name).sum()))
+
+
+def _time_only(of: Partials) -> Bools:
+    """Rows of sampled time, which stand for what others count."""
+    timed, counted, sized = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT, Unknown.BYTES))
+    return timed & ~counted & ~sized
 
 
 def _time(of: Partials) -> Value:
     """Exclusive time; unknown where it is known for a part only."""
-    timed, counted, sized = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT, Unknown.BYTES))
+    timed, counted = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT))
     if not timed.any():
         return Value(None, "no time was seen")
     if (timed & ~of.known(Unknown.SELF)).any():
         return Value(None, "its exclusive time is not known")
     untimed, count = int(of.count[counted & ~timed].sum()), int(of.count.sum())
     # Sampled time without a number stands for what was counted without a time.
-    if untimed and not (timed & ~counted & ~sized).any():
+    if untimed and not _time_only(of).any():
         return Value(None, f"time is unknown for {untimed} of {count} occurrences")
     return Value(float(of.self_ns.sum()), histogram=_histogram(of, own=True))
 

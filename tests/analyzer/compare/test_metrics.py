@@ -11,7 +11,18 @@ import pytest
 
 from memtrace.analyzer.compare.metrics import Measured, Metric, measure
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key
-from memtrace.tests.analyzer.cases import CASES, Case, Row, aggregated, header, status, streamed, write
+from memtrace.tests.analyzer.cases import (
+    CASES,
+    PERIOD,
+    Case,
+    Row,
+    aggregated,
+    header,
+    status,
+    streamed,
+    time_only,
+    write,
+)
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import Phase
 from memtrace.traces.schema import Flag
@@ -52,6 +63,35 @@ def test_nested_time_and_bytes_are_counted_once(measured: Measure) -> None:
     assert found["accept.call.total"] == 2_000
     assert found["accept.call.bytes"] == found["accept.block.bytes"] == 4 << 20
     assert found["accept.worst"] == 9_000
+
+
+def test_an_interrupts_allocation_inside_another_is_of_other_memory(measured: Measure) -> None:
+    """8 of order 0, and in two of these an interrupt that takes 32 KiB: time once, memory twice."""
+    rows = [streamed("alloc", 0, 1_000, self_ns=800 if i < 2 else 1_000) for i in range(8)]
+    rows += [streamed("alloc", 3, 200, parent="alloc") for _ in range(2)]
+    found = values(measured(rows))
+    assert found["alloc.bytes"] == 8 * 4096 + 2 * 32768
+    assert found["alloc.bytes"] == sum(found[f"alloc.bytes[order={o},node=0]"] or 0 for o in (0, 3))
+    assert found["alloc.total"] == 8_000
+    assert found["alloc.ns_per_4kib"] == pytest.approx(8_000 / 24)
+
+
+def test_bytes_that_were_seen_in_part_are_no_sum(measured: Measure) -> None:
+    """Half of them would be compared with all of them."""
+    found = measured([streamed("zero.user", 9 if i % 2 else None, 100_000) for i in range(10)])
+    for metric in (Metric("zero", "bytes"), Metric("zero", "ns_per_4kib")):
+        value = found.headline[metric]
+        assert (value.value, value.why) == (None, "bytes are unknown for 5 of 10 occurrences")
+    assert found.parts[Metric("zero.user", "bytes")].value is None
+    assert found.parts[Metric("zero.user", "bytes", "order=9,node=0")].value == 5 * (2 << 20)
+    assert found.parts[Metric("zero.user", "count")].value == 10
+
+
+def test_sampled_time_does_not_make_number_and_bytes_unknown(measured: Measure) -> None:
+    counted = [aggregated("alloc", 100, None)]
+    found = values(measured([*counted, time_only("alloc", 7)]))
+    assert (found["alloc.bytes"], found["alloc.count"]) == (100 * 4096, 100)
+    assert found["alloc.total"] == 7 * PERIOD
 
 
 def test_each_clearing_counts_wherever_it_was_done(measured: Measure) -> None:
