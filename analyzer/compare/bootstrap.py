@@ -24,7 +24,7 @@ is itself uncertain, by as much more as the change is large.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare.histogram import Histogram
@@ -52,6 +52,15 @@ class Sample:
     histograms: tuple[Histogram | None, ...] = ()
     """Of the same runs; empty: none."""
     measure: str = ""
+    bounds: Floats | None = None
+    """Shape (2, runs): what each value is at least and at most; None: just what it is."""
+
+    @property
+    def resolution(self) -> float:
+        """The widest of the bounds, as a share of the value."""
+        if self.bounds is None:
+            return 0.0
+        return float(((self.bounds[1] - self.bounds[0]) / self.values).max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,15 @@ class Estimate:
 
 
 def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.random.Generator) -> Estimate:
-    """The change from before to after, with an interval for each of the confidence ``levels``."""
+    """The change from before to after, with an interval for each of the confidence ``levels``.
+
+    Values with bounds have the interval from the lower end of the least change that
+    they allow to the upper end of the greatest.
+    """
     import numpy as np
 
+    if before.bounds is not None or after.bounds is not None:
+        return _bounded(before, after, levels, rng)
     logs = bool((before.values > 0).all() and (after.values > 0).all())
     old, new = (mean(s.values, logs=logs) for s in (before, after))
     change = new / old - 1 if old else (0.0 if new == old else None)
@@ -94,6 +109,32 @@ def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.ran
         low, high = center + _quantiles(moved, level) * _stretch(level, freedom)
         found.append((float(np.expm1(low)), float(np.expm1(high))))
     return Estimate(old, new, change, tuple(found))
+
+
+def _bounded(before: Sample, after: Sample, levels: Sequence[float], rng: np.random.Generator) -> Estimate:
+    """The same of values that are known between bounds only."""
+    import numpy as np
+
+    seed = rng.integers(1 << 62)
+    (low, high), (later_low, later_high) = (_ends(sample) for sample in (before, after))
+    pairs = (
+        (replace(before, bounds=None), replace(after, bounds=None)),
+        (replace(before, values=high, bounds=None), replace(after, values=later_low, bounds=None)),
+        (replace(before, values=low, bounds=None), replace(after, values=later_high, bounds=None)),
+    )
+    # The same draws for all three, so that values without bounds widen nothing.
+    same = [estimate(old, new, levels, np.random.default_rng(seed)) for old, new in pairs]
+    found: list[tuple[float, float] | None] = []
+    for intervals in zip(*(one.intervals for one in same), strict=True):
+        known = [interval for interval in intervals if interval is not None]
+        found.append((min(i[0] for i in known), max(i[1] for i in known)) if known else None)
+    return replace(same[0], intervals=tuple(found))
+
+
+def _ends(sample: Sample) -> tuple[Floats, Floats]:
+    if sample.bounds is None:
+        return sample.values, sample.values
+    return sample.bounds[0], sample.bounds[1]
 
 
 def mean(values: Floats, *, logs: bool) -> float:

@@ -124,7 +124,10 @@ def sample(side: Side, metric: Metric) -> tuple[Sample, str]:
     known = [value for value in found if value is not None and value.value is not None]
     why = next((value.why for value in found if value is not None and value.why), "")
     values = np.array([value.value for value in known], dtype=np.float64)
-    return Sample(values, tuple(value.histogram for value in known), metric.measure), why
+    bounds = None
+    if any(value.bounds for value in known):
+        bounds = np.array([value.bounds or (value.value, value.value) for value in known], dtype=np.float64).T
+    return Sample(values, tuple(value.histogram for value in known), metric.measure, bounds), why
 
 
 def _names(measured: Iterable[Measured], which: str, chosen: Sequence[str]) -> list[Metric]:
