@@ -211,4 +211,3 @@ def _freedom(*sides: tuple[float, int]) -> float:
     terms = [(variance / n, n - 1) for variance, n in sides]
     spread = sum(t**2 / below for t, below in terms)
     return sum(t for t, _ in terms) ** 2 / spread if spread > 0 else float(sum(b for _, b in terms))
-

@@ -71,6 +71,8 @@ class Change:
     p_corrected: float | None = None
     verdict: str = NOTHING
     reason: str = ""
+    resolution: float = 0.0
+    """The widest bounds of a run's value, as a share of it."""
     samples: tuple[Sample, Sample] | None = None
 
 
@@ -173,7 +175,11 @@ def _described(
     levels = (rules.confidence, 1 - 2 * rules.alpha)
     found = bootstrap.estimate(old, new, levels, rng)
     outer, inner = found.intervals
-    change = Change(metric, found.before, found.after, runs, found.change, outer, inner, samples=(old, new))
+    known = max(old.resolution, new.resolution)
+    change = Change(
+        metric, found.before, found.after, runs, found.change, outer, inner,
+        resolution=known, samples=(old, new),
+    )  # fmt: skip
     few = outer is None or permutation.least_p(*runs) > rules.alpha
     return replace(change, verdict=TOO_FEW) if few else change
 

@@ -107,7 +107,7 @@ def around(
 def _holding(
     label: Ints, bucket: Ints, count: Ints, summed: npt.NDArray[np.bool_], shares: Sequence[float]
 ) -> Iterator[tuple[int, int]]:
-    """Of each label, the buckets that hold these quantiles, where nothing in them was summed in the kernel."""
+    """Of each label, the buckets that hold these quantiles, if nothing in them was summed in the kernel."""
     import numpy as np
 
     order = np.argsort(label, kind="stable")
