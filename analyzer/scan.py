@@ -22,7 +22,7 @@ from memtrace.analyzer import callers
 from memtrace.analyzer.keys import Key
 from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
 from memtrace.errors import MemtraceError
-from memtrace.traces.histogram import SUB, SUB_BITS, bucket_of
+from memtrace.traces.histogram import SUB_BITS, bucket_of
 from memtrace.traces.run_file import damaged
 
 if TYPE_CHECKING:
@@ -41,15 +41,23 @@ _HEAD = 2048
 
 _SUMS = {"count": Unknown.COUNT, "bytes": Unknown.BYTES, "total_ns": Unknown.TOTAL, "self_ns": Unknown.SELF}
 
-# The lower edge of the bucket of traces.histogram.bucket_of(): a duration without
-# its lowest s bits, where s = floor(log2(d)) - SUB_BITS (0 up to 2 * SUB).  The
-# cast rounds to the nearest, so s begins where log2(d) - SUB_BITS reaches it,
-# less 1e-13: more than ln() is off by, less than integers below 2**TOP_BIT are
-# apart.  Every operation here costs about 1 ns a row.
-_SHIFT = f"((ln({{d}} | {SUB}) * {math.log2(math.e)!r} - {SUB_BITS + 0.5 - 1e-13!r})::BIGINT)"
-_EDGE = f"(({{d}} >> {_SHIFT}) << {_SHIFT})"
-_QUICK = _EDGE.format(d='"dur_ns"')
-_CAREFUL = _EDGE.format(d='(CASE WHEN "dur_ns" < 0 THEN 0 ELSE "dur_ns" END)')
+
+def edge(duration: str, bits: int = SUB_BITS) -> str:
+    """SQL for the lower edge of the bucket of a duration, an octave being split into 2**bits.
+
+    For SUB_BITS that of traces.histogram.bucket_of(), but for its last bucket.
+    """
+    # A duration without its lowest s bits, where s = floor(log2(d)) - bits (0 up to
+    # 2 * 2**bits).  The cast rounds to the nearest, so s begins where log2(d) - bits
+    # reaches it, less 1e-13: more than ln() is off by, less than integers below
+    # 2**TOP_BIT are apart.  Every operation here costs about 1 ns a row.
+    shift = f"((ln({duration} | {1 << bits}) * {math.log2(math.e)!r} - {bits + 0.5 - 1e-13!r})::BIGINT)"
+    return f"(({duration} >> {shift}) << {shift})"
+
+
+NOT_NEGATIVE = '(CASE WHEN "dur_ns" < 0 THEN 0 ELSE "dur_ns" END)'
+_QUICK = edge('"dur_ns"')
+_CAREFUL = edge(NOT_NEGATIVE)
 
 
 class TooManyGroupsError(MemtraceError):

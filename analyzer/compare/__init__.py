@@ -11,7 +11,7 @@ change
     have the narrower interval at the same coverage, and before and after show
     these means, so that the change can be checked by hand.  Where a run has 0
     there is no logarithm: then arithmetic means, and the interval is that of
-    their difference over the mean before.
+    the logarithm of their ratio.
 interval
     Hierarchical bootstrap of that change (bootstrap.py): runs are drawn with
     replacement; inside a run its histogram's cells are drawn again where the

@@ -14,12 +14,17 @@ tests/analyzer/compare/test_coverage.py) is the percentile interval with each
 side's deviations stretched by sqrt(n / (n - 1)), since a resample varies that
 much less than a new sample, and the quantiles by Student's t over the normal's,
 Welch's degrees of freedom.
+
+Where a run has 0, the interval is that of the logarithm of the ratio of arithmetic
+means, to first order (delta method): each side's deviations over its own mean.
+Deviations of the difference over the mean before would leave out that this mean
+is itself uncertain, by as much more as the change is large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare.histogram import Histogram
@@ -47,6 +52,15 @@ class Sample:
     histograms: tuple[Histogram | None, ...] = ()
     """Of the same runs; empty: none."""
     measure: str = ""
+    bounds: Floats | None = None
+    """Shape (2, runs): what each value is at least and at most; None: just what it is."""
+
+    @property
+    def resolution(self) -> float:
+        """The widest of the bounds, as a share of the value."""
+        if self.bounds is None:
+            return 0.0
+        return float(((self.bounds[1] - self.bounds[0]) / self.values).max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -62,25 +76,65 @@ class Estimate:
 
 
 def estimate(before: Sample, after: Sample, levels: Sequence[float], rng: np.random.Generator) -> Estimate:
-    """The change from before to after, with an interval for each of the confidence ``levels``."""
+    """The change from before to after, with an interval for each of the confidence ``levels``.
+
+    Values with bounds have the interval from the lower end of the least change that
+    they allow to the upper end of the greatest.
+    """
     import numpy as np
 
+    if before.bounds is not None or after.bounds is not None:
+        return _bounded(before, after, levels, rng)
     logs = bool((before.values > 0).all() and (after.values > 0).all())
-    x, y = (np.log(s.values) if logs else s.values for s in (before, after))
     old, new = (mean(s.values, logs=logs) for s in (before, after))
     change = new / old - 1 if old else (0.0 if new == old else None)
-    if min(len(x), len(y)) < FEWEST:
+    if min(len(before.values), len(after.values)) < FEWEST:
         return Estimate(old, new, change, (None,) * len(levels))
-    sides = [_draw(values, sample, logs, rng) for values, sample in ((x, before), (y, after))]
+    if not old:
+        ends = (0.0, 0.0) if new == old else (np.inf, np.inf)
+        return Estimate(old, new, change, (ends,) * len(levels))
+    if not new:
+        return Estimate(old, new, change, ((-1.0, -1.0),) * len(levels))
+    # The mean of logarithms moves by the mean of its parts; the logarithm of a mean
+    # by what the mean moves over itself.
+    sides = []
+    for sample, center in ((before, old), (after, new)):
+        moved, variance = _draw(np.log(sample.values) if logs else sample.values / center, sample, logs, rng)
+        sides.append((moved, variance, len(sample.values)))
+    freedom = _freedom(*((variance, n) for _, variance, n in sides))
     moved = sides[1][0] - sides[0][0]
-    freedom = _freedom(
-        *((variance, len(values)) for (_, variance), values in zip(sides, (x, y), strict=True))
-    )
+    center = np.log(after.values).mean() - np.log(before.values).mean() if logs else np.log(new / old)
     found = []
     for level in levels:
-        low, high = y.mean() - x.mean() + _quantiles(moved, level) * _stretch(level, freedom)
-        found.append((_change(low, old, logs), _change(high, old, logs)))
+        low, high = center + _quantiles(moved, level) * _stretch(level, freedom)
+        found.append((float(np.expm1(low)), float(np.expm1(high))))
     return Estimate(old, new, change, tuple(found))
+
+
+def _bounded(before: Sample, after: Sample, levels: Sequence[float], rng: np.random.Generator) -> Estimate:
+    """The same of values that are known between bounds only."""
+    import numpy as np
+
+    seed = rng.integers(1 << 62)
+    (low, high), (later_low, later_high) = (_ends(sample) for sample in (before, after))
+    pairs = (
+        (replace(before, bounds=None), replace(after, bounds=None)),
+        (replace(before, values=high, bounds=None), replace(after, values=later_low, bounds=None)),
+        (replace(before, values=low, bounds=None), replace(after, values=later_high, bounds=None)),
+    )
+    # The same draws for all three, so that values without bounds widen nothing.
+    same = [estimate(old, new, levels, np.random.default_rng(seed)) for old, new in pairs]
+    found: list[tuple[float, float] | None] = []
+    for intervals in zip(*(one.intervals for one in same), strict=True):
+        known = [interval for interval in intervals if interval is not None]
+        found.append((min(i[0] for i in known), max(i[1] for i in known)) if known else None)
+    return replace(same[0], intervals=tuple(found))
+
+
+def _ends(sample: Sample) -> tuple[Floats, Floats]:
+    if sample.bounds is None:
+        return sample.values, sample.values
+    return sample.bounds[0], sample.bounds[1]
 
 
 def mean(values: Floats, *, logs: bool) -> float:
@@ -157,13 +211,3 @@ def _freedom(*sides: tuple[float, int]) -> float:
     terms = [(variance / n, n - 1) for variance, n in sides]
     spread = sum(t**2 / below for t, below in terms)
     return sum(t for t, _ in terms) ** 2 / spread if spread > 0 else float(sum(b for _, b in terms))
-
-
-def _change(moved: float, old: float, logs: bool) -> float:
-    import numpy as np
-
-    if logs:
-        return float(np.expm1(moved))
-    if old:
-        return max(-1.0, float(moved / old))
-    return 0.0 if moved == 0 else float(np.copysign(np.inf, moved))

@@ -71,6 +71,8 @@ class Change:
     p_corrected: float | None = None
     verdict: str = NOTHING
     reason: str = ""
+    resolution: float = 0.0
+    """The widest bounds of a run's value, as a share of it."""
     samples: tuple[Sample, Sample] | None = None
 
 
@@ -124,7 +126,10 @@ def sample(side: Side, metric: Metric) -> tuple[Sample, str]:
     known = [value for value in found if value is not None and value.value is not None]
     why = next((value.why for value in found if value is not None and value.why), "")
     values = np.array([value.value for value in known], dtype=np.float64)
-    return Sample(values, tuple(value.histogram for value in known), metric.measure), why
+    bounds = None
+    if any(value.bounds for value in known):
+        bounds = np.array([value.bounds or (value.value, value.value) for value in known], dtype=np.float64).T
+    return Sample(values, tuple(value.histogram for value in known), metric.measure, bounds), why
 
 
 def _names(measured: Iterable[Measured], which: str, chosen: Sequence[str]) -> list[Metric]:
@@ -170,7 +175,11 @@ def _described(
     levels = (rules.confidence, 1 - 2 * rules.alpha)
     found = bootstrap.estimate(old, new, levels, rng)
     outer, inner = found.intervals
-    change = Change(metric, found.before, found.after, runs, found.change, outer, inner, samples=(old, new))
+    known = max(old.resolution, new.resolution)
+    change = Change(
+        metric, found.before, found.after, runs, found.change, outer, inner,
+        resolution=known, samples=(old, new),
+    )  # fmt: skip
     few = outer is None or permutation.least_p(*runs) > rules.alpha
     return replace(change, verdict=TOO_FEW) if few else change
 

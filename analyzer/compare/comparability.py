@@ -140,6 +140,12 @@ def _recording(before: Side, after: Side) -> Iterator[Finding]:
         yield Finding(
             "filters", f"filters: {said}: no metric of events is compared", _of_events, "other filters"
         )
+    if said := _differs(before, after, _streaming):
+        yield Finding(
+            "streaming",
+            f"rows of their own: {said}; percentiles and worst of what was summed are known between bounds,"
+            " which the intervals contain",
+        )
     for attribute, word in (("tool_version", "memtrace"),):
         if said := _differs(before, after, lambda r, a=attribute: str(getattr(r.header, a))):  # type: ignore[misc]
             yield Finding("tool", f"recorded by {word} {said}")
@@ -150,6 +156,13 @@ def _recording(before: Side, after: Side) -> Iterator[Finding]:
         said := _differs(before, after, phases)
     ):
         yield Finding("phases", f"boot phases are from {said}: these begin and end elsewhere")
+
+
+def _streaming(run: Run) -> str:
+    if run.header.stream_all:
+        return "every event"
+    tail = run.header.tail_ns
+    return "all but order 0" + ("" if tail is None else f" below {written(tail, 'ns')}")
 
 
 def _machine(before: Side, after: Side) -> Iterator[Finding]:

@@ -8,14 +8,16 @@ is added twice; except worst and the percentiles, which are of single durations
 with all that was nested in them.
 
 FAMILY.total, FAMILY.worst
-    Time of the family's events; their longest duration, of aggregates the upper
-    edge of its bucket.
+    Time of the family's events; their longest duration.  Where that was summed in
+    the kernel it has bounds: the mean of its bucket, and the most that the bucket's
+    edge and sum allow, which is the value.
 FAMILY.bytes, FAMILY.ns_per_4kib
-    Memory of the occurrences that are not nested in another of the family, and
-    total over it.  Only for families whose events each handle other memory:
-    zero, alloc, accept (hot.add and hot.online handle the same twice).
+    Memory of the family's events, and total over it.  Of accept only of those that
+    are not nested in another accept, which handles the same memory; an alloc or a
+    zero inside another is an interrupt's, of other memory.  Not of hot: hot.add and
+    hot.online handle the same memory, one after the other.
 EVENT.p10, EVENT.p50, EVENT.p99
-    Percentiles of durations, see histogram.py.  What else the machine does lengthens
+    Percentiles of durations, with bounds, see histogram.py.  What else the machine does lengthens
     events and shortens none: p10 is moved by it the least, p99 the most.
 boot.PHASE
     Length of a phase of the boot, from its first start to its last end on any node.
@@ -34,18 +36,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells
+from memtrace.analyzer.compare import durations
+from memtrace.analyzer.compare.durations import histogram
+from memtrace.analyzer.compare.fine import Fine, around
 from memtrace.analyzer.compare.histogram import Histogram
 from memtrace.analyzer.keys import KEYS, Key
-from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.analyzer.partials import Partials, Unknown
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Kind
-from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     from memtrace.analyzer.partials import Bools
     from memtrace.traces.reader import Run
 
 FAMILY_BYTES = ("accept", "alloc", "zero")
+SAME_BYTES = ("accept",)
+"""Families whose nested events handle the same memory."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p99": 0.99}
 TIMES = ("total", "worst", "ns_per_4kib", *QUANTILES)
 SUMS = ("count", "bytes", "total")
@@ -102,6 +108,8 @@ class Value:
     """Why it is unknown."""
     histogram: Histogram | None = None
     """The durations it is made of, where they are known."""
+    bounds: tuple[float, float] | None = None
+    """What it is at least and at most, where the file does not tell it exactly."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +141,12 @@ class Measured:
 
 
 def measure(run: Run, by: Sequence[Key]) -> Measured:
-    """The metrics of a run, its cells by the keys ``by``; reads the file once."""
-    keys = tuple(dict.fromkeys((KEYS["event"], *by, KEYS["parent"])))
+    """The metrics of a run, its cells by the keys ``by``."""
+    grouped = tuple(dict.fromkeys((KEYS["event"], *by)))
     with connect(run) as connection:
-        scanned = partials(run, keys, connection)
-    inside = cells.in_cells(scanned)
+        scanned = partials(run, tuple(dict.fromkeys((*grouped, KEYS["parent"]))), connection)
+        inside = cells.in_cells(scanned)
+        finer = around(run, inside, grouped, list(QUANTILES.values()), connection)
     events = sorted(set(inside.keys["event"]))
     watched = {s.event for s in run.header.manifest if s.site} | set(events)
     headline = dict(_phases(run))
@@ -146,9 +155,10 @@ def measure(run: Run, by: Sequence[Key]) -> Measured:
         headline.update(_family(family, inside))
     for event in events:
         of = inside.where(_is(inside, "event", event))
-        headline.update({Metric(event, name): value for name, value in _quantiles(of).items()})
+        found = _quantiles(of, finer and finer.of(event))
+        headline.update({Metric(event, name): value for name, value in found.items()})
         parts.update({Metric(event, name): value for name, value in _sums(of).items()})
-        parts.update(_cells(event, of, [key for key in by if key.word != "event"]))
+        parts.update(_cells(event, of, grouped[1:], finer))
     counts = {event: int(inside.count[_is(inside, "event", event)].sum()) for event in events}
     parts = {metric: value for metric, value in parts.items() if metric not in headline}
     return Measured(headline, parts, frozenset(watched), int(scanned.count.sum()), counts)
@@ -176,9 +186,11 @@ def _family(family: str, inside: Partials) -> dict[Metric, Value]:
     found = {Metric(family, "total"): total, Metric(family, "worst"): worst}
     if family in FAMILY_BYTES:
         outer = np.array([(p or "").partition(".")[0] != family for p in of.keys["parent"]], dtype=bool)
-        size = _sum(of.where(outer), "bytes", Unknown.BYTES)
+        size = _sum(of.where(outer) if family in SAME_BYTES else of, "bytes", Unknown.BYTES)
         found[Metric(family, "bytes")] = size
-        if total.value is not None and size.value:
+        if total.value is None or size.value is None:
+            found[Metric(family, "ns_per_4kib")] = Value(None, total.why or size.why)
+        elif size.value:
             rate = Value(total.value * cells.PAGE / size.value, histogram=total.histogram)
             found[Metric(family, "ns_per_4kib")] = rate
     return found
@@ -192,24 +204,37 @@ def _sums(of: Partials) -> dict[str, Value]:
     }
 
 
-def _quantiles(of: Partials) -> dict[str, Value]:
-    durations = _histogram(of)
-    if durations is None:
+def _quantiles(of: Partials, finer: Fine | None) -> dict[str, Value]:
+    made, longest = histogram(of, finer=finer), durations.longest(of)
+    if made is None or longest is None:
         return {}
-    return {
-        name: Value(float(durations.quantile(share)), histogram=durations)
-        for name, share in QUANTILES.items()
-    }
+    found = {}
+    for name, share in QUANTILES.items():
+        low, high = (min(end, longest[1]) for end in made.bounds(share))
+        value = min(max(float(made.quantile(share)), low), high)
+        found[name] = Value(value, histogram=made, bounds=_bounds(low, high))
+    return found
 
 
-def _cells(event: str, of: Partials, by: Sequence[Key]) -> dict[Metric, Value]:
+def _worst(of: Partials) -> Value:
+    found = durations.longest(of)
+    if found is None:
+        return Value(None, "no durations were seen")
+    return Value(found[1], bounds=_bounds(*found))
+
+
+def _bounds(low: float, high: float) -> tuple[float, float] | None:
+    return (low, high) if low < high else None
+
+
+def _cells(event: str, of: Partials, by: Sequence[Key], finer: Fine | None) -> dict[Metric, Value]:
     names, group = of.groups([key.output for key in by])
     found: dict[Metric, Value] = {}
     for i, values in enumerate(names):
         words = [f"{key.word}={v}" for key, v in zip(by, values, strict=True) if v is not None]
         part = of.where(group == i)
         if by:
-            both = (_sums(part) | _quantiles(part)).items()
+            both = (_sums(part) | _quantiles(part, finer and finer.of(event, values))).items()
             found.update({Metric(event, name, ",".join(words) or UNKNOWN): value for name, value in both})
     return found
 
@@ -221,49 +246,35 @@ def _is(of: Partials, key: str, value: str) -> Bools:
 
 
 def _sum(of: Partials, name: str, quantity: Unknown) -> Value:
+    """Their number or bytes; unknown where they are known for a part only."""
     known = of.known(quantity)
     if len(of) and not known.any():
         return Value(None, "not seen by its site")
+    untold = ~known & ~_time_only(of)
+    if untold.any():
+        what = "number is" if quantity is Unknown.COUNT else f"{name} are"
+        some, all_ = int(of.rows[untold].sum()), int(of.rows.sum())
+        if of.known(Unknown.COUNT)[untold].all():
+            some, all_ = int(of.count[untold].sum()), int(of.count.sum())
+        return Value(None, f"{what} unknown for {some} of {all_} occurrences")
     return Value(float(getattr(of, name).sum()))
+
+
+def _time_only(of: Partials) -> Bools:
+    """Rows of sampled time, which stand for what others count."""
+    timed, counted, sized = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT, Unknown.BYTES))
+    return timed & ~counted & ~sized
 
 
 def _time(of: Partials) -> Value:
     """Exclusive time; unknown where it is known for a part only."""
-    timed, counted, sized = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT, Unknown.BYTES))
+    timed, counted = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT))
     if not timed.any():
         return Value(None, "no time was seen")
     if (timed & ~of.known(Unknown.SELF)).any():
         return Value(None, "its exclusive time is not known")
     untimed, count = int(of.count[counted & ~timed].sum()), int(of.count.sum())
     # Sampled time without a number stands for what was counted without a time.
-    if untimed and not (timed & ~counted & ~sized).any():
+    if untimed and not _time_only(of).any():
         return Value(None, f"time is unknown for {untimed} of {count} occurrences")
-    return Value(float(of.self_ns.sum()), histogram=_histogram(of, own=True))
-
-
-def _worst(of: Partials) -> Value:
-    import numpy as np
-
-    from memtrace.analyzer.quantiles import upper_edge
-
-    known = of.bucket != NO_BUCKET
-    if not known.any():
-        return Value(None, "no durations were seen")
-    summed = of.having(Flag.AGGREGATED)
-    longest = np.where(summed, upper_edge(np.maximum(of.bucket, 0)), of.max_ns)
-    return Value(float(longest[known].max()))
-
-
-def _histogram(of: Partials, *, own: bool = False) -> Histogram | None:
-    """The durations; with ``own``, their exclusive time by bucket of the whole duration."""
-    import numpy as np
-
-    known = (of.bucket != NO_BUCKET) & (of.count > 0) & of.known(Unknown.TOTAL)
-    if not known.any():
-        return None
-    bucket, place = np.unique(of.bucket[known], return_inverse=True)
-    time = of.self_ns if own else of.total_ns
-    sums = np.zeros((2, len(bucket)), dtype=np.int64)
-    np.add.at(sums[0], place, of.count[known])
-    np.add.at(sums[1], place, time[known])
-    return Histogram(bucket, sums[0], sums[1])
+    return Value(float(of.self_ns.sum()), histogram=histogram(of, own=True))

@@ -149,13 +149,16 @@ def _durations(changes: Sequence[Change]) -> list[Histogram]:
 def _together(histograms: Sequence[Histogram]) -> Histogram | None:
     import numpy as np
 
+    from memtrace.traces.histogram import bucket_of
+
     if not histograms:
         return None
-    bucket, place = np.unique(np.concatenate([h.bucket for h in histograms]), return_inverse=True)
+    lowest = np.concatenate([h.low for h in histograms])
+    bucket, place = np.unique(bucket_of(lowest), return_inverse=True)
     sums = np.zeros((2, len(bucket)), dtype=np.int64)
     np.add.at(sums[0], place, np.concatenate([h.count for h in histograms]))
     np.add.at(sums[1], place, np.concatenate([h.total_ns for h in histograms]))
-    return Histogram(bucket, sums[0], sums[1])
+    return Histogram.of_buckets(bucket, sums[0], sums[1])
 
 
 def _grid() -> Any:

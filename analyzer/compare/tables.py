@@ -88,7 +88,10 @@ _CHANGE_NAMES = (
     "reason",
     "runs_before",
     "runs_after",
+    "resolution",
 )
+_BOUNDED = 0.001
+"""Bounds that are wider, as a share of the value, are named: streamed durations have narrower ones."""
 
 
 def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rules) -> Table:
@@ -105,7 +108,7 @@ def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rul
         shown = tuple(i for i, (_, c) in enumerate(found) if c.verdict in DIFFERENT)
         notes.append(_of_parts(rows))
     else:
-        notes += _withheld(rows) + _fewer(comparisons)
+        notes += _withheld(rows) + _fewer(comparisons) + _bounded(comparisons)
     several = len(comparisons) > 1
     shown_columns = [c for c in _columns(rules) if name == "headline" or c.name != "_runs"]
     columns = (*((Column("after_side", "after"),) if several else ()), *shown_columns)
@@ -137,6 +140,18 @@ def _fewer(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"- known in {runs} only: {', '.join(dict.fromkeys(names))}" for runs, names in found.items()]
 
 
+def _bounded(comparisons: Sequence[Comparison]) -> list[str]:
+    """Which metrics no run tells exactly, and how widely."""
+    found: dict[str, float] = {}
+    for change in (change for comparison in comparisons for change in comparison.headline):
+        if change.resolution > _BOUNDED:
+            found[change.metric.name] = max(change.resolution, found.get(change.metric.name, 0.0))
+    if not found:
+        return []
+    names = ", ".join(f"{name} (within {share:.1%})" for name, share in found.items())
+    return [f"- summed in the kernel, so known between bounds, which the interval contains: {names}"]
+
+
 def _of_parts(rows: Sequence[Row]) -> str:
     counts = {word: sum(row["verdict"] == word for row in rows) for word in VERDICTS}
     said = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
@@ -163,6 +178,7 @@ def _row(after: str, change: Change) -> dict[str, Any]:
         "reason": change.reason or None,
         "runs_before": change.runs[0],
         "runs_after": change.runs[1],
+        "resolution": change.resolution,
     } | _texts(change)
 
 

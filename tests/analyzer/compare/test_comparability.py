@@ -55,6 +55,8 @@ def test_nothing_differs_between_runs_of_one_kernel(folder: Path, compared: Comp
         ({"workload": ("memhog", "2g")}, "workload", "memhog 1g against memhog 2g"),
         ({"tool_version": "9"}, "tool", "0.1.0 against 9"),
         ({"origin": "imported"}, "origin", "recorded against imported"),
+        ({"stream_all": True}, "streaming", "all but order 0 against every event"),
+        ({"tail_ns": 100_000}, "streaming", "all but order 0 against all but order 0 below 100us"),
         ({"filters": {"pid": "7"}}, "filters", "none against pid 7"),
         ({"page_size": 65536}, "page-size", "4096 against 65536"),
         ({"nodes": (Node(0),)}, "nodes", "0, 1 against 0"),

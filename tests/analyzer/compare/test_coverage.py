@@ -99,19 +99,47 @@ def test_p99_of_few_events_covers_too() -> None:
     assert covered >= stats.binom.ppf(0.001, trials, LEVEL)
 
 
-def test_zeros_are_compared_by_their_difference() -> None:
-    before = Sample(np.array([0.0, 10.0, 20.0, 10.0]))
-    after = Sample(np.array([20.0, 30.0, 40.0, 30.0]))
+def test_with_zeros_arithmetic_means_are_compared() -> None:
+    before = Sample(np.tile([0.0, 10.0, 20.0, 10.0], 3))
+    after = Sample(np.tile([20.0, 30.0, 40.0, 30.0], 3))
     found = estimate(before, after, (LEVEL,), np.random.default_rng(1))
     assert (found.before, found.after, found.change) == (10, 30, pytest.approx(2.0))
     assert found.intervals[0] is not None
     assert 0 < found.intervals[0][0] < 2.0 < found.intervals[0][1]
 
 
+@pytest.mark.parametrize("boots", [5, 10, 20])
+@pytest.mark.parametrize("true", [0.2, 1.0, 2.0, 10.0])
+def test_intervals_cover_the_truth_where_some_runs_have_nothing(true: float, boots: int) -> None:
+    """One run in seven without an occurrence, on both sides, and changes of any size."""
+    rng = np.random.default_rng([boots, round(10 * true)])
+    covered = trials = 0
+    while trials < TRIALS:
+        before, after = rng.gamma(4, 0.25, (2, boots)) * (rng.random((2, boots)) > 0.15)
+        if not (before.any() and after.any()) or min(before.min(), after.min()) > 0:
+            continue
+        (interval,) = estimate(Sample(before), Sample(after * true), (LEVEL,), rng).intervals
+        assert interval is not None
+        trials += 1
+        covered += interval[0] <= true - 1 <= interval[1]
+    assert covered >= stats.binom.ppf(0.001, TRIALS, LEVEL - 0.015)
+
+
+def test_one_empty_run_of_five_leaves_a_large_change_uncertain() -> None:
+    """The mean before is 8, or 10 without the empty run: +1150 % or +900 %."""
+    before, after = Sample(np.array([0.0, 10, 10, 10, 10])), Sample(np.full(5, 100.0))
+    found = estimate(before, after, (LEVEL,), np.random.default_rng(1))
+    assert found.change == pytest.approx(11.5)
+    assert found.intervals[0] is not None
+    assert found.intervals[0][0] < 9 < 11.5 < 15 < found.intervals[0][1]
+
+
 def test_from_nothing_to_something_has_no_ratio() -> None:
     found = estimate(Sample(np.zeros(4)), Sample(np.full(4, 7.0)), (LEVEL,), np.random.default_rng(1))
     assert found.change is None
     assert found.intervals[0] == (np.inf, np.inf)
+    gone = estimate(Sample(np.full(4, 7.0)), Sample(np.zeros(4)), (LEVEL,), np.random.default_rng(1))
+    assert (gone.change, gone.intervals[0]) == (-1.0, (-1.0, -1.0))
     nothing = estimate(Sample(np.zeros(4)), Sample(np.zeros(4)), (LEVEL,), np.random.default_rng(1))
     assert (nothing.change, nothing.intervals[0]) == (0.0, (0.0, 0.0))
 

@@ -11,7 +11,7 @@ from memtrace.traces.histogram import bucket_of
 def histogram(values: np.ndarray) -> Histogram:
     buckets, place = np.unique(bucket_of(values), return_inverse=True)
     count = np.bincount(place)
-    return Histogram(buckets, count, np.bincount(place, weights=values).astype(np.int64))
+    return Histogram.of_buckets(buckets, count, np.bincount(place, weights=values).astype(np.int64))
 
 
 @pytest.mark.parametrize("value", [17, 2_063, 1_000_000, 1_048_577])

@@ -7,11 +7,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from memtrace.analyzer.compare.metrics import Measured, Metric, measure
+from memtrace.analyzer.compare.metrics import QUANTILES, Measured, Metric, measure
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key
-from memtrace.tests.analyzer.cases import CASES, Case, Row, aggregated, header, status, streamed, write
+from memtrace.tests.analyzer.cases import (
+    CASES,
+    PERIOD,
+    Case,
+    Row,
+    aggregated,
+    header,
+    status,
+    streamed,
+    time_only,
+    write,
+)
+from memtrace.traces.histogram import bucket_of
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import Phase
 from memtrace.traces.schema import Flag
@@ -54,6 +67,35 @@ def test_nested_time_and_bytes_are_counted_once(measured: Measure) -> None:
     assert found["accept.worst"] == 9_000
 
 
+def test_an_interrupts_allocation_inside_another_is_of_other_memory(measured: Measure) -> None:
+    """8 of order 0, and in two of these an interrupt that takes 32 KiB: time once, memory twice."""
+    rows = [streamed("alloc", 0, 1_000, self_ns=800 if i < 2 else 1_000) for i in range(8)]
+    rows += [streamed("alloc", 3, 200, parent="alloc") for _ in range(2)]
+    found = values(measured(rows))
+    assert found["alloc.bytes"] == 8 * 4096 + 2 * 32768
+    assert found["alloc.bytes"] == sum(found[f"alloc.bytes[order={o},node=0]"] or 0 for o in (0, 3))
+    assert found["alloc.total"] == 8_000
+    assert found["alloc.ns_per_4kib"] == pytest.approx(8_000 / 24)
+
+
+def test_bytes_that_were_seen_in_part_are_no_sum(measured: Measure) -> None:
+    """Half of them would be compared with all of them."""
+    found = measured([streamed("zero.user", 9 if i % 2 else None, 100_000) for i in range(10)])
+    for metric in (Metric("zero", "bytes"), Metric("zero", "ns_per_4kib")):
+        value = found.headline[metric]
+        assert (value.value, value.why) == (None, "bytes are unknown for 5 of 10 occurrences")
+    assert found.parts[Metric("zero.user", "bytes")].value is None
+    assert found.parts[Metric("zero.user", "bytes", "order=9,node=0")].value == 5 * (2 << 20)
+    assert found.parts[Metric("zero.user", "count")].value == 10
+
+
+def test_sampled_time_does_not_make_number_and_bytes_unknown(measured: Measure) -> None:
+    counted = [aggregated("alloc", 100, None)]
+    found = values(measured([*counted, time_only("alloc", 7)]))
+    assert (found["alloc.bytes"], found["alloc.count"]) == (100 * 4096, 100)
+    assert found["alloc.total"] == 7 * PERIOD
+
+
 def test_each_clearing_counts_wherever_it_was_done(measured: Measure) -> None:
     rows = [
         streamed("zero.alloc", 9, 100_000, parent="alloc"),
@@ -78,16 +120,86 @@ def test_blocks_of_hot_added_memory_have_no_bytes_in_common(measured: Measure) -
     assert not Metric("hot.add", "bytes").costs and Metric("hot", "total").costs
 
 
-def test_aggregates_and_streams_of_the_same_events_are_the_same(measured: Measure, tmp_path: Path) -> None:
+def test_aggregates_and_streams_of_the_same_events_are_the_same(measured: Measure) -> None:
     streams = measured([streamed("alloc", 0, 256) for _ in range(500)])
     sums = measured([aggregated("alloc", 300, 256), aggregated("alloc", 200, 256)])
-    ours, theirs = values(streams), values(sums)
-    assert ours.keys() == theirs.keys()
-    # The longest of an aggregate is only known up to its bucket's edge.
-    assert {n: v for n, v in ours.items() if n != "alloc.worst"} == {
-        n: v for n, v in theirs.items() if n != "alloc.worst"
-    }
-    assert ours["alloc.worst"] == 256 and theirs["alloc.worst"] == 271
+    # All at the edge of a bucket: that their sum is 500 times the edge tells that none is longer.
+    assert values(streams) == values(sums)
+
+
+def test_what_the_kernel_summed_is_known_between_bounds(measured: Measure) -> None:
+    """Half 256, half 264 ns, in the bucket from 256 to 271: where in it, a sum does not tell."""
+    took = [256] * 250 + [264] * 250
+    streams = measured([streamed("alloc", 0, d) for d in took])
+    sums = measured([aggregated("alloc", 500, 260)])
+    for name, true in {"alloc.p10": 256, "alloc.p50": 256, "alloc.p99": 264, "alloc.worst": 264}.items():
+        exact, bounded = (
+            next(value for metric, value in found.headline.items() if metric.name == name)
+            for found in (streams, sums)
+        )
+        assert (exact.value, exact.bounds) == (true, None)
+        assert bounded.bounds is not None and bounded.value is not None
+        assert 256 <= bounded.bounds[0] <= min(true, bounded.value)
+        assert max(true, bounded.value) <= bounded.bounds[1] <= 271
+
+
+@pytest.mark.parametrize("value", [17, 100_350, 102_000, 1_048_577])
+def test_all_percentiles_of_durations_that_are_all_alike_are_just_that(measured: Measure, value: int) -> None:
+    found = values(measured([streamed("zero.user", 9, value) for _ in range(200)]))
+    percentiles = {name: v for name, v in found.items() if ".p" in name}
+    assert len(percentiles) == 6 and set(percentiles.values()) == {value}
+
+
+MADE: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "lognormal": lambda rng: rng.lognormal(8, 1, 3_000),
+    "narrow": lambda rng: rng.normal(100_350, 300, 3_000),
+    "two values in one bucket": lambda rng: rng.choice([100_350, 102_000], 3_000),
+    "a step and its tail": lambda rng: 5_000 + rng.exponential(20_000, 3_000) * (rng.random(3_000) < 0.1),
+}
+
+
+@pytest.mark.parametrize("tail", [None, 0.5, 0.95, 1.0], ids="streamed from {}".format)
+@pytest.mark.parametrize("made", MADE)
+def test_percentiles_lie_within_their_bounds(measured: Measure, made: str, tail: float | None) -> None:
+    """Those of order 0 at least so long are streamed, the others summed, as a recorder does."""
+    took = MADE[made](np.random.default_rng(1)).astype(np.int64)
+    least = 0 if tail is None else np.quantile(took, tail)
+    rows = [streamed("alloc", 0, int(d)) for d in took[took >= least]]
+    for bucket in np.unique(bucket_of(took[took < least])):
+        of = took[(took < least) & (bucket_of(took) == bucket)]
+        sums = {"total_ns": int(of.sum()), "self_ns": int(of.sum())}
+        rows.append(aggregated("alloc", len(of), int(of[0]), **sums))
+    found = measured(rows)
+    worst = found.headline[Metric("alloc", "worst")]
+    for name, share in QUANTILES.items():
+        true = np.quantile(took, share, method="inverted_cdf")
+        for cell in ("", "order=0,node=0"):
+            value = found.value(Metric("alloc", name, cell))
+            assert value is not None and value.value is not None and worst.value is not None
+            low, high = value.bounds or (value.value, value.value)
+            assert low <= true <= high <= worst.value
+            assert low <= value.value <= high
+            assert high / low < (1.0003 if tail is None else 1.0667)
+    low, high = worst.bounds or (worst.value, worst.value)
+    assert low <= took.max() <= high
+
+
+def test_percentiles_of_every_key_are_exact(measured: Measure) -> None:
+    """The second look finds rows by whatever they are grouped by, unknown ones too."""
+    rows = [
+        streamed("alloc", order, 100_000 + 50 * i, comm=comm, stack=stack, flags=flags, gfp=gfp)
+        for i, (order, comm, stack, flags, gfp) in enumerate(
+            [(0, "a", "x;alloc_pages", 0, 5), (None, None, None, int(Flag.ZEROED), None)] * 20
+        )
+    ]
+    for word in ("order", "comm", "caller", "stack", "zeroed", "flags", "gfp", "site", "parent", "cpu"):
+        found = measured(rows, (KEYS["event"], KEYS[word]))
+        medians = {m.cell: v for m, v in (found.headline | found.parts).items() if m.measure == "p50"}
+        assert all(value.bounds is None for value in medians.values()), word
+        assert medians[""].value == 100_000 + 50 * 19
+        if len(medians) > 2:
+            cells = {value.value for cell, value in medians.items() if cell}
+            assert cells == {100_000 + 50 * 18, 100_000 + 50 * 19}, word
 
 
 def test_cells_are_named_by_what_is_known_of_them(measured: Measure) -> None:
