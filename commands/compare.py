@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import answer_file, answer_format, give, in_color
+from memtrace.commands.options import answer_file, answer_format, give, in_color, refuse_overwriting
 from memtrace.commands.status_line import StatusLine
 
 
@@ -79,7 +79,10 @@ def compare(
     125 not enough evidence (`git bisect run` skips).
     """
     from memtrace.analyzer.compare.request import Request, make
+    from memtrace.traces.reader import run_paths
 
+    words = (*sides, *((calibrate,) if calibrate else ()))
+    refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
     request = Request(
         sides,
         calibrate=calibrate,

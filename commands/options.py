@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from memtrace.errors import MemtraceError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +48,18 @@ answer_file = click.option("-o", "--output", metavar="FILE", help="Write here in
 def in_color(output: str | None) -> bool:
     """Whether an answer goes to a terminal that is to have colors."""
     return output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def refuse_overwriting(output: str | None, plot: str | None, inputs: Iterable[str | Path]) -> None:
+    """Raise MemtraceError (exit 2) if an answer would take the place of what it is made from, or of its figure."""
+    from memtrace.traces.output import refuse_same, same_file
+
+    read = [Path(word) for word in inputs]
+    for option, word in (("-o", output), ("--plot", plot)):
+        if word is not None:
+            refuse_same(Path(word), read, option)
+    if output is not None and plot is not None and same_file(Path(output), Path(plot)):
+        raise MemtraceError(f"-o {output} is also what --plot writes: give another name", 2)
 
 
 def give(text: str, output: str | None) -> None:

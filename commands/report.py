@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import answer_file, answer_format, give, in_color
+from memtrace.commands.options import answer_file, answer_format, give, in_color, refuse_overwriting
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def report(
     """
     from memtrace.analyzer.report import Request, make
 
+    refuse_overwriting(output, plot, (*runs, *((guest,) if guest else ())))
     figure = Path(plot) if plot else None
     other = Path(guest) if guest else None
     request = Request(

@@ -22,7 +22,7 @@ from memtrace.traces.schema import COLUMN_NAMES, KEY_HEADER, KEY_SCHEMA, KEY_STA
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-__all__ = ["Run", "open_records", "open_run", "open_runs"]
+__all__ = ["Run", "open_records", "open_run", "open_runs", "run_paths"]
 
 
 def open_run(path: str | Path) -> Run:
@@ -61,18 +61,26 @@ def open_runs(pattern: str | Path) -> list[Run]:
 
     Raises MemtraceError if there are none, or one of them does not open.
     """
+    return [open_run(path) for path in run_paths(pattern)]
+
+
+def run_paths(pattern: str | Path) -> list[Path]:
+    """The files of a folder (its ``*.parquet``) or of a glob pattern, sorted by name; else the file itself.
+
+    Raises MemtraceError (exit 2) if there are none.
+    """
     path = Path(pattern)
     if path.is_dir():
         paths = sorted(path.glob("*.parquet"))
         if not paths:
-            raise MemtraceError(f"{path} has no *.parquet in it; give a run or a folder of runs")
+            raise MemtraceError(f"{path} has no *.parquet in it; give a run or a folder of runs", 2)
     elif path.exists() or not glob.has_magic(str(pattern)):
         paths = [path]
     else:
         paths = sorted(Path(p) for p in glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (absolute too)
         if not paths:
-            raise MemtraceError(f"nothing matches {pattern}; give a run, a folder or a quoted pattern")
-    return [open_run(p) for p in paths]
+            raise MemtraceError(f"nothing matches {pattern}; give a run, a folder or a quoted pattern", 2)
+    return paths
 
 
 def _open(path: Path) -> int:

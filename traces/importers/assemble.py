@@ -16,6 +16,7 @@ from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.matching import sites_in
 from memtrace.traces.importers.pairing import pair
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
+from memtrace.traces.output import refuse_same
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import TraceSource
 from memtrace.traces.writer import RunWriter
@@ -66,6 +67,7 @@ def run_import(request: Request) -> Outcome:
     if request.clock is not None and request.clock not in clocks.CLOCKS:
         raise MemtraceError(f"--clock {request.clock}: give one of {', '.join(clocks.CLOCKS)}", 2)
     inputs = [formats.recognise(word) for word in request.files]
+    refuse_same(request.output, [one.path for one in inputs] + ([request.merge] if request.merge else []))
     parsed = read(inputs, request)
     boot = boot_facts(parsed)
     files = pair_and_align(inputs, parsed, boot)
