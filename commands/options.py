@@ -35,14 +35,32 @@ def run_file(default: str) -> Callable[[F], F]:
     return options
 
 
+def filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Callback of options with text: raise MemtraceError (exit 2) if it is empty.
+
+    An empty word is a shell variable or command that gave nothing: taken for "not
+    given" it would mean the opposite of what was meant, everything.
+    """
+    for word in value if isinstance(value, tuple) else (value,):
+        if word == "":
+            name = option.opts[0]
+            raise MemtraceError(
+                f"{name} is empty: give {option.make_metavar(context)}, or leave {name} out", 2
+            )
+    return value
+
+
 answer_format = click.option(
     "--format",
     "format_",
     default="text",
+    callback=filled,
     metavar="FORMAT",
     help="text, json, csv, md or html.  [default: text]",
 )
-answer_file = click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+answer_file = click.option(
+    "-o", "--output", callback=filled, metavar="FILE", help="Write here instead of standard output."
+)
 
 
 def in_color(output: str | None) -> bool:
@@ -51,7 +69,7 @@ def in_color(output: str | None) -> bool:
 
 
 def refuse_overwriting(output: str | None, plot: str | None, inputs: Iterable[str | Path]) -> None:
-    """Raise MemtraceError (exit 2) if an answer would take the place of what it is made from, or of its figure."""
+    """Raise MemtraceError (exit 2) if an answer would replace what it is made from, or its figure."""
     from memtrace.traces.output import refuse_same, same_file
 
     read = [Path(word) for word in inputs]

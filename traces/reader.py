@@ -69,6 +69,8 @@ def run_paths(pattern: str | Path) -> list[Path]:
 
     Raises MemtraceError (exit 2) if there are none.
     """
+    if pattern == "":
+        raise MemtraceError("the name of a run is empty; give a run, a folder or a quoted pattern", 2)
     path = Path(pattern)
     if path.is_dir():
         paths = sorted(path.glob("*.parquet"))
