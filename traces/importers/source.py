@@ -66,8 +66,9 @@ class Text:
     def __iter__(self) -> Iterator[str]:
         with _opened(self._path) as file:
             digested = _Digested(file)
+            text = io.TextIOWrapper(io.BufferedReader(digested, _PIECE), encoding="utf-8", errors="replace")
             try:
-                yield from io.TextIOWrapper(io.BufferedReader(digested, _PIECE), encoding="utf-8", errors="replace")
+                yield from text
             except (OSError, zlib.error) as error:
                 raise _unreadable(self._path, error) from error
             self.cut = isinstance(file.raw, _Inflated) and file.raw.cut
