@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from memtrace.commands import streams
 from memtrace.errors import MemtraceError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ answer_file = click.option(
 
 def in_color(output: str | None) -> bool:
     """Whether an answer goes to a terminal that is to have colors."""
-    return output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return output is None and streams.takes_colors(sys.stdout)
 
 
 def refuse_overwriting(output: str | None, plot: str | None, inputs: Iterable[str | Path]) -> None:
