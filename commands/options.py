@@ -50,6 +50,14 @@ def filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
     return value
 
 
+def words(option: str, text: str | None) -> tuple[str, ...]:
+    """The words between commas; none if the option was not given, MemtraceError (exit 2) if it has none."""
+    found = tuple(word for word in (text or "").split(",") if word)
+    if text is not None and not found:
+        raise MemtraceError(f"{option} {text}: give words with commas between them", 2)
+    return found
+
+
 answer_format = click.option(
     "--format",
     "format_",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import filled, run_file
+from memtrace.commands.options import filled, run_file, words
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -134,7 +134,7 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
     follow = bool(pids) or bool(command and not given["all_cpus"])
     return options.Options(
         output=output,
-        events=events.select(_words("-e", given["events"])),
+        events=events.select(words("-e", given["events"])),
         overwrite=force,
         duration_s=given["duration"],
         command=command,
@@ -157,17 +157,9 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
     )
 
 
-def _words(option: str, text: str | None) -> tuple[str, ...]:
-    """The words between commas; none if the option was not given."""
-    words = tuple(word for word in (text or "").split(",") if word)
-    if text is not None and not words:
-        raise MemtraceError(f"{option} {text}: give words with commas between them", 2)
-    return words
-
-
 def _kinds(text: str | None) -> tuple[str, ...]:
     known = ("fentry", "kprobe", "callsite", "rawtp", "sampling")
-    chosen = _words("--avoid", text)
+    chosen = words("--avoid", text)
     for word in chosen:
         if word not in known:
             raise MemtraceError(f"--avoid {word}: give kinds out of {', '.join(known)}", 2)
