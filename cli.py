@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import importlib
 import keyword
-import os
 import sys
 
 import click
 
 from memtrace import __version__
+from memtrace.commands import streams
 from memtrace.errors import MemtraceError
 
 VERBS: dict[str, str] = {
@@ -59,8 +59,13 @@ def memtrace() -> None:
 
 def main() -> int:
     """Run the command line; returns the exit status."""
+    with streams.guarded():
+        return _run()
+
+
+def _run() -> int:
     try:
-        result = memtrace.main(standalone_mode=False)
+        result = memtrace.main(prog_name="memtrace", standalone_mode=False)
     except MemtraceError as error:
         click.echo(f"memtrace: {error}", err=True)
         return error.exit_code
@@ -69,13 +74,20 @@ def main() -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        _tell(error)
         return error.exit_code
-    except BrokenPipeError:
-        # A closed pager is no error; do not let the interpreter complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: click.ClickException) -> None:
+    """What click found wrong with the words, in one sentence; its help where there were none."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context is not None else "memtrace"
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    click.echo(f"memtrace: {message}; see `{verb} --help`", err=True)
 
 
 if __name__ == "__main__":

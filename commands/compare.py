@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import answer_file, answer_format, give, in_color
+from memtrace.commands.options import answer_file, answer_format, filled, give, in_color, refuse_overwriting
 from memtrace.commands.status_line import StatusLine
 
 
@@ -26,19 +26,32 @@ Examples:
 @click.argument("sides", nargs=-1, metavar="BEFORE AFTER...")
 @click.option(
     "--fail-on",
+    callback=filled,
     multiple=True,
     metavar="CONDITION",
     help="Exit 1 if a metric surely changed by more, such as 'accept.total>+5%'; may be given again.",
 )
 @click.option(
-    "--metric", multiple=True, metavar="NAME", help="Only metrics whose names begin so; may be given again."
+    "--metric",
+    callback=filled,
+    multiple=True,
+    metavar="NAME",
+    help="Only metrics whose names begin so; may be given again.",
 )
-@click.option("--by", metavar="KEYS", help="What the parts are split by.  [default: order,node]")
 @click.option(
-    "--confidence", default="95%", show_default=True, metavar="SHARE", help="Of intervals and verdicts."
+    "--by", callback=filled, metavar="KEYS", help="What the parts are split by.  [default: order,node]"
+)
+@click.option(
+    "--confidence",
+    callback=filled,
+    default="95%",
+    show_default=True,
+    metavar="SHARE",
+    help="Of intervals and verdicts.",
 )
 @click.option(
     "--margin",
+    callback=filled,
     default="1%",
     show_default=True,
     metavar="SHARE",
@@ -47,11 +60,23 @@ Examples:
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Of all random draws."
 )
-@click.option("--plan", metavar="SHARE", help="Also say how many runs a change of this size would need.")
-@click.option("--calibrate", metavar="RUNS", help="Compare the runs of one kernel with themselves.")
+@click.option(
+    "--plan",
+    callback=filled,
+    metavar="SHARE",
+    help="Also say how many runs a change of this size would need.",
+)
+@click.option(
+    "--calibrate", callback=filled, metavar="RUNS", help="Compare the runs of one kernel with themselves."
+)
 @answer_format
-@click.option("--table", metavar="NAME", help="Only this table; csv is always one (by default the headline).")
-@click.option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
+@click.option(
+    "--table",
+    callback=filled,
+    metavar="NAME",
+    help="Only this table; csv is always one (by default the headline).",
+)
+@click.option("--plot", callback=filled, metavar="FILE", help="Also draw the changes, as .png or .svg.")
 @answer_file
 def compare(
     sides: tuple[str, ...],
@@ -79,7 +104,10 @@ def compare(
     125 not enough evidence (`git bisect run` skips).
     """
     from memtrace.analyzer.compare.request import Request, make
+    from memtrace.traces.reader import run_paths
 
+    words = (*sides, *((calibrate,) if calibrate else ()))
+    refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
     request = Request(
         sides,
         calibrate=calibrate,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import run_file
+from memtrace.commands.options import filled, run_file
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     metavar="RUN.parquet",
     help="Put this recorded run of the same boot into the new one.",
 )
-@click.option("--clock", metavar="CLOCK", help="The trace_clock of trace files, e.g. local, mono, boot.")
+@click.option(
+    "--clock",
+    callback=filled,
+    metavar="CLOCK",
+    help="The trace_clock of trace files, e.g. local, mono, boot.",
+)
 @click.option("--boot", type=click.IntRange(min=1), metavar="N", help="Of a log of several boots the Nth.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what became of the files.")
 def import_(

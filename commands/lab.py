@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.options import filled, words
 
 if TYPE_CHECKING:
     from memtrace.lab.series import Progress, Series
@@ -63,7 +64,7 @@ def _common(function: Any) -> Any:
             show_default=True,
             help="The guest's: instructions is 1 ns for each one executed, whatever the host's load.",
         ),
-        click.option("-e", "--events", default="", metavar="LIST", help="As for record."),
+        click.option("-e", "--events", callback=filled, metavar="LIST", help="As for record."),
         click.option(
             "--stream",
             type=click.Choice(["tails", "all"]),
@@ -144,10 +145,11 @@ def ab(
 
 
 def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
-    from memtrace.lab.series import run_series
+    from memtrace.lab.series import check, run_series
 
     _tell_progress()
     series = _series(sides, given)
+    check(series)
     total = len(sides) * series.boots
     click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
     try:
@@ -171,7 +173,7 @@ def _series(sides: Any, given: dict[str, Any]) -> Series:
 
     record: list[str] = ["--stream", given["stream"]]
     if given["events"]:
-        events.select(tuple(w for w in given["events"].split(",") if w))
+        events.select(words("-e", given["events"]))
         record += ["-e", given["events"]]
     if given["all_cpus"]:
         record.append("-a")

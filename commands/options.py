@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from memtrace.commands import streams
+from memtrace.errors import MemtraceError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,19 +35,57 @@ def run_file(default: str) -> Callable[[F], F]:
     return options
 
 
+def filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Callback of options with text: raise MemtraceError (exit 2) if it is empty.
+
+    An empty word is a shell variable or command that gave nothing: taken for "not
+    given" it would mean the opposite of what was meant, everything.
+    """
+    for word in value if isinstance(value, tuple) else (value,):
+        if word == "":
+            name = option.opts[0]
+            raise MemtraceError(
+                f"{name} is empty: give {option.make_metavar(context)}, or leave {name} out", 2
+            )
+    return value
+
+
+def words(option: str, text: str | None) -> tuple[str, ...]:
+    """The words between commas; none if the option was not given, MemtraceError (exit 2) if it has none."""
+    found = tuple(word for word in (text or "").split(",") if word)
+    if text is not None and not found:
+        raise MemtraceError(f"{option} {text}: give words with commas between them", 2)
+    return found
+
+
 answer_format = click.option(
     "--format",
     "format_",
     default="text",
+    callback=filled,
     metavar="FORMAT",
     help="text, json, csv, md or html.  [default: text]",
 )
-answer_file = click.option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
+answer_file = click.option(
+    "-o", "--output", callback=filled, metavar="FILE", help="Write here instead of standard output."
+)
 
 
 def in_color(output: str | None) -> bool:
     """Whether an answer goes to a terminal that is to have colors."""
-    return output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return output is None and streams.takes_colors(sys.stdout)
+
+
+def refuse_overwriting(output: str | None, plot: str | None, inputs: Iterable[str | Path]) -> None:
+    """Raise MemtraceError (exit 2) if an answer would replace what it is made from, or its figure."""
+    from memtrace.traces.output import refuse_same, same_file
+
+    read = [Path(word) for word in inputs]
+    for option, word in (("-o", output), ("--plot", plot)):
+        if word is not None:
+            refuse_same(Path(word), read, option)
+    if output is not None and plot is not None and same_file(Path(output), Path(plot)):
+        raise MemtraceError(f"-o {output} is also what --plot writes: give another name", 2)
 
 
 def give(text: str, output: str | None) -> None:

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import run_file
+from memtrace.commands.options import filled, run_file, words
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
 )
 @run_file("run.parquet")
-@click.option("-e", "--events", default="", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
+@click.option(
+    "-e", "--events", callback=filled, metavar="LIST", help="Events, e.g. alloc,zero (default: all)."
+)
 @click.option(
     "-d",
     "--duration",
@@ -38,11 +41,18 @@ if TYPE_CHECKING:
     help="Stop after this long.",
 )
 @click.option(
-    "-p", "--pid", "pids", metavar="PID,…", default="", help="Only these processes and what they fork."
+    "-p",
+    "--pid",
+    "pids",
+    callback=filled,
+    metavar="PID,…",
+    help="Only these processes and what they fork.",
 )
-@click.option("-C", "--cpu", "cpus", metavar="LIST", default="", help="Only these CPUs, e.g. 0-3,8.")
+@click.option("-C", "--cpu", "cpus", callback=filled, metavar="LIST", help="Only these CPUs, e.g. 0-3,8.")
 @click.option("-a", "--all-cpus", is_flag=True, help="The whole machine also when COMMAND is given.")
-@click.option("--comm", metavar="NAME", help="Only threads of this command name (15 characters).")
+@click.option(
+    "--comm", callback=filled, metavar="NAME", help="Only threads of this command name (15 characters)."
+)
 @click.option(
     "--min-order", type=click.IntRange(0, 20), default=0, help="Only allocations of at least this order."
 )
@@ -72,14 +82,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--avoid",
+    callback=filled,
     metavar="KINDS",
-    default="",
     help="Site kinds not to use, to cross-check: fentry, kprobe, callsite, rawtp, sampling.",
 )
 @click.option(
     "--ring-size",
+    callback=filled,
     metavar="SIZE",
-    default="",
     help="Ring per CPU, rounded up to a power of two, e.g. 4M (default: by CPU count).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
@@ -120,21 +130,18 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
     command = tuple(given["command"])
     if given["duration"] is not None and not math.isfinite(given["duration"]):
         raise MemtraceError(f"-d {given['duration']}: give a number of seconds", 2)
-    pids = _numbers(given["pids"], "-p") if given["pids"] else ()
-    for pid in pids:
-        if not Path(f"/proc/{pid}").exists():
-            raise MemtraceError(f"no process {pid}: give the PID of a running process with -p")
+    pids = () if given["pids"] is None else _pids(given["pids"])
     follow = bool(pids) or bool(command and not given["all_cpus"])
     return options.Options(
         output=output,
-        events=events.select(tuple(w for w in given["events"].split(",") if w)),
+        events=events.select(words("-e", given["events"])),
         overwrite=force,
         duration_s=given["duration"],
         command=command,
         filters=plan.Filters(
             pids=pids,
             follow=follow,
-            cpus=_numbers(given["cpus"], "-C") if given["cpus"] else (),
+            cpus=() if given["cpus"] is None else _cpus(given["cpus"]),
             comm=given["comm"],
             min_order=given["min_order"],
         ),
@@ -150,34 +157,64 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
     )
 
 
-def _kinds(text: str) -> tuple[str, ...]:
+def _kinds(text: str | None) -> tuple[str, ...]:
     known = ("fentry", "kprobe", "callsite", "rawtp", "sampling")
-    chosen = tuple(word for word in text.split(",") if word)
+    chosen = words("--avoid", text)
     for word in chosen:
         if word not in known:
             raise MemtraceError(f"--avoid {word}: give kinds out of {', '.join(known)}", 2)
     return chosen
 
 
-def _numbers(text: str, option: str) -> tuple[int, ...]:
+def _pids(text: str) -> tuple[int, ...]:
+    def running(pid: int) -> bool:
+        return Path(f"/proc/{pid}").exists()
+
+    return _expanded(
+        _ranges("-p", text),
+        running,
+        lambda pid: MemtraceError(f"no process {pid}: give the PID of a running process with -p"),
+    )
+
+
+def _cpus(text: str) -> tuple[int, ...]:
     from memtrace.probes.topology import online_cpus
 
-    found: list[int] = []
+    return _expanded(
+        _ranges("-C", text),
+        set(online_cpus()).__contains__,
+        lambda cpu: MemtraceError(f"-C {text}: CPU {cpu} is not online here", 2),
+    )
+
+
+def _ranges(option: str, text: str) -> tuple[range, ...]:
+    """ "0-3,8" as ranges; how long they are is up to the user."""
+    found: list[range] = []
     try:
         for part in text.split(","):
             low, _, high = part.partition("-")
-            found += range(int(low), int(high or low) + 1)
+            found.append(range(int(low), int(high or low) + 1))
     except ValueError:
         raise MemtraceError(f"{option} {text}: give numbers and ranges such as 0-3,8", 2) from None
-    if not found:
+    if not all(found):
         raise MemtraceError(f"{option} {text}: an empty range", 2)
-    if option == "-C" and (absent := sorted(set(found) - set(online_cpus()))):
-        raise MemtraceError(f"-C {text}: CPU {absent[0]} is not online here", 2)
     return tuple(found)
 
 
-def _size(text: str) -> int | None:
-    if not text:
+def _expanded(
+    ranges: Sequence[range], exists: Callable[[int], bool], absent: Callable[[int], MemtraceError]
+) -> tuple[int, ...]:
+    """The numbers, each once; ends at the first that does not exist, so there are never more than do."""
+    found: dict[int, None] = {}
+    for number in itertools.chain.from_iterable(ranges):
+        if not exists(number):
+            raise absent(number)
+        found[number] = None
+    return tuple(found)
+
+
+def _size(text: str | None) -> int | None:
+    if text is None:
         return None
     unit = {"K": 10, "M": 20, "G": 30}.get(text[-1].upper(), 0)
     digits = text[:-1] if unit else text

@@ -7,12 +7,14 @@ import sys
 
 import click
 
+from memtrace.commands.streams import takes_controls
+
 
 class StatusLine:
-    """A context manager; without a terminal, or if not ``wanted``, it shows nothing."""
+    """A context manager; without a terminal that can, or if not ``wanted``, it shows nothing."""
 
     def __init__(self, wanted: bool = True) -> None:
-        self.shows = wanted and sys.stderr.isatty()
+        self.shows = wanted and takes_controls(sys.stderr)
         self._told = False
 
     def show(self, text: str) -> None:

@@ -124,6 +124,13 @@ KERNELS = (
 )
 
 
+def check(name: str) -> None:
+    """Raise MemtraceError (exit 2) if no kernel has this name, and no file or folder."""
+    if name not in {entry.name for entry in KERNELS} and not Path(name).exists():
+        known = ", ".join(entry.name for entry in KERNELS)
+        raise MemtraceError(f"'{name}' is neither a kernel of the list ({known}) nor a file", 2)
+
+
 def prepare(name: str) -> Kernel:
     """A kernel of the list, or the user's own file or folder, ready to boot.
 
@@ -132,15 +139,11 @@ def prepare(name: str) -> Kernel:
     for entry in KERNELS:
         if entry.name == name:
             return entry.prepare(name)
+    check(name)
     path = Path(name)
     if path.is_dir():
         return _load(name, path)
-    if path.suffix == ".deb" and path.is_file():
-        return _from_deb(name, path)
-    if path.exists() or os.sep in name:
-        return _from_file(name, path)
-    known = ", ".join(entry.name for entry in KERNELS)
-    raise MemtraceError(f"'{name}' is neither a kernel of the list ({known}) nor a file")
+    return _from_deb(name, path) if path.suffix == ".deb" else _from_file(name, path)
 
 
 def _from_deb(name: str, deb: Path) -> Kernel:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import programs
+from memtrace.lab import kernels, programs, spec
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import Clock, GuestSpec
@@ -103,6 +103,13 @@ def order(series: Series) -> tuple[Boot, ...]:
     return tuple(boots)
 
 
+def check(series: Series) -> None:
+    """Raise MemtraceError (exit 2) where no boot can be made of it, before one is tried."""
+    for side in series.sides:
+        kernels.check(side.kernel)
+        spec.check(_guest(series, side))
+
+
 def run_series(series: Series, folder: Path, report: Callable[[Progress], None]) -> tuple[Path, ...]:
     """Make the boots that are missing in `folder`; returns all run files.
 
@@ -152,20 +159,25 @@ def _claim(series: Series, folder: Path) -> None:
         raise MemtraceError(f"{file} is not a series of memtrace: give another folder with -o") from error
 
 
-def _make(series: Series, boot: Boot, folder: Path) -> None:
-    spec = GuestSpec(
-        kernel=boot.side.kernel,
+def _guest(series: Series, side: Side) -> GuestSpec:
+    return GuestSpec(
+        kernel=side.kernel,
         script=series.script(),
         memory=series.memory,
         cpus=series.cpus,
-        append=boot.side.append,
-        files=(programs.program(series.program),) if series.program else (),
+        append=side.append,
         time_limit_s=series.time_limit_s,
         clock=series.clock,
     )
+
+
+def _make(series: Series, boot: Boot, folder: Path) -> None:
+    guest = _guest(series, boot.side)
+    if series.program:
+        guest = dataclasses.replace(guest, files=(programs.program(series.program),))
     final = _run_file(folder, boot)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:
-        result = run_guest(spec, Path(scratch))
+        result = run_guest(guest, Path(scratch))
         final.with_suffix(".console").write_text(result.console)
         if result.status:
             last = "\n".join(f"  {line}" for line in result.output.splitlines()[-5:])

@@ -13,10 +13,10 @@ GIB = 1 << 30
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "512M", "2G", "0"; MemtraceError for anything else."""
+    """Bytes of "512M", "2G", "0"; MemtraceError (exit 2) for anything else."""
     found = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not found:
-        raise MemtraceError(f"'{text}' is not a memory size: write it like 512M or 2G")
+        raise MemtraceError(f"'{text}' is not a memory size: write it like 512M or 2G", 2)
     return int(found[1]) * UNITS[found[2].upper()]
 
 

@@ -153,29 +153,29 @@ class GuestError(MemtraceError):
 
 
 def check(spec: GuestSpec) -> None:
-    """Raise MemtraceError where no guest can be made of the spec."""
+    """Raise MemtraceError (exit 2) where no guest can be made of the spec."""
     total = sum(spec.memory)
     nodes = len(spec.memory)
     if not 1 <= spec.cpus <= 64:
-        raise MemtraceError(f"a guest has 1 to 64 CPUs, not {spec.cpus}")
+        raise MemtraceError(f"a guest has 1 to 64 CPUs, not {spec.cpus}", 2)
     if total < GIB // 2 or not spec.memory[0]:
-        raise MemtraceError("a guest needs 512M of memory or more, and some of it on node 0")
+        raise MemtraceError("a guest needs 512M of memory or more, and some of it on node 0", 2)
     if any(size % (1 << 20) for size in spec.memory):
-        raise MemtraceError("the memory of each node must be whole MiB")
+        raise MemtraceError("the memory of each node must be whole MiB", 2)
     if spec.clock == "instructions" and spec.threads == "multi":
-        raise MemtraceError("a clock of instructions needs single-threaded emulation: threads='single'")
+        raise MemtraceError("a clock of instructions needs single-threaded emulation: threads='single'", 2)
     if spec.time_limit_s <= 0:
-        raise MemtraceError("the time limit of a guest must be above 0 seconds")
+        raise MemtraceError("the time limit of a guest must be above 0 seconds", 2)
     named = [device.name for device in spec.hotplugged]
     if len(set(named)) < len(named) or not all(map(NAME.fullmatch, named)):
-        raise MemtraceError("each device needs a name of its own, of letters, digits and dashes")
+        raise MemtraceError("each device needs a name of its own, of letters, digits and dashes", 2)
     for device in spec.hotplugged:
         if not 0 <= device.nid < nodes:
-            raise MemtraceError(f"{device.name} is to be on node {device.nid} of {nodes}")
+            raise MemtraceError(f"{device.name} is to be on node {device.nid} of {nodes}", 2)
         if device.size <= 0 or device.size % (128 << 20):
-            raise MemtraceError(f"{device.name} must be a multiple of 128M (a memory block)")
+            raise MemtraceError(f"{device.name} must be a multiple of 128M (a memory block)", 2)
     if len({path.name for path in spec.files}) < len(spec.files):
-        raise MemtraceError("two files to bring into the guest have the same name")
+        raise MemtraceError("two files to bring into the guest have the same name", 2)
     for path in spec.files:
         if not path.is_file():
-            raise MemtraceError(f"there is no file {path} to bring into the guest")
+            raise MemtraceError(f"there is no file {path} to bring into the guest", 2)

@@ -6,9 +6,28 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+
+
+def refuse_same(output: Path, inputs: Iterable[Path], option: str = "-o") -> None:
+    """Raises MemtraceError (exit 2) if writing ``output`` would destroy one of the inputs.
+
+    Links of both kinds lead to the same file.
+    """
+    for path in inputs:
+        if same_file(output, path):
+            raise MemtraceError(f"{option} {output} is also an input: give another name", 2)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, which need not exist yet."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def create(path: Path, overwrite: bool) -> tuple[int, Path | None]:

@@ -22,21 +22,25 @@ from memtrace.traces.schema import COLUMN_NAMES, KEY_HEADER, KEY_SCHEMA, KEY_STA
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-__all__ = ["Run", "open_records", "open_run", "open_runs"]
+__all__ = ["NothingYet", "Run", "open_records", "open_run", "open_runs", "run_paths"]
+
+
+class NothingYet(MemtraceError):
+    """A run that was cut short before anything was in it, or whose recording has only begun."""
 
 
 def open_run(path: str | Path) -> Run:
     """Opens one run file.
 
     Raises MemtraceError, saying what is wrong and what to do, for anything that
-    is not a run this version reads.
+    is not a run this version reads; NothingYet for one without a checkpoint.
     """
     path = Path(path)
     fd = _open(path)
     try:
         head = os.pread(fd, len(PARQUET_MAGIC + RECORD_MAGIC), 0)
         if not head:
-            raise MemtraceError(f"{path} is empty; nothing was recorded in it")
+            raise NothingYet(f"{path} is empty; nothing was recorded in it")
         if not head.startswith(PARQUET_MAGIC[: len(head)]):
             raise MemtraceError(f"{path} is not a run (not parquet): give what `memtrace record` wrote")
         return _finished(path, fd) or _unfinished(path, fd, head)
@@ -61,18 +65,28 @@ def open_runs(pattern: str | Path) -> list[Run]:
 
     Raises MemtraceError if there are none, or one of them does not open.
     """
+    return [open_run(path) for path in run_paths(pattern)]
+
+
+def run_paths(pattern: str | Path) -> list[Path]:
+    """The files of a folder (its ``*.parquet``) or of a glob pattern, sorted by name; else the file itself.
+
+    Raises MemtraceError (exit 2) if there are none.
+    """
+    if pattern == "":
+        raise MemtraceError("the name of a run is empty; give a run, a folder or a quoted pattern", 2)
     path = Path(pattern)
     if path.is_dir():
         paths = sorted(path.glob("*.parquet"))
         if not paths:
-            raise MemtraceError(f"{path} has no *.parquet in it; give a run or a folder of runs")
+            raise MemtraceError(f"{path} has no *.parquet in it; give a run or a folder of runs", 2)
     elif path.exists() or not glob.has_magic(str(pattern)):
         paths = [path]
     else:
         paths = sorted(Path(p) for p in glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (absolute too)
         if not paths:
-            raise MemtraceError(f"nothing matches {pattern}; give a run, a folder or a quoted pattern")
-    return [open_run(p) for p in paths]
+            raise MemtraceError(f"nothing matches {pattern}; give a run, a folder or a quoted pattern", 2)
+    return paths
 
 
 def _open(path: Path) -> int:
@@ -117,7 +131,9 @@ def _unfinished(path: Path, fd: int, head: bytes) -> Run:
     if not (PARQUET_MAGIC + RECORD_MAGIC).startswith(head):
         raise MemtraceError(f"{path} is a damaged parquet file, and not one of `memtrace record`; give a run")
     if (recovered := recover(fd)) is None:
-        raise MemtraceError(f"{path} was cut off before its first checkpoint; nothing was recorded in it")
+        raise NothingYet(
+            f"{path} is cut short, or still being recorded; nothing was recorded in it so far"
+        )
     try:
         return _run(path, pq.read_metadata(pa.BufferReader(recovered.empty_footer())), recovered)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

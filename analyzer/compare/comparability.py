@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from memtrace.analyzer.compare import sites
 from memtrace.analyzer.compare.metrics import Metric
-from memtrace.analyzer.compare.sides import Side, window_ns
+from memtrace.analyzer.compare.sides import CUT_SHORT, Side, window_ns
 from memtrace.analyzer.facts import fact, gib
 from memtrace.analyzer.losses import CAUSES
 from memtrace.analyzer.render.units import written
@@ -95,10 +95,14 @@ def _losses(before: Side, after: Side, margin: float) -> Iterator[Finding]:
 
 def _left_out(sides: Iterable[Side]) -> Iterator[Finding]:
     for side in sides:
-        if side.left_out:
-            names = ", ".join(path.name for path in side.left_out[:3])
-            more = f" and {len(side.left_out) - 3} more" if len(side.left_out) > 3 else ""
-            yield Finding("cut-short", f"{side.name} is compared without {names}{more}, cut short")
+        cut = [one.path.name for one in side.left_out if one.why == CUT_SHORT]
+        if cut:
+            names = ", ".join(cut[:3]) + (f" and {len(cut) - 3} more" if len(cut) > 3 else "")
+            yield Finding("cut-short", f"{side.name} is compared without {names}, {CUT_SHORT}")
+        unread = [one.why for one in side.left_out if one.why != CUT_SHORT]
+        if unread:
+            more = f" (and {len(unread) - 1} more files)" if len(unread) > 1 else ""
+            yield Finding("unreadable", f"{side.name} is compared without a file: {unread[0]}{more}")
         failed = sum(bool(run.status.exit_status) for run in side.runs)
         if failed:
             yield Finding("failed", f"the command failed in {failed} of {len(side.runs)} runs of {side.name}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +14,21 @@ from memtrace.analyzer.facts import duration_ns
 from memtrace.analyzer.keys import Key
 from memtrace.analyzer.losses import known_losses, occurrences
 from memtrace.errors import MemtraceError
-from memtrace.traces.reader import Run, open_runs
+from memtrace.traces.reader import NothingYet, Run, open_run, run_paths
 
 NO_EVIDENCE = 125
+CUT_SHORT = "cut short, or still being recorded"
 SAME_BOOT_S = 2.0
 """Runs whose boots began within so long of each other on one host are of one boot."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file of a side that is not compared."""
+
+    path: Path
+    why: str
+    """CUT_SHORT, or the sentence that says why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,7 @@ class Side:
     runs: tuple[Run, ...]
     measured: tuple[Measured, ...]
     """Of the same runs."""
-    left_out: tuple[Path, ...] = ()
-    """Runs that were cut short."""
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def kernel(self) -> str:
@@ -61,24 +71,25 @@ def read(
 ) -> list[Side]:
     """The sides of the words (file, folder or pattern each), their runs measured.
 
-    Raises MemtraceError: exit 2 for words that give no runs of memtrace or the same
-    run twice, 125 for a side that has no evidence in it.
+    Raises MemtraceError: exit 2 for words that name no file, or the same run twice,
+    1 for a file that cannot be read, 125 for a side that has no evidence in it.
     """
     opened = [_open(word) for word in words]
-    _refuse_twins(words, opened)
+    _refuse_twins(words, [runs for runs, _ in opened])
     names = _names(words)
-    kept = [[run for run in runs if run.whole] for runs in opened]
-    for name, runs, all_ in zip(names, kept, opened, strict=True):
+    kept = [[run for run in runs if run.whole] for runs, _ in opened]
+    left_out = [
+        tuple(sorted(left + [LeftOut(r.path, CUT_SHORT) for r in runs if not r.whole], key=lambda o: o.path))
+        for runs, left in opened
+    ]
+    for name, runs, left in zip(names, kept, left_out, strict=True):
         if not runs:
-            raise MemtraceError(
-                f"all {len(all_)} runs of {name} were cut short; record them again", NO_EVIDENCE
-            )
+            raise _no_evidence(name, left)
     measured = _measure([run for runs in kept for run in runs], by, told)
     sides = []
-    for name, runs, all_ in zip(names, kept, opened, strict=True):
+    for name, runs, left in zip(names, kept, left_out, strict=True):
         mine, measured = tuple(measured[: len(runs)]), measured[len(runs) :]
-        left_out = tuple(run.path for run in all_ if run not in runs)
-        sides.append(Side(name, tuple(runs), mine, left_out))
+        sides.append(Side(name, tuple(runs), mine, left))
         _refuse_all_lost(sides[-1])
     return sides
 
@@ -89,11 +100,33 @@ def loss_share(run: Run, measured: Measured) -> float:
     return lost / occurrences(run.status, measured.occurrences) if lost else 0.0
 
 
-def _open(word: str) -> list[Run]:
-    try:
-        return open_runs(word)
-    except MemtraceError as error:
-        raise MemtraceError(str(error), 2) from error
+def _open(word: str) -> tuple[list[Run], list[LeftOut]]:
+    """The runs of a word; of a folder or pattern without the files that cannot be read."""
+    runs: list[Run] = []
+    left_out: list[LeftOut] = []
+    several = Path(word).is_dir() or (glob.has_magic(word) and not Path(word).exists())
+    for path in run_paths(word):
+        try:
+            runs.append(open_run(path))
+        except NothingYet:
+            left_out.append(LeftOut(path, CUT_SHORT))
+        except MemtraceError as error:
+            if not several:
+                raise MemtraceError(str(error), 1 if path.exists() else 2) from error
+            left_out.append(LeftOut(path, str(error)))
+    return runs, left_out
+
+
+def _no_evidence(name: str, left_out: Sequence[LeftOut]) -> MemtraceError:
+    unread = [one.why for one in left_out if one.why != CUT_SHORT]
+    if unread:
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        text = f"no run of {name} can be compared: {unread[0]}{more}"
+    elif len(left_out) == 1:
+        text = f"{left_out[0].path} is {CUT_SHORT}; wait, or record it again"
+    else:
+        text = f"all {len(left_out)} runs of {name} are {CUT_SHORT}; wait, or record them again"
+    return MemtraceError(text, NO_EVIDENCE)
 
 
 def _measure(
@@ -116,7 +149,7 @@ def _measure(
 
 def _refuse_twins(words: Sequence[str], opened: Sequence[Sequence[Run]]) -> None:
     """No file, and no copy of a run, may be there twice: it would count as two boots."""
-    seen: dict[object, tuple[str, Path]] = {}
+    seen: dict[object, tuple[Path, str]] = {}
     for word, runs in zip(words, opened, strict=True):
         for run in runs:
             stat = run.path.stat()
@@ -127,12 +160,19 @@ def _refuse_twins(words: Sequence[str], opened: Sequence[Sequence[Run]]) -> None
                 )
             for key in keys:
                 if key in seen:
-                    before, path = seen[key]
-                    same = f"{path} of {before}" if path != run.path else f"{before} too"
-                    raise MemtraceError(
-                        f"{run.path} of {word} is the same run as {same}; give each run once", 2
-                    )
-            seen.update(dict.fromkeys(keys, (word, run.path)))
+                    raise _same_run(run.path, word, *seen[key])
+            seen.update(dict.fromkeys(keys, (run.path, word)))
+
+
+def _same_run(path: Path, word: str, other: Path, before: str) -> MemtraceError:
+    """Where a word is a folder or pattern, it is said which of its files it is."""
+    this, that = (
+        str(file) if file == Path(of) else f"{file} of {of}" for file, of in ((path, word), (other, before))
+    )
+    if path == other and this != that:
+        that = f"{before} too"
+    said = f"{this} is given twice" if this == that else f"{this} is the same run as {that}"
+    return MemtraceError(f"{said}; give each run once", 2)
 
 
 def _refuse_all_lost(side: Side) -> None:

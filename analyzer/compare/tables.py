@@ -268,7 +268,7 @@ def report(
             "runs": len(side.runs),
             "boots": side.boots,
             "files": [str(run.path) for run in side.runs],
-            "left_out": [str(path) for path in side.left_out],
+            "left_out": [str(one.path) for one in side.left_out],
             "duration_ns": [duration_ns(run) for run in side.runs],
             "loss_shares": list(side.loss_shares),
         }

@@ -12,6 +12,7 @@ from memtrace.probes.boot import gather
 from memtrace.probes.boot.kit import RUN
 from memtrace.probes.sources import read_text
 from memtrace.traces.importers.assemble import Outcome, Request, run_import
+from memtrace.traces.output import refuse_same
 from memtrace.traces.reader import open_run
 
 
@@ -40,9 +41,11 @@ def collect(wanted: Wanted) -> Collected:
     """Gathers, and writes the run.  Raises MemtraceError."""
     if wanted.save is not None and wanted.save.is_dir() and any(wanted.save.iterdir()):
         raise MemtraceError(f"--save {wanted.save}: the folder is not empty; give a new one")
+    merge, why = (wanted.merge, "") if wanted.merge else recorded()
+    if merge is not None:
+        refuse_same(wanted.output, [merge])
     texts = gather.gather(wanted.argv)
     missing = [(one.name, one.why_not) for one in texts if one.text is None]
-    merge, why = (wanted.merge, "") if wanted.merge else recorded()
     if why:
         missing.append(("record", why))
     with tempfile.TemporaryDirectory(prefix="memtrace-") as scratch:

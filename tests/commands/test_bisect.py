@@ -39,6 +39,10 @@ def step(tmp_path: Path) -> Path:
         file.chmod(0o755)
     for seed, (name, factor) in enumerate({"good": 1.0, "same": 1.0, "slow": 1.5, "near": 1.1}.items()):
         write_side(tmp_path / name, 4, seed=seed, factor=factor, events=1_000, noise=0.01, first=20 * seed)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "boot-001.parquet").write_bytes(
+        (tmp_path / "good" / "boot-000.parquet").read_bytes()[:8]
+    )
     (tmp_path / "tree").mkdir()
     subprocess.run(["git", "init", "-q"], cwd=tmp_path / "tree", check=True)
     commit = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "x"]
@@ -54,6 +58,7 @@ def step(tmp_path: Path) -> Path:
         ("near", {}, 125),
         ("same", {"BUILD": "false"}, 125),
         ("none that boots", {}, 125),
+        ("begun", {}, 125),
         ("same", {"CONDITION": "nonsense"}, 255),
     ],
 )

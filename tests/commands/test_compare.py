@@ -41,6 +41,9 @@ def compare(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (("base",), 2),
         (("base", "slow", "--fail-on", "nonsense"), 2),
         (("base", "nothing"), 2),
+        (("base", ""), 2),
+        (("base", "slow", "--metric", ""), 2),
+        (("base", "slow", "--fail-on", ""), 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )

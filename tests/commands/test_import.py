@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 DATA = Path(__file__).parents[1] / "traces" / "importers" / "data"
 HOTPLUG = DATA / "hotplug-kaslr-6.12.txt"
+LOG = DATA / "boot-6.12.dmesg.gz"
 
 
 def memtrace(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -59,6 +62,14 @@ def test_the_run_opens_in_report_with_its_caveats(tmp_path: Path) -> None:
         (["import"], 2, "give the files to import, e.g. `memtrace import trace.txt dmesg.txt`"),
         (["import", "none.txt"], 1, "none.txt does not exist; give a file that a tracer or dmesg printed"),
         (["import", "--clock", "x", HOTPLUG], 2, "--clock x: give one of local, "),
+        (["import", "--clock", "", HOTPLUG], 2, "--clock is empty: give CLOCK, or leave --clock out"),
+        (["import", "--clock", "mono", LOG], 2, "--clock goes with a trace, and none is among the files"),
+        (["import", "--boot", "1", HOTPLUG], 2, "--boot goes with a kernel log, and none is among the files"),
+        (["import", HOTPLUG, HOTPLUG], 2, f"{HOTPLUG} is given twice; give each file once"),
+        (["import", HOTPLUG, f"tracefs:{HOTPLUG}"], 2, f"{HOTPLUG} is given twice; give each file once"),
+        (["import", HOTPLUG, "link.txt"], 2, f"link.txt is the same text as {HOTPLUG}; give it once"),
+        (["import", HOTPLUG, LOG, "copy.txt"], 2, f"copy.txt is the same text as {HOTPLUG}; give it once"),
+        (["import", "copy.gz", HOTPLUG], 2, f"{HOTPLUG} is the same text as copy.gz; give it once"),
         (
             ["import", "--merge", "no.parquet", DATA / "hotplug-kaslr-6.12.txt"],
             1,
@@ -69,10 +80,22 @@ def test_the_run_opens_in_report_with_its_caveats(tmp_path: Path) -> None:
 def test_bad_words_are_refused_in_a_sentence(
     tmp_path: Path, words: list[str | Path], status: int, said: str
 ) -> None:
+    (tmp_path / "link.txt").symlink_to(HOTPLUG)
+    shutil.copy(HOTPLUG, tmp_path / "copy.txt")
+    (tmp_path / "copy.gz").write_bytes(gzip.compress(HOTPLUG.read_bytes()))
     done = memtrace(*words, cwd=tmp_path)
     assert done.returncode == status
     assert done.stderr.startswith(f"memtrace: {said}")
     assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run.parquet").exists()
+
+
+def test_two_traces_of_headers_alone_are_no_text_twice(tmp_path: Path) -> None:
+    """Two instances that saw nothing: the same bytes, and not the same trace."""
+    for name in ("one", "other"):
+        (tmp_path / name).write_text("# tracer: nop\n#\n# entries-in-buffer/entries-written: 0/0   #P:2\n#\n")
+    done = memtrace("import", "tracefs:one", "tracefs:other", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "memtrace: 0 rows in run.parquet")
 
 
 def test_an_existing_output_is_kept_unless_told(tmp_path: Path) -> None:

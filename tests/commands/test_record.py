@@ -22,6 +22,14 @@ def record(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]
         (["-p", "4194999"], 1, "no process 4194999"),
         (["-p", "abc"], 2, "-p abc: give numbers and ranges"),
         (["-C", "3-1"], 2, "-C 3-1: an empty range"),
+        (["-C", "0,3-1"], 2, "-C 0,3-1: an empty range"),
+        (["-e", "", "-d", "1"], 2, "-e is empty: give LIST, or leave -e out"),
+        (["-e", ",", "-d", "1"], 2, "-e ,: give words with commas between them"),
+        (["-p", "", "-d", "1"], 2, "-p is empty: give PID,…, or leave -p out"),
+        (["-C", "", "-d", "1"], 2, "-C is empty: give LIST, or leave -C out"),
+        (["--comm", "", "-d", "1"], 2, "--comm is empty: give NAME, or leave --comm out"),
+        (["--avoid", "", "-d", "1"], 2, "--avoid is empty: give KINDS, or leave --avoid out"),
+        (["--ring-size", "", "-d", "1"], 2, "--ring-size is empty: give SIZE, or leave"),
         (["--ring-size", "lots"], 2, "--ring-size lots: give a size"),
         (["--ring-size", "1K"], 2, "between 4K and 1G"),
         (["-d", "0"], 2, "is not in the range"),
@@ -38,7 +46,31 @@ def test_bad_input_is_told_in_one_sentence(
     done = record(*where, *arguments)
     assert done.returncode == status, done.stderr
     assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("memtrace: ") and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-C", "0-1000000000000"], "is not online here"),
+        (["-C", f"0-{10**30}"], "is not online here"),
+        (["-C", "1000000000000-2000000000000"], "CPU 1000000000000 is not online here"),
+        (["-p", "1-99999999999"], "no process"),
+        (["-p", f"1-{10**30}"], "no process"),
+    ],
+)
+def test_a_range_is_not_counted_out_beyond_what_there_is(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    """With an address space in which the range as a list does not fit."""
+    limited = ["prlimit", f"--as={2 << 30}", sys.executable, "-m", "memtrace.cli", "record"]
+    done = subprocess.run(
+        [*limited, "-d", "1", "-o", str(tmp_path / "run.parquet"), *arguments],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stderr.startswith("memtrace: ") and sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run.parquet").exists()
 
 

@@ -16,6 +16,7 @@ from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.matching import sites_in
 from memtrace.traces.importers.pairing import pair
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
+from memtrace.traces.output import refuse_same, same_file
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import TraceSource
 from memtrace.traces.writer import RunWriter
@@ -66,6 +67,8 @@ def run_import(request: Request) -> Outcome:
     if request.clock is not None and request.clock not in clocks.CLOCKS:
         raise MemtraceError(f"--clock {request.clock}: give one of {', '.join(clocks.CLOCKS)}", 2)
     inputs = [formats.recognise(word) for word in request.files]
+    refuse_same(request.output, [one.path for one in inputs] + ([request.merge] if request.merge else []))
+    _refuse_pointless(inputs, request)
     parsed = read(inputs, request)
     boot = boot_facts(parsed)
     files = pair_and_align(inputs, parsed, boot)
@@ -78,22 +81,48 @@ def run_import(request: Request) -> Outcome:
 
 
 def read(inputs: Sequence[Input], request: Request) -> list[Parsed]:
-    """Each file read; those that explain others first."""
+    """Each file read; those that explain others first.
+
+    Raises MemtraceError (exit 2) if one is there twice: its events would count twice.
+    """
+    for i, one in enumerate(inputs):
+        for other in inputs[:i]:
+            if same_file(one.path, other.path):
+                raise _twice(other, one)
     probes: dict[str, tuple[str, bool]] = {}
     for one in inputs:
         if one.format.name == kprobe_events.NAME:
             probes |= kprobe_events.probes(source.Text(one.path))
     given = Given(clock=request.clock, boot=request.boot, probes=probes)
-    return [_read_one(one, given) for one in inputs]
+    read_: list[Parsed] = []
+    said: dict[bytes, Input] = {}
+    for one in inputs:
+        text = source.Text(one.path)
+        parsed = one.format.parse(text, given)
+        # Of what says nothing, such as a trace of headers alone, nothing counts twice.
+        counts = parsed.stamps or parsed.log or parsed.phases or parsed.snapshots
+        if counts and said.setdefault(text.digest, one) is not one:
+            raise _twice(said[text.digest], one)
+        if text.cut:
+            parsed.lines += 1
+            parsed.not_understood(_CUT)
+        read_.append(parsed)
+    return read_
 
 
-def _read_one(one: Input, given: Given) -> Parsed:
-    text = source.Text(one.path)
-    parsed = one.format.parse(text, given)
-    if text.cut:
-        parsed.lines += 1
-        parsed.not_understood(_CUT)
-    return parsed
+def _twice(one: Input, other: Input) -> MemtraceError:
+    if one.path == other.path:
+        return MemtraceError(f"{one.path} is given twice; give each file once", 2)
+    return MemtraceError(f"{other.path} is the same text as {one.path}; give it once", 2)
+
+
+def _refuse_pointless(inputs: Sequence[Input], request: Request) -> None:
+    """Raise MemtraceError (exit 2) for an option that none of the files takes."""
+    names = {one.format.name for one in inputs}
+    if request.clock is not None and not names & formats.CLOCKED:
+        raise MemtraceError("--clock goes with a trace, and none is among the files", 2)
+    if request.boot is not None and formats.LOG not in names:
+        raise MemtraceError("--boot goes with a kernel log, and none is among the files", 2)
 
 
 def boot_facts(parsed: Sequence[Parsed]) -> BootFacts:

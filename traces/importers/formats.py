@@ -48,6 +48,12 @@ FORMATS: dict[str, Format] = {
 }
 
 
+CLOCKED = frozenset(module.NAME for module in (tracefs, trace_cmd, perf_script, bpftrace))
+"""Formats of traces, which may not say what clock theirs is."""
+LOG = dmesg.NAME
+"""The one that may hold several boots."""
+
+
 @dataclass(frozen=True)
 class Input:
     """A file to import, and its format."""

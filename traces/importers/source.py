@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from collections.abc import Iterator
@@ -51,22 +52,43 @@ def head(path: Path) -> list[str]:
 
 
 class Text:
-    """All lines of a file, with their line ends; ``cut`` once it has turned out to end too early.
+    """All lines of a file, with their line ends.
 
-    Raises MemtraceError if reading fails.
+    Once they were read, ``cut`` tells whether it ended too early, and ``digest``
+    is of the text, however it is compressed.  Raises MemtraceError if reading fails.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.cut = False
+        self.digest = b""
 
     def __iter__(self) -> Iterator[str]:
         with _opened(self._path) as file:
+            digested = _Digested(file)
+            text = io.TextIOWrapper(io.BufferedReader(digested, _PIECE), encoding="utf-8", errors="replace")
             try:
-                yield from io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+                yield from text
             except (OSError, zlib.error) as error:
                 raise _unreadable(self._path, error) from error
             self.cut = isinstance(file.raw, _Inflated) and file.raw.cut
+            self.digest = digested.hash.digest()
+
+
+class _Digested(io.RawIOBase):
+    """What is read from a file, with a hash of it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.hash = hashlib.blake2b(digest_size=16)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        size = self._file.readinto1(buffer)
+        self.hash.update(memoryview(buffer)[:size])
+        return size
 
 
 class _Inflated(io.RawIOBase):

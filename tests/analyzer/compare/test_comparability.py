@@ -204,10 +204,27 @@ def test_windows_of_other_lengths_share_no_totals(folder: Path, compared: Compar
     assert found.change("alloc.bytes")["reason"] == "other window"
 
 
+def test_files_that_cannot_be_read_are_left_out_of_a_folder_with_a_word(
+    folder: Path, compared: Compare
+) -> None:
+    """Cut off before the first checkpoint, not begun, and no run at all."""
+    write_side(folder / "a", BOOTS)
+    whole = (folder / "a" / "boot-000.parquet").read_bytes()
+    (folder / "a" / "begun.parquet").write_bytes(whole[:8])
+    (folder / "a" / "empty.parquet").touch()
+    (folder / "a" / "text.parquet").write_text("hello")
+    write_side(folder / "b", BOOTS, first=50)
+    for word in ("a", "a/*.parquet"):
+        found = compared(word, "b")
+        assert "without begun.parquet, empty.parquet, cut short" in found.findings["cut-short"]
+        assert "without a file: a/text.parquet is not a run (not parquet)" in found.findings["unreadable"]
+        assert found.change("alloc.total")["runs_before"] == BOOTS
+
+
 def test_runs_cut_short_are_left_out_with_a_word(folder: Path, compared: Compare) -> None:
     write_side(folder / "a", BOOTS)
     write_run(folder / "a" / "killed.parquet", rows_of([5.0]), 9, cut_short=True)
     write_side(folder / "b", BOOTS, first=50)
     found = compared("a", "b")
-    assert "without killed.parquet, cut short" in found.findings["cut-short"]
+    assert "without killed.parquet, cut short, or still being recorded" in found.findings["cut-short"]
     assert found.change("alloc.total")["runs_before"] == BOOTS

@@ -207,7 +207,7 @@ def refused(*sides: str, **asked: Any) -> tuple[int, str]:
 def test_the_same_run_twice_is_refused(sides: Path) -> None:
     assert refused("base", "base") == (
         2,
-        "base/boot-000.parquet of base is the same run as base too; give each run once",
+        "base/boot-000.parquet of base is given twice; give each run once",
     )
     shutil.copytree(sides / "base", sides / "copy")
     assert (
@@ -217,19 +217,52 @@ def test_the_same_run_twice_is_refused(sides: Path) -> None:
     assert refused("slow", "link")[0] == 2
 
 
+def test_the_same_run_twice_is_named_by_the_words_given(sides: Path) -> None:
+    shutil.copy(sides / "base" / "boot-000.parquet", "a.parquet")
+    shutil.copy("a.parquet", "z.parquet")
+    assert refused("a.parquet", "z.parquet")[1] == (
+        "z.parquet is the same run as a.parquet; give each run once"
+    )
+    assert refused("a.parquet", "./a.parquet")[1] == "a.parquet is given twice; give each run once"
+    assert refused("base", "z.parquet")[1] == (
+        "z.parquet is the same run as base/boot-000.parquet of base; give each run once"
+    )
+    assert refused("base", "base/*.parquet")[1] == (
+        "base/boot-000.parquet of base/*.parquet is the same run as base too; give each run once"
+    )
+
+
 def test_what_holds_no_runs_is_refused(sides: Path) -> None:
     (sides / "empty").mkdir()
-    pq.write_table(pa.table({"x": [1]}), sides / "other.parquet")
-    (sides / "text.parquet").write_text("hello")
     for word, part in {
         "empty": "no *.parquet",
         "missing": "does not exist",
         "no*thing": "nothing matches",
-        "other.parquet": "not of memtrace",
-        "text.parquet": "not parquet",
     }.items():
         code, message = refused("base", word)
         assert (code, part in message) == (2, True), message
+
+
+def test_a_file_that_was_named_and_cannot_be_read_is_1(sides: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), sides / "other.parquet")
+    (sides / "text.parquet").write_text("hello")
+    for word, part in {"other.parquet": "not of memtrace", "text.parquet": "not parquet"}.items():
+        code, message = refused("base", word)
+        assert (code, part in message) == (1, True), message
+
+
+def test_what_was_cut_short_at_its_beginning_is_no_evidence(sides: Path) -> None:
+    """A bisection skips such a commit, and does not end at it."""
+    whole = (sides / "base" / "boot-000.parquet").read_bytes()
+    (sides / "begun").mkdir()
+    for name in ("1.parquet", "2.parquet"):
+        (sides / "begun" / name).write_bytes(whole[:8])
+    said = "cut short, or still being recorded; wait, or record"
+    assert refused("base", "begun") == (125, f"all 2 runs of begun are {said} them again")
+    assert refused("base", "begun/1.parquet") == (125, f"begun/1.parquet is {said} it again")
+    (sides / "begun" / "text.parquet").write_text("hello")
+    code, message = refused("base", "begun/t*.parquet")
+    assert (code, "no run of t* can be compared: begun/text.parquet is not a run" in message) == (125, True)
 
 
 def test_a_side_without_evidence_is_125(folder: Path) -> None:
@@ -242,7 +275,10 @@ def test_a_side_without_evidence_is_125(folder: Path) -> None:
         write_run(folder / "killed" / f"{i}.parquet", rows_of([5.0]), 30 + i, cut_short=True)
     assert refused("good", "lost")[0] == 125
     assert "all events of lost were lost" in refused("good", "lost")[1]
-    assert refused("good", "killed") == (125, "all 3 runs of killed were cut short; record them again")
+    assert refused("good", "killed") == (
+        125,
+        "all 3 runs of killed are cut short, or still being recorded; wait, or record them again",
+    )
 
 
 @pytest.mark.parametrize(

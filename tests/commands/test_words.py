@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong command lines: one sentence that begins with "memtrace:", status 2, whichever verb it is."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from memtrace import cli
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("foo", "No such command 'foo'; see `memtrace --help`"),
+        (
+            "record -d 0",
+            "Invalid value for '-d' / '--duration': 0.0 is not in the range x>0; "
+            "see `memtrace record --help`",
+        ),
+        (
+            "workload anon --mib 1",
+            "Invalid value for '--mib': 1 is not in the range 2<=x<=1048576; see `memtrace workload --help`",
+        ),
+        ("lab run", "Missing option '--kernel'; see `memtrace lab run --help`"),
+        ("boot zzz", "No such command 'zzz'; see `memtrace boot --help`"),
+    ],
+)
+def test_a_usage_error_is_one_sentence(
+    words: str, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["memtrace", *words.split()])
+    assert cli.main() == 2
+    assert capsys.readouterr() == ("", f"memtrace: {sentence}\n")
+
+
+@pytest.mark.parametrize("verb", list(cli.VERBS))
+def test_every_verb_says_it_so(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["memtrace", verb, "--nonsense"])
+    assert cli.main() == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("memtrace: No such option") and err.endswith(f"; see `memtrace {verb} --help`\n")
+
+
+@pytest.mark.parametrize("words", ["", "lab", "boot"])
+def test_no_words_at_all_show_the_help(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["memtrace", *words.split()])
+    cli.main()
+    out, err = capsys.readouterr()
+    assert (out + err).startswith(f"Usage: {' '.join(('memtrace', *words.split()))} [OPTIONS]")
