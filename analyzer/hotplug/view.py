@@ -143,11 +143,11 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
         Column("bytes", "memory", "bytes"),
         Column("blocks", "blocks", "number"),
         Column("onlined_bytes", "onlined", "bytes"),
-        Column("total_ns", "took", "ns"),
-        Column("accepts", "accepts", "number", if_any=True),
-        Column("again", "again", "number", if_any=True),
-        Column("result", "result"),
-        *((Column("removed_bytes", "removed", "bytes"),) if partly else ()),
+        Column("total_ns", "took", "ns", block=1),
+        Column("accepts", "accepts", "number", if_any=True, block=1),
+        Column("again", "again", "number", if_any=True, block=1),
+        Column("result", "result", block=1),
+        *((Column("removed_bytes", "removed", "bytes", block=1),) if partly else ()),
     )
     names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
     return Table("adds", "Memory added", names, tuple(rows), columns, top=24)

@@ -371,6 +371,14 @@ def test_a_hot_add_of_which_a_part_is_removed_is_not_removed(run_of: RunOf) -> N
     assert rows_of(report, "cycles", "bytes", "lost_bytes", "alone") == [(4 * BLOCK, 1000 << 10, True)]
 
 
+def test_a_page_with_all_that_can_be_said_of_a_hot_add_fits_a_mail(run_of: RunOf) -> None:
+    rows = [*added(0, blocks=4), *onlined(20, FIRST), hot("offline", 30, 31, BLOCK, tid=9)]
+    rows += [*onlined(40, FIRST), gone(62, 0), accepted(43, 1, MS)]
+    text = make(Request((str(run_of(case(rows, events=(*EVENTS, "accept.call"))).path),), view="hotplug"))
+    assert "ACPI DIMM" in text and "partly removed" in text
+    assert max(map(len, text.splitlines())) < 80
+
+
 def test_a_part_that_is_added_again_is_another_hot_add(run_of: RunOf) -> None:
     again = FIRST + BLOCK // 4096
     rows = [*added(0, blocks=4), *onlined(20, FIRST), gone(40, 1), *added(50, again, blocks=1)]
