@@ -267,6 +267,18 @@ def test_what_has_no_known_root_is_in_none_and_in_no_what_if(run_of: RunOf) -> N
     assert sites and {row["within"] for row in sites.rows} == {None, "none", "fault"}
 
 
+def test_call_sites_in_shared_memory_alone_do_not_count_khugepageds_holes(run_of: RunOf) -> None:
+    calls = ProbeSite("zero.page", "callsite:clear_page", "callsite", "shmem_get_folio_gfp")
+    plain = [ProbeSite(name, f"fentry:{name}", "fentry") for name in ("alloc", "zero.alloc", "zero.user")]
+    roots = (
+        total("alloc", 100, 900, within="root.shmem"),
+        total("alloc", 512, 900, within="root.khugepaged"),
+    )
+    case = Case((), header("alloc", "zero.page", manifest=(*plain, calls)), status(roots=roots))
+    found = {row["kind"]: row["by_caller"] for row in rows(run_of(case), "main")}
+    assert found == {"shmem": 0, "khugepaged": None}
+
+
 def test_hugetlb_from_a_pool_filled_before_is_cleared_at_least_once(run_of: RunOf) -> None:
     fault = {"within": "root.hugetlb_fault", "order": 9}
     case = Case((), header("alloc", "zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
