@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer import callers
@@ -84,6 +84,8 @@ class Nested:
     """Memory of those, None if unknown."""
     bytes_are: str | None
     """``accepted``, or ``asked for`` where of some of it that is all that is known; None without any."""
+    filled: Mapping[str, int] = field(default_factory=dict)
+    """By phase: of ``own``, what lies directly inside hot.* rows whose own time still has it."""
 
 
 NONE = Nested({}, frozenset(), 0, 0, None)
@@ -118,10 +120,46 @@ def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnecti
                 plus(before, int(size) if sized == n else None),
                 are if known == n else "asked for",
             )
+    filled = _filled(adds, rows, connection)
     return {
-        number: Nested(times, frozenset(vague[number]), *accepted.get(number, (0, 0, None)))
+        number: Nested(
+            times,
+            frozenset(vague[number]),
+            *accepted.get(number, (0, 0, None)),
+            filled=filled.get(number, {}),
+        )
         for number, times in own.items()
     }
+
+
+def _filled(
+    adds: Sequence[HotAdd], rows: duckdb.DuckDBPyRelation, connection: duckdb.DuckDBPyConnection
+) -> dict[int, dict[str, int]]:
+    """By number of the hot-add and phase, ns of other events directly inside ``filled`` rows."""
+    every = [(add.number, row) for add in adds for row in add.rows if row.dur is not None]
+    if not any(row.filled for _, row in every):
+        return {}
+    # The inner one begins later, or ends sooner: it has the larger number.
+    every.sort(key=lambda pair: (pair[1].start, -pair[1].end))
+    connection.execute("CREATE TEMP TABLE hot_rows (id INT, tid INT, low BIGINT, high BIGINT)")
+    intervals = [(i, row.tid, row.start, row.end) for i, (_, row) in enumerate(every)]
+    connection.executemany("INSERT INTO hot_rows VALUES (?, ?, ?, ?)", intervals)
+    found: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for at, time in callers.query(rows, _INNERMOST).fetchall():
+        number, row = every[at]
+        if row.filled and row.event in _OF_EVENT:
+            found[number][_OF_EVENT[row.event]] += time
+    return found
+
+
+_INNERMOST = """
+SELECT inmost, coalesce(sum(self_ns), 0)::BIGINT FROM (
+    SELECT any_value(r.self_ns) AS self_ns, max(h.id) AS inmost
+    FROM (SELECT row_number() OVER () AS place, * FROM rows_ WHERE event::VARCHAR NOT LIKE 'hot.%') r
+    JOIN hot_rows h ON r.tid = h.tid AND r.ts_ns <= h.high AND r.ts_ns - coalesce(r.dur_ns, 0) >= h.low
+    GROUP BY r.place)
+GROUP BY inmost
+"""
 
 
 # A sum over steps of accepting (accept.step) and a row of which only the end was seen have no
@@ -156,6 +194,8 @@ def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int
         phase = _OF_EVENT.get(row.event)
         if phase:
             time[phase] = (time[phase] or 0) + (row.own or 0)
+    for phase, own in inner.filled.items():
+        time[phase] = max((time[phase] or 0) - own, 0)
     for phase, own in inner.own.items():
         time[phase] = (time[phase] or 0) + own
     spent = sum(window.dur or 0 for window in add.windows)

@@ -138,6 +138,21 @@ def test_the_steps_of_an_acceptance_are_acceptance(run_of: RunOf) -> None:
     assert (found["accept"], found["online"], found["not_in_rows"]) == (2 * MS, MS, 0)
 
 
+def test_what_lies_inside_a_row_without_self_time_is_counted_once(run_of: RunOf) -> None:
+    # As an import has it where the end of one of several acceptances is lost.
+    calls = [accepted(22, 0.5, MS // 2), accepted(23, 0.7, None) | {"self_ns": 700_000}]
+    lost = accepted(23.5, 0, None, dur_ns=None, total_ns=None)
+    inside = {"tid": 7, "bytes": 2 * MIB, "ts_ns": START + 3 * MS}
+    alloc = streamed("alloc", 9, 1_500_000, self_ns=200_000, **inside)
+    clear = streamed("zero.alloc", 9, 1_300_000, **inside)
+    rows = [*added(0), *onlined(20, FIRST), *calls, lost, alloc, clear]
+    report = report_of(run_of, case(rows, events=(*EVENTS, "accept.call")))
+    found = spent(report)
+    assert (found["online"], found["accept"]) == (1_800_000, 1_200_000)
+    assert (found["memmap"], found["memmap_zero"]) == (2_700_000, 1_300_000)
+    assert sum(value or 0 for value in found.values()) == 24 * MS
+
+
 def test_work_around_allocations_is_no_clearing(run_of: RunOf) -> None:
     inside = {"tid": 7, "comm": "kworker", "nid": 0}
     roots = [
