@@ -4,7 +4,7 @@
 An occurrence runs from ``start`` to ``end`` (CLOCK_BOOTTIME, ns) in one thread.  One
 interval holds another of the same thread that lies wholly inside it.  Where a row has no
 self_ns (an import), its exclusive time is its length less that of the hot.* rows directly
-inside (``filled``), and of the other events inside (phases.py): exact, but for events that
+inside (``filled``), and of the other events inside (inside.py): exact, but for events that
 were not traced.
 """
 
