@@ -22,21 +22,13 @@ some have is a lower bound (``at_least``).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from memtrace.analyzer import callers
 from memtrace.analyzer.hotplug.adds import HotAdd
-from memtrace.analyzer.hotplug.rows import Occurrence, of
+from memtrace.analyzer.hotplug.inside import NONE, OF_EVENT, Nested
+from memtrace.analyzer.hotplug.rows import Occurrence
 from memtrace.analyzer.tables import Column, Row, Table
-from memtrace.analyzer.unknown import plus
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from memtrace.traces.reader import Run
 
 PHASES: dict[str, str] = {
     "request": "request: resource, block devices",
@@ -58,104 +50,16 @@ PHASES: dict[str, str] = {
 }
 """Each phase and what it is, in the order of a page."""
 
-_OF_EVENT = {
-    "hot.request": "request",
-    "hot.add": "arch",
-    "hot.section": "sections",
-    "hot.memmap": "memmap",
-    "hot.altmap": "altmap",
-    "hot.init": "init",
-    "hot.zone": "zone",
-    "hot.online": "online",
-    "hot.block": "block",
-}
-
-
-@dataclass(frozen=True)
-class Nested:
-    """What of other events lies inside a hot-add's intervals: exclusive time by phase, and counts."""
-
-    own: Mapping[str, int]
-    untimed: frozenset[str]
-    """Phases with occurrences that have no time."""
-    accepts_online: int
-    """accept.call rows inside."""
-    accept_bytes: int | None
-    """Memory of those, None if unknown."""
-    bytes_are: str | None
-    """``accepted``, or ``asked for`` where of some of it that is all that is known; None without any."""
-
-
-NONE = Nested({}, frozenset(), 0, 0, None)
-
-
-def nested(run: Run, adds: Sequence[HotAdd], connection: duckdb.DuckDBPyConnection) -> dict[int, Nested]:
-    """By number of the hot-add, what alloc, zero.* and accept.* rows lie inside; one scan of the file."""
-    if not adds:
-        return {}
-    windows = [(add.number, w.tid, w.start, w.end) for add in adds for w in add.windows]
-    memmaps = [(m.tid, m.start, m.end) for add in adds for m in of(add.rows, "hot.memmap")]
-    connection.execute("CREATE TEMP TABLE hot_windows (number INT, tid INT, low BIGINT, high BIGINT)")
-    connection.execute("CREATE TEMP TABLE hot_memmaps (tid INT, low BIGINT, high BIGINT)")
-    connection.executemany("INSERT INTO hot_windows VALUES (?, ?, ?, ?)", windows)
-    if memmaps:
-        connection.executemany("INSERT INTO hot_memmaps VALUES (?, ?, ?)", memmaps)
-    needed = ["event", "ts_ns", "dur_ns", "self_ns", "tid", "bytes", "bytes_requested"]
-    rows = run.relation(connection, needed)
-    own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    vague: dict[int, set[str]] = defaultdict(set)
-    accepted: dict[int, tuple[int, int | None, str | None]] = {}
-    found = callers.query(rows, _NESTED).fetchall()
-    for number, event, in_memmap, n, timed, time, size, sized, known in found:
-        phase = _phase(event, in_memmap)
-        own[number][phase] += time
-        if timed < n:
-            vague[number].add(phase)
-        if event == "accept.call":
-            count, before, are = accepted.get(number, (0, 0, "accepted"))
-            accepted[number] = (
-                count + n,
-                plus(before, int(size) if sized == n else None),
-                are if known == n else "asked for",
-            )
-    return {
-        number: Nested(times, frozenset(vague[number]), *accepted.get(number, (0, 0, None)))
-        for number, times in own.items()
-    }
-
-
-# A sum over steps of accepting (accept.step) and a row of which only the end was seen have no
-# duration: they lie where they end.
-_NESTED = """
-SELECT w.number, r.event::VARCHAR, m.tid IS NOT NULL, count(*), count(r.self_ns),
-    coalesce(sum(r.self_ns), 0)::BIGINT,
-    sum(coalesce(r.bytes, r.bytes_requested))::BIGINT, count(coalesce(r.bytes, r.bytes_requested)),
-    count(r.bytes)
-FROM rows_ r
-JOIN hot_windows w ON r.tid = w.tid AND r.ts_ns <= w.high AND r.ts_ns - coalesce(r.dur_ns, 0) >= w.low
-LEFT JOIN hot_memmaps m
-    ON r.tid = m.tid AND r.ts_ns <= m.high AND r.ts_ns - coalesce(r.dur_ns, 0) >= m.low
-WHERE r.event::VARCHAR NOT LIKE 'hot.%' GROUP BY ALL
-"""
-
-
-def _phase(event: str, in_memmap: bool) -> str:
-    if event.startswith("accept."):
-        return "accept"
-    if event.startswith("zero."):
-        return "memmap_zero" if in_memmap else "other_zero"
-    if in_memmap:
-        return "memmap"
-    return "other_alloc" if event == "alloc" else "other"
-
 
 def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int | None]:
     """ns of each phase; None where its event was not traced.  ``seen``: events with timed sites."""
     time: dict[str, int | None] = dict.fromkeys(PHASES, 0)
     for row in add.rows:
-        phase = _OF_EVENT.get(row.event)
+        phase = OF_EVENT.get(row.event)
         if phase:
             time[phase] = (time[phase] or 0) + (row.own or 0)
+    for phase, own in inner.filled.items():
+        time[phase] = max((time[phase] or 0) - own, 0)
     for phase, own in inner.own.items():
         time[phase] = (time[phase] or 0) + own
     spent = sum(window.dur or 0 for window in add.windows)
@@ -169,7 +73,7 @@ def exclusive(add: HotAdd, inner: Nested, seen: frozenset[str]) -> dict[str, int
 
 def untimed(add: HotAdd, inner: Nested) -> frozenset[str]:
     """Phases with occurrences that have no time."""
-    own = (_OF_EVENT.get(row.event) for row in add.rows if row.own is None)
+    own = (OF_EVENT.get(row.event) for row in add.rows if row.own is None)
     return inner.untimed.union(phase for phase in own if phase)
 
 
@@ -183,7 +87,7 @@ def covered(windows: Sequence[Occurrence]) -> int:
 
 
 def _untraced(seen: frozenset[str]) -> list[str]:
-    phases = [phase for event, phase in _OF_EVENT.items() if event not in seen]
+    phases = [phase for event, phase in OF_EVENT.items() if event not in seen]
     if "zero.alloc" not in seen:
         phases += ["memmap_zero", "other_zero"]
     if "alloc" not in seen:

@@ -4,7 +4,8 @@
 An occurrence runs from ``start`` to ``end`` (CLOCK_BOOTTIME, ns) in one thread.  One
 interval holds another of the same thread that lies wholly inside it.  Where a row has no
 self_ns (an import), its exclusive time is its length less that of the hot.* rows directly
-inside: exact, but for events that were not traced.
+inside (``filled``), and of the other events inside (inside.py): exact, but for events that
+were not traced.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Occurrence:
     flags: int
     error: int | None
     stack: str | None
+    filled: bool = False
+    """Whether ``own`` is not the file's: only hot.* rows inside are taken off."""
 
     @property
     def start(self) -> int:
@@ -116,7 +119,7 @@ def _timed(row: Occurrence, inner: int) -> Occurrence:
 
     if row.own is not None or row.dur is None:
         return row
-    return dataclasses.replace(row, own=max(row.dur - inner, 0))
+    return dataclasses.replace(row, own=max(row.dur - inner, 0), filled=True)
 
 
 def of(rows: Iterable[Occurrence], *events: str) -> tuple[Occurrence, ...]:

@@ -14,6 +14,7 @@ from memtrace.analyzer.caveats import cut_short, lost
 from memtrace.analyzer.facts import facts, heading
 from memtrace.analyzer.hotplug import blocks, brackets, cycles, memmap, phases, refusals, state
 from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
+from memtrace.analyzer.hotplug.inside import NONE, Nested, nested
 from memtrace.analyzer.hotplug.origin import UNKNOWN, origin
 from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
 from memtrace.analyzer.scan import connect
@@ -32,9 +33,9 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     with connect(run) as connection:
         rows = _chosen(occurrences(run, connection), choice)
         adds = hot_adds(rows, run.header.page_size)
-        inner = phases.nested(run, adds, connection)
+        inner = nested(run, adds, connection)
     seen = _seen(run, rows)
-    times = {add.number: phases.exclusive(add, inner.get(add.number, phases.NONE), seen) for add in adds}
+    times = {add.number: phases.exclusive(add, inner.get(add.number, NONE), seen) for add in adds}
     report = Report(
         view="hotplug",
         title=f"memtrace hotplug: {run.path.name}",
@@ -74,7 +75,7 @@ def _tables(
     run: Run,
     adds: Sequence[HotAdd],
     rows: Sequence[Occurrence],
-    inner: dict[int, phases.Nested],
+    inner: dict[int, Nested],
     times: dict[int, dict[str, int | None]],
     seen: frozenset[str],
 ) -> tuple[Table, ...]:
@@ -98,7 +99,7 @@ def _tables(
     return tuple(t for t in found if (adds or t.name in optional) and (t.rows or t.name not in optional))
 
 
-def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: int, page_size: int) -> Table:
+def adds_table(adds: Sequence[HotAdd], inner: dict[int, Nested], start: int, page_size: int) -> Table:
     """One row for each hot-add.
 
     at_ns: its start, from the run's; total_ns: from there to its last block online;
@@ -108,7 +109,7 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
     rows: list[dict[str, Any]] = []
     for add in adds:
         onlined = [block.onlined for block in add.blocks]
-        inside = inner.get(add.number, phases.NONE)
+        inside = inner.get(add.number, NONE)
         rows.append(
             {
                 "add": add.number,
@@ -143,11 +144,11 @@ def adds_table(adds: Sequence[HotAdd], inner: dict[int, phases.Nested], start: i
         Column("bytes", "memory", "bytes"),
         Column("blocks", "blocks", "number"),
         Column("onlined_bytes", "onlined", "bytes"),
-        Column("total_ns", "took", "ns"),
-        Column("accepts", "accepts", "number", if_any=True),
-        Column("again", "again", "number", if_any=True),
-        Column("result", "result"),
-        *((Column("removed_bytes", "removed", "bytes"),) if partly else ()),
+        Column("total_ns", "took", "ns", block=1),
+        Column("accepts", "accepts", "number", if_any=True, block=1),
+        Column("again", "again", "number", if_any=True, block=1),
+        Column("result", "result", block=1),
+        *((Column("removed_bytes", "removed", "bytes", block=1),) if partly else ()),
     )
     names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
     return Table("adds", "Memory added", names, tuple(rows), columns, top=24)

@@ -5,7 +5,8 @@
 in a sound ledger.  ``differs`` counts rows whose self_ns, as the recorder wrote it, is not
 the ledger's; in a run with aggregates, whose nested occurrences are partly no rows, those
 where it is more.  0 in a sound run.
-``at_once``: the most CPUs that cleared memory at the same moment (streamed clears).
+``at_once``: the most CPUs that cleared memory at the same moment (streamed clears, each on
+the CPU where it ended; one that interrupts or preempts another is on a CPU already counted).
 """
 
 from __future__ import annotations
@@ -67,14 +68,19 @@ def timed_events(run: Run, connection: duckdb.DuckDBPyConnection) -> Sequence[st
 
 
 def at_once(run: Run, connection: duckdb.DuckDBPyConnection) -> int | None:
-    """The most clears under way at one moment; None where none was streamed."""
-    rows = run.relation(connection, ["event", "ts_ns", "dur_ns", "flags"])
+    """The most CPUs that were clearing at one moment; None where none was streamed."""
+    rows = run.relation(connection, ["event", "ts_ns", "dur_ns", "cpu", "flags"])
     names = ", ".join(f"'{name}'" for name in CLEARING)
     rows = rows.filter(f"event IN ({names}) AND dur_ns > 0 AND (flags & {int(Flag.AGGREGATED)}) = 0")
-    rows.create_view("clears")
+    rows.filter("cpu IS NOT NULL").create_view("clears")
     question = """
+        WITH spans AS (
+            SELECT ts_ns AS high, greatest(ts_ns - dur_ns, coalesce(max(ts_ns) OVER (
+                PARTITION BY cpu ORDER BY ts_ns - dur_ns, ts_ns
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS low
+            FROM clears)
         SELECT max(level) FROM (SELECT sum(step) OVER (ORDER BY moment, step) AS level FROM (
-            SELECT ts_ns - dur_ns AS moment, 1 AS step FROM clears
-            UNION ALL SELECT ts_ns, -1 FROM clears))"""
+            SELECT low AS moment, 1 AS step FROM spans WHERE low < high
+            UNION ALL SELECT high, -1 FROM spans WHERE low < high))"""
     ((most,),) = connection.sql(question).fetchall()
     return None if most is None else int(most)

@@ -12,14 +12,15 @@ from memtrace.analyzer.tables import Column, Table
 if TYPE_CHECKING:
     from memtrace.traces.run import ProbeSite, RunHeader
 
+SHMEM_PATH, KHUGEPAGED_PATH = "shmem", "khugepaged's holes"
 _PATHS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("allocation", "zero.alloc", ("get_page_from_freelist", "kernel_init_pages", "clear_highpages")),
     ("bulk allocation (vmalloc)", "zero.alloc", ("alloc_pages_bulk",)),
     ("compaction's targets", "zero.alloc", ("compaction_alloc", "split_map_pages", "release_free_list")),
     ("contiguous ranges (CMA, 1 GiB)", "zero.alloc", ("alloc_contig", "split_free_pages")),
     ("huge pages, hugetlb", "zero.user", ("folio_zero_user", "clear_huge_page")),
-    ("shmem", "zero.page", ("shmem_",)),
-    ("khugepaged's holes", "zero.page", ("collapse_",)),
+    (SHMEM_PATH, "zero.page", ("shmem_",)),
+    (KHUGEPAGED_PATH, "zero.page", ("collapse_",)),
     ("zero on free", "zero.free", ("__free_pages_ok", "free_pcp_prepare", "free_unref_page", "free_")),
 )
 _NO_PROBE = "no site takes a probe here (`memtrace probes -v` says why)"
@@ -39,6 +40,13 @@ def coverage(header: RunHeader) -> Table:
     return Table(
         "coverage", "Ways of clearing", ("path", "seen", "by", "why"), tuple(rows), columns, notes=notes
     )
+
+
+def sees(header: RunHeader, path: str) -> bool:
+    """Whether a run saw each clear of one of these ways."""
+    sites = {site.event: site for site in header.manifest}
+    found = (_row(p, sites.get(event), names, header) for p, event, names in _PATHS if p == path)
+    return any(row["seen"] == "yes" for row in found)
 
 
 def _row(

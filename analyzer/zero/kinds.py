@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.zero.coverage import KHUGEPAGED_PATH, SHMEM_PATH, sees
+
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
     from memtrace.traces.run import RootTotal
@@ -179,12 +181,13 @@ class Counted:
     allocator: bool = True
     user: bool = True
     """zero.user: huge pages and larger folios."""
-    page: bool = True
-    """zero.page: shared memory and khugepaged's holes."""
+    shmem: bool = True
+    khugepaged: bool = True
+    """Its holes; both are zero.page, at sites of their own."""
 
     def callers(self, kind: str) -> bool:
         """Whether it counted the clears by callers in memory of this kind."""
-        return self.page if kind in (SHMEM, KHUGEPAGED) else self.user
+        return {SHMEM: self.shmem, KHUGEPAGED: self.khugepaged}.get(kind, self.user)
 
     def whole(self, totals: Sequence[RootTotal]) -> bool:
         """Whether it counted every clear in what these sums are of."""
@@ -198,13 +201,15 @@ def counted(run: Run, totals: Sequence[RootTotal]) -> Counted:
     """By its sites; what there are sums of was counted."""
     events = {total.event for total in totals}
     known = {s.event for s in run.header.manifest if s.site and s.count in ("exact", "inferred")}
+    paged = {kind_of(total) for total in totals if total.event == "zero.page"}
     asked = run.header.events
     accepts = any(event.startswith("accept.") for event in asked)
     return Counted(
         allocations="alloc" in asked or ("alloc" in events and not accepts),
         allocator=ALLOCATOR in known | events,
         user=counts_callers(run),
-        page="zero.page" in known | events,
+        shmem=sees(run.header, SHMEM_PATH) or SHMEM in paged,
+        khugepaged=sees(run.header, KHUGEPAGED_PATH) or KHUGEPAGED in paged,
     )
 
 

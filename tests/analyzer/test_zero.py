@@ -13,8 +13,10 @@ import pytest
 
 from memtrace.analyzer.keys import parse_keys
 from memtrace.analyzer.report import Request, make
+from memtrace.analyzer.scan import connect
 from memtrace.analyzer.tables import Report, Row
 from memtrace.analyzer.views import Choice, view
+from memtrace.analyzer.zero import accounts
 from memtrace.analyzer.zero.kinds import Counted, kind_of
 from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, UNSEEN, UNSURE, redundant
 from memtrace.errors import MemtraceError
@@ -265,6 +267,18 @@ def test_what_has_no_known_root_is_in_none_and_in_no_what_if(run_of: RunOf) -> N
     assert sites and {row["within"] for row in sites.rows} == {None, "none", "fault"}
 
 
+def test_call_sites_in_shared_memory_alone_do_not_count_khugepageds_holes(run_of: RunOf) -> None:
+    calls = ProbeSite("zero.page", "callsite:clear_page", "callsite", "shmem_get_folio_gfp")
+    plain = [ProbeSite(name, f"fentry:{name}", "fentry") for name in ("alloc", "zero.alloc", "zero.user")]
+    roots = (
+        total("alloc", 100, 900, within="root.shmem"),
+        total("alloc", 512, 900, within="root.khugepaged"),
+    )
+    case = Case((), header("alloc", "zero.page", manifest=(*plain, calls)), status(roots=roots))
+    found = {row["kind"]: row["by_caller"] for row in rows(run_of(case), "main")}
+    assert found == {"shmem": 0, "khugepaged": None}
+
+
 def test_hugetlb_from_a_pool_filled_before_is_cleared_at_least_once(run_of: RunOf) -> None:
     fault = {"within": "root.hugetlb_fault", "order": 9}
     case = Case((), header("alloc", "zero.user"), status(roots=(total("zero.user", 512, 100, **fault),)))
@@ -485,6 +499,21 @@ def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
     )
     after = [row for row in rows(run_of(case), "redundant") if row["why"] == "after acceptance"]
     assert [(row["bytes"], row["total_ns"]) for row in after] == [(2 << 20, 70)] * found
+
+
+def test_cpus_that_clear_at_once_are_counted_and_not_clears(run_of: RunOf) -> None:
+    def clear(begin: int, end: int, cpu: int) -> dict[str, Any]:
+        return streamed("zero.user", 9, end - begin, ts_ns=START + end, cpu=cpu, tid=100 + cpu)
+
+    def at_once(*clears: dict[str, Any]) -> int | None:
+        run = run_of(Case(clears, header("zero.user"), status()))
+        with connect(run) as connection:
+            return accounts.at_once(run, connection)
+
+    # An interrupt's in the middle of another, and one right after it on the same CPU.
+    assert at_once(clear(0, 100, 0), clear(40, 50, 0), clear(100, 200, 0)) == 1
+    assert at_once(clear(0, 100, 0), clear(40, 50, 0), clear(90, 120, 1), clear(110, 130, 2)) == 2
+    assert at_once() is None
 
 
 def test_the_first_clear_of_a_frame_is_told_from_later_ones(run_of: RunOf) -> None:

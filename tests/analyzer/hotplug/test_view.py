@@ -138,6 +138,21 @@ def test_the_steps_of_an_acceptance_are_acceptance(run_of: RunOf) -> None:
     assert (found["accept"], found["online"], found["not_in_rows"]) == (2 * MS, MS, 0)
 
 
+def test_what_lies_inside_a_row_without_self_time_is_counted_once(run_of: RunOf) -> None:
+    # As an import has it where the end of one of several acceptances is lost.
+    calls = [accepted(22, 0.5, MS // 2), accepted(23, 0.7, None) | {"self_ns": 700_000}]
+    lost = accepted(23.5, 0, None, dur_ns=None, total_ns=None)
+    inside = {"tid": 7, "bytes": 2 * MIB, "ts_ns": START + 3 * MS}
+    alloc = streamed("alloc", 9, 1_500_000, self_ns=200_000, **inside)
+    clear = streamed("zero.alloc", 9, 1_300_000, **inside)
+    rows = [*added(0), *onlined(20, FIRST), *calls, lost, alloc, clear]
+    report = report_of(run_of, case(rows, events=(*EVENTS, "accept.call")))
+    found = spent(report)
+    assert (found["online"], found["accept"]) == (1_800_000, 1_200_000)
+    assert (found["memmap"], found["memmap_zero"]) == (2_700_000, 1_300_000)
+    assert sum(value or 0 for value in found.values()) == 24 * MS
+
+
 def test_work_around_allocations_is_no_clearing(run_of: RunOf) -> None:
     inside = {"tid": 7, "comm": "kworker", "nid": 0}
     roots = [
@@ -369,6 +384,14 @@ def test_a_hot_add_of_which_a_part_is_removed_is_not_removed(run_of: RunOf) -> N
     report = report_of(run_of, case(rows, taken(-1, 900_000), taken(100, 899_000)))
     assert rows_of(report, "adds", *columns) == [(4, 74 * MS, "removed", 4 * BLOCK)]
     assert rows_of(report, "cycles", "bytes", "lost_bytes", "alone") == [(4 * BLOCK, 1000 << 10, True)]
+
+
+def test_a_page_with_all_that_can_be_said_of_a_hot_add_fits_a_mail(run_of: RunOf) -> None:
+    rows = [*added(0, blocks=4), *onlined(20, FIRST), hot("offline", 30, 31, BLOCK, tid=9)]
+    rows += [*onlined(40, FIRST), gone(62, 0), accepted(43, 1, MS)]
+    text = make(Request((str(run_of(case(rows, events=(*EVENTS, "accept.call"))).path),), view="hotplug"))
+    assert "ACPI DIMM" in text and "partly removed" in text
+    assert max(map(len, text.splitlines())) < 80
 
 
 def test_a_part_that_is_added_again_is_another_hot_add(run_of: RunOf) -> None:
