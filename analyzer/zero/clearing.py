@@ -144,7 +144,7 @@ def roots(totals: Totals, asked_for: bool, derive: bool, counted: Counted) -> Ta
     notes = [
         "outermost roots; what lies inside others (a fault of a populate) is in the outer one's time."
         if asked_for
-        else "roots were not recorded: `memtrace record -e alloc,zero,root` has them."
+        else "unknown; `memtrace record -e alloc,zero,root` has them where functions can be hooked."
     ]
     if not whole:
         notes.append("> of what the kernel summed no root is known: a root has what was streamed alone.")

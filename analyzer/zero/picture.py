@@ -94,7 +94,7 @@ def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]], derive: bool) -
     axes.set_title("wall time of the outermost roots, and what it went into", loc="left")
     axes.set_axis_off()
     if not whole:
-        words = "no sums by root in this run: record -e alloc,zero,root"
+        words = "roots: unknown; record -e alloc,zero,root has them where functions can be hooked"
         axes.text(0, 0.5, words, transform=axes.transAxes)
         return
     left = 0.0

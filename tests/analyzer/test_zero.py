@@ -527,6 +527,18 @@ def test_the_first_clear_of_a_frame_is_told_from_later_ones(run_of: RunOf) -> No
     assert row["again_ns_per_4kib"] == pytest.approx(4000 / 1024)
 
 
+def test_clears_streamed_for_their_length_say_nothing_of_first_touches(run_of: RunOf) -> None:
+    found = [
+        streamed("zero.user", 9, 9000, pfn=512),
+        streamed("zero.alloc", 0, 200_000, pfn=7),
+        aggregated("zero.alloc", 100, 300),
+    ]
+    run = run_of(Case(found, header("zero.user", "zero.alloc"), status()))
+    assert [(row["event"], row["order"]) for row in rows(run, "touches")] == [("zero.user", 9)]
+    table = report(run).table("touches")
+    assert table is not None and "order 0, which was summed in the kernel" in table.notes[-1]
+
+
 def test_without_the_recorders_sums_the_ledger_finds_the_roots(run_of: RunOf) -> None:
     case = CASES["zeroing"]()
     bare = dataclasses.replace(case, status=dataclasses.replace(case.status, roots=()))

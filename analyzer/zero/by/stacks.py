@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.callers import caller_of, numbered, query
+from memtrace.analyzer.callers import WRITTEN_OUT, caller_of, numbered, query, written_out
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.by.clears import SUMMED, SUMS, Clears, condition, largest_first
 from memtrace.analyzer.zero.by.holds import NOTHING, Holds
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from memtrace.traces.reader import Run
 
-WRITTEN_OUT = 5
-"""Stacks that a page has in full."""
 _MEASURED = ("clears", "bytes", "derived_bytes", "share", "total_ns", "untimed_bytes", "ns_per_4kib")
 
 
@@ -43,13 +41,7 @@ def stacks(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> Tab
         rows.append(
             {"rank": place, "caller": caller, "event": event} | one.measured(whole) | {"stack": stack}
         )
-    notes = [
-        f"- {row['rank']}: {' < '.join(reversed(row['stack'].split(';')))}"
-        for row in rows[:WRITTEN_OUT]
-        if row["stack"]
-    ]
-    if rows:
-        notes.insert(0, "innermost frame first:")
+    notes = written_out(rows[:WRITTEN_OUT])
     if any(one.key[1] is None for one in found):
         notes.append("stack: unknown where the kernel could not keep one.")
     if rows:
