@@ -118,7 +118,7 @@ def no_small_holes(connection: duckdb.DuckDBPyConnection, vm: int, now: Counts) 
         f"pages FROM life WHERE vm = {vm} UNION ALL {gone}"
     )
     ((calls, huge, pages, extra),) = connection.execute(
-        "WITH s AS (SELECT *, lag(kind) OVER w = 'kept' AS kept, lead(kind) OVER w AS next "
+        "WITH s AS (SELECT *, coalesce(lag(kind) OVER w = 'kept', false) AS kept, lead(kind) OVER w AS next "
         f"FROM ({steps}) WINDOW w AS (PARTITION BY gfn ORDER BY ts_ns)), "
         "c AS (SELECT call, bool_and(kept) AS saved, sum(pages) AS pages, "
         "sum(pages) FILTER (kept) AS kept FROM s WHERE kind = 'made' GROUP BY call) "

@@ -12,6 +12,7 @@ host_faults, host_fault_ns
 host_converts, host_convert_ns
                conversions to private that touch the same memory and overlap it.
 host_share     (host_fault_ns + host_convert_ns) over guest_ns; above 1 where vCPUs worked side by side.
+Unknown where the host's run has no site for gmem.fault or gmem.convert; the share is then of the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.gmem.clock import Alignment, align, clock_table
-from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, inside, of
+from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, inside, of, seen
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 from memtrace.errors import MemtraceError
@@ -68,7 +69,9 @@ def _load(guest: Run, path: Path, connection: duckdb.DuckDBPyConnection) -> None
         raise MemtraceError(
             f"{path} has no accept.call: record `-e accept` in the guest, while it has memory to accept"
         )
-    call, arch = (f"(SELECT * FROM accepted WHERE event = 'accept.{e}')" for e in ("call", "arch"))
+    call, arch = (
+        f"(SELECT * FROM accepted WHERE event = 'accept.{e}' AND pages > 0)" for e in ("call", "arch")
+    )
     if exact:
         connection.execute(
             f"CREATE TABLE t AS SELECT id, begun, ended, pfn AS lo, pfn + pages AS hi FROM {arch}"
@@ -101,6 +104,7 @@ def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) 
     connection.execute(
         f"CREATE TABLE b AS SELECT *, {found.host_ns('begun')} AS h0, {found.host_ns('ended')} AS h1 FROM a"
     )
+    faulted, turned = seen(run, "gmem.fault"), seen(run, "gmem.convert")
     rows: list[dict[str, Any]] = [
         {
             "guest_at_ns": row["begun"],
@@ -109,11 +113,13 @@ def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) 
             "bytes": row["pages"] * size,
             "comm": row["comm"],
             "guest_ns": row["dur_ns"],
-            "host_faults": row["faults"],
-            "host_fault_ns": row["fault_ns"],
-            "host_converts": row["converts"],
-            "host_convert_ns": row["convert_ns"],
-            "host_share": (row["fault_ns"] + row["convert_ns"]) / row["dur_ns"] if row["dur_ns"] else None,
+            "host_faults": row["faults"] if faulted else None,
+            "host_fault_ns": row["fault_ns"] if faulted else None,
+            "host_converts": row["converts"] if turned else None,
+            "host_convert_ns": row["convert_ns"] if turned else None,
+            "host_share": (row["fault_ns"] + row["convert_ns"]) / row["dur_ns"]
+            if row["dur_ns"] and (faulted or turned)
+            else None,
         }
         for row in ask(
             connection,
@@ -137,15 +143,21 @@ def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) 
         Column("host_fault_ns", "in them", "ns"),
         Column("host_converts", "conv.", "count"),
         Column("host_convert_ns", "in them", "ns"),
-        Column("host_share", "host", "share"),
+        Column("host_share", "host", "share", lambda _: "" if faulted and turned else ">"),
     )
     names = ("guest_at_ns", "host_at_ns", *(c.name for c in columns))
     total = sum(row["guest_ns"] for row in rows)
-    host = sum(row["host_fault_ns"] + row["host_convert_ns"] for row in rows)
-    notes = (
-        f"All {len(rows)} accepts: {written(total, 'ns')} in the guest, "
-        f"{written(host, 'ns')} of host faults and conversions under them.",
-    )
+    host = sum((row["host_fault_ns"] or 0) + (row["host_convert_ns"] or 0) for row in rows)
+    under = " and ".join(what for what, known in (("faults", faulted), ("conversions", turned)) if known)
+    below = "the host's run has neither faults nor conversions"
+    if under:
+        below = f"{written(host, 'ns')} of host {under} under them"
+    notes = [f"All {len(rows)} accepts: {written(total, 'ns')} in the guest, {below}."]
+    ((unknown,),) = connection.execute(
+        "SELECT count(*) FROM accepted WHERE event = 'accept.call' AND pages IS NULL"
+    ).fetchall()
+    if unknown:
+        notes.append(f"Left out, as their length is not known: accepts {unknown}.")
     return Table(
         "accepts",
         "The guest's longest accepts, and the host under them",
@@ -153,5 +165,5 @@ def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) 
         tuple(rows),
         columns,
         top=TOP,
-        notes=notes,
+        notes=tuple(notes),
     )

@@ -121,16 +121,11 @@ def _caveats(run: Run, count: int) -> list[Caveat]:
         found.append(
             Caveat("vm-without-private", f"without private memory, and left out: VM {', '.join(plain)}")
         )
-    if run.status.vms and run.status.vms[0].first_ns is not None:
-        early = [
-            vm
-            for vm in run.status.vms
-            if vm.first_ns is not None and vm.first_ns < run.status.started_ns + 10**6
-        ]
-        if early:
-            which = ", ".join(str(vm.number) for vm in early)
-            text = f"already there when recording began: VM {which}; what was prepared before is not known"
-            found.append(Caveat("vm-before", text))
+    at_once = run.status.started_ns + 10**6
+    if early := [vm for vm in run.status.vms if vm.first_ns is not None and vm.first_ns < at_once]:
+        which = ", ".join(str(vm.number) for vm in early)
+        text = f"already there when recording began: VM {which}; what was prepared before is not known"
+        found.append(Caveat("vm-before", text))
     if machines.no_ops(run):
         found.append(
             Caveat("no-hardware", "no RMP and no secure EPT here: what SNP or TDX add to a fault is not seen")

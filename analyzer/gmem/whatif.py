@@ -24,8 +24,8 @@ Time is that of the recorded faults, and what the counts differ by: each fault a
 one less the clearing and preparation inside, each 4 KiB cleared and each preparation at its mean
 cost; one at 2 MiB or above at the mean measured there, else at that of 4 KiB.  Costs are this run's;
 where one is needed and unknown, or a fault's time is, so is the time.  The clearing and preparing of
-a prefault is in it, outside faults.  What a huge page saves in the
-guest's page walks is not, nor what finding one costs.
+a prefault is in it, outside faults.  What a huge page saves in the guest's page walks is not, nor
+what finding one costs.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 ASSUMPTIONS = {
     "as recorded": "the trace",
-    "huge+fallback": "every range gets a 2 MiB page at first; broken in part: 4 KiB as recorded",
+    "huge+fallback": "every range gets a 2 MiB page at first; broken in part: as recorded",
     "huge only": "always 2 MiB; holes in part refused; a conversion in part costs one fault",
-    "no small holes": "4 KiB; holes below 2 MiB refused, their pages stay prepared",
+    "no small holes": "holes without a whole 2 MiB range refused, their pages stay prepared",
     "preallocated": "as recorded less the allocation inside faults",
-    "prefault": "a conversion to private makes all its pages; no fault for them until the next",
+    "prefault": "a conversion to private makes all its pages, and saves the next fault of each",
 }
 
 

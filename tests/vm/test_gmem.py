@@ -113,6 +113,12 @@ def holds(folder: Path, sizes: tuple[tuple[int, int], ...], init_on_alloc: int) 
     assert table is not None
     assert [row["per_page"] for row in table.rows] == [1 + init_on_alloc] * len(sizes)
     assert not any(row["is_expected"] for row in table.rows)
+    # Whose the pages were that came back is told by pfn, which other VMs have again; nothing is left.
+    machines, timeline = report.table("vms"), report.table("timeline")
+    assert machines is not None and timeline is not None
+    freed = {row["vm"]: row["freed_bytes"] // 4096 for row in machines.rows if row["vm"]}
+    assert freed == {vm: known(folder, n)["free_folio"] for vm, (n, _) in enumerate(sizes, 1)}
+    assert {row["vm"]: row["prepared_bytes"] for row in timeline.rows} == dict.fromkeys(freed, 0)
 
 
 def test_every_count_is_the_program_s_own(guest: Guest) -> None:

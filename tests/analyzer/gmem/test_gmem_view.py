@@ -466,6 +466,17 @@ def test_a_page_that_changed_hands_is_not_the_first_vm_s(run_of: Callable[[Case 
     assert cells(report, "vms", "vm", "freed_bytes") == [(1, PAGE), (2, PAGE)]
 
 
+def test_vms_that_were_there_before_are_named_whichever_they_are(run_of: Callable[[Case | str], Run]) -> None:
+    host = Host()
+    host.fault(5, 100)
+    machines = tuple(
+        VirtualMachine(n, 100, "qemu", "snp", True, first) for n, first in ((1, None), (2, START))
+    )
+    made = Case(host.rows, header(*EVENTS), status(60, vms=machines, exit_status=None))
+    caveats = {caveat.id: caveat.text for caveat in view(run_of(made), "gmem", PLAIN).report.caveats}
+    assert "when recording began: VM 2;" in caveats["vm-before"]
+
+
 def test_the_figure(run_of: Callable[[Case | str], Run], tmp_path: Path) -> None:
     host = Host()
     host.convert(0, 2 * HUGE, private=True)

@@ -102,6 +102,14 @@ def test_a_refused_hole_keeps_its_pages_until_a_larger_one(table_of: Callable[..
     assert of(table, "no small holes")["holes_refused"] == 2
 
 
+def test_a_huge_page_over_one_that_was_kept_is_still_prepared(table_of: Callable[..., Table]) -> None:
+    host = Host()
+    host.fault(1, BASE + 1)
+    host.punch(1, 1, {1: BASE + 1})
+    host.fault(0, BASE + HUGE, 9, level=9)
+    assert counts(table_of(host), "no small holes") == (2, 2, HUGE, 0)
+
+
 def test_overlapping_prefaults_make_each_page_once(table_of: Callable[..., Table]) -> None:
     host = Host()
     host.fault(5000, BASE + 5000)

@@ -101,3 +101,31 @@ def test_a_guest_s_run_without_accepts_says_so(run_of: RunOf) -> None:
     _, outside = accepts(3, arch=True)
     with pytest.raises(MemtraceError, match=r"has no accept.call: record `-e accept` in the guest"):
         joined(run_of, [streamed()], outside)
+
+
+def test_an_accept_of_unknown_length_is_left_out_and_said_to_be(run_of: RunOf) -> None:
+    inside, outside = accepts(20, arch=False)
+    unknown = streamed("accept.call", None, LONG, ts_ns=START, pfn=0, bytes=None, bytes_requested=None)
+    guest = run_of(Case([*inside, unknown], header("accept.call"), status(60, exit_status=None)))
+    host = Host()
+    host.rows = outside
+    table = view(run_of(case(host)), "gmem", Choice(guest=guest.path)).report.table("accepts")
+    assert table is not None and len(table.rows) == 20
+    assert table.notes[-1] == "Left out, as their length is not known: accepts 1."
+
+
+def test_conversions_that_the_host_did_not_record_are_not_none(run_of: RunOf) -> None:
+    inside, outside = accepts(20, arch=True)
+    guest = run_of(Case(inside, header("accept.call", "accept.arch"), status(60, exit_status=None)))
+    host = Host()
+    host.rows = outside
+    made = case(host, events=("gmem.fault",))
+    table = view(run_of(made), "gmem", Choice(guest=guest.path)).report.table("accepts")
+    assert table is not None
+    assert (
+        {row["host_converts"] for row in table.rows}
+        == {None}
+        == {row["host_convert_ns"] for row in table.rows}
+    )
+    assert all(row["host_share"] > 0.5 for row in table.rows)
+    assert table.notes[0].endswith("of host faults under them.")
