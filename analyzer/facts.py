@@ -71,6 +71,12 @@ def heading(run: Run, occurrences: int) -> tuple[tuple[str, str], ...]:
     return tuple((label, text) for label, text in lines if text)
 
 
+def page_title(run: Run, view: str = "", by: str = "") -> str:
+    """What a page is of."""
+    asked = (f" --view {view}" if view else "") + (f" --by {by}" if by else "")
+    return f"memtrace report{asked}: {run.path.name}"
+
+
 def title(run: Run) -> str:
     """Kernel and workload, for a figure."""
     return f"{run.header.kernel_release or 'unknown kernel'}: {_workload(run)}"

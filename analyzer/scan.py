@@ -103,6 +103,13 @@ def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
+def in_file(run: Run, connection: duckdb.DuckDBPyConnection) -> int:
+    """How many occurrences the rows of a run stand for."""
+    total = "SELECT coalesce(sum(count), 0)::BIGINT FROM rows_"
+    ((found,),) = callers.query(run.relation(connection, ["count"]), total).fetchall()
+    return int(found)
+
+
 def partials(
     run: Run,
     keys: Sequence[Key],

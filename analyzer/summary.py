@@ -16,7 +16,7 @@ from memtrace.analyzer import cells as cell
 from memtrace.analyzer.callers import WRITTEN_OUT, caller_of, written_out
 from memtrace.analyzer.caveats import caveats
 from memtrace.analyzer.columns import MEASURES, key_column, partly
-from memtrace.analyzer.facts import duration_ns, facts, heading, period_ns
+from memtrace.analyzer.facts import duration_ns, facts, heading, page_title, period_ns
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key, readable
 from memtrace.analyzer.losses import losses
@@ -67,7 +67,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     )
     report = Report(
         view="summary",
-        title=f"memtrace report: {run.path.name}",
+        title=page_title(run),
         run=facts(run),
         heading=heading(run, in_file),
         tables=tables,

@@ -13,8 +13,8 @@ from memtrace.analyzer.boot.accepts import Accepts
 from memtrace.analyzer.boot.applies import Verdict, verdict
 from memtrace.analyzer.boot.phases import BYTES, TIME, phases, shown
 from memtrace.analyzer.caveats import cut_short, lost
-from memtrace.analyzer.facts import facts, heading
-from memtrace.analyzer.scan import connect
+from memtrace.analyzer.facts import facts, heading, page_title
+from memtrace.analyzer.scan import connect, in_file
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def view(run: Run, choice: Choice = PLAIN) -> Result:
     """The boot of a run; ``choice`` has nothing that it takes."""
     with connect(run) as connection:
+        whole = in_file(run, connection)
         accepts = Accepts(run, connection)
         applies = verdict(run, accepts)
         read = balances.reading(run)
@@ -46,9 +47,9 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         found = tuple(_caveats(run, accepts, applies, read, tables))
         report = Report(
             view="boot",
-            title=f"memtrace boot report: {run.path.name}",
+            title=page_title(run, "boot"),
             run={**facts(run), "acceptance": applies.applies, "acceptance_because": applies.because},
-            heading=(*_heading(run), *lines),
+            heading=(*_heading(run, whole), *lines),
             tables=tuple(tables),
             caveats=found,
             main="phases",
@@ -65,11 +66,11 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     return Result(report, draw)
 
 
-def _heading(run: Run) -> Iterator[tuple[str, str]]:
+def _heading(run: Run, whole: int) -> Iterator[tuple[str, str]]:
     wanted = {"kernel", "machine", "facts"}
     if run.header.origin == "recorded":
         wanted |= {"recorded", "losses"}
-    return (line for line in heading(run, run.rows) if line[0] in wanted)
+    return (line for line in heading(run, whole) if line[0] in wanted)
 
 
 def _origin(run: Run) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.caveats import cut_short, lost, module_gone
-from memtrace.analyzer.facts import facts, heading
+from memtrace.analyzer.facts import facts, heading, page_title
 from memtrace.analyzer.gmem import (
     clears,
     conversions,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def view(run: Run, choice: Choice) -> Result:
     """The gmem view of a host's run; raises MemtraceError if it has nothing of guest_memfd."""
-    from memtrace.analyzer.scan import connect
+    from memtrace.analyzer.scan import connect, in_file
 
     _refuse(run)
     with connect(run) as connection:
@@ -41,6 +41,7 @@ def view(run: Run, choice: Choice) -> Result:
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:
             raise MemtraceError(_nothing(run))
+        whole = in_file(run, connection)
         life.trace(connection)
         coverage.prepare(connection)
         tables: tuple[Table, ...] = (
@@ -64,11 +65,11 @@ def view(run: Run, choice: Choice) -> Result:
         turns = rows.ask(connection, TURNS)
     report = Report(
         view="gmem",
-        title=f"memtrace report --view gmem: {run.path.name}",
+        title=page_title(run, "gmem"),
         run=facts(run),
-        heading=heading(run, count),
+        heading=heading(run, whole),
         tables=tables,
-        caveats=(*_caveats(run, count), *untold),
+        caveats=(*_caveats(run, whole), *untold),
         main="vms",
     )
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.caveats import cut_short, lost
-from memtrace.analyzer.facts import facts, heading
+from memtrace.analyzer.facts import facts, heading, page_title
 from memtrace.analyzer.hotplug import blocks, brackets, cycles, memmap, phases, refusals, state
 from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
 from memtrace.analyzer.hotplug.inside import NONE, Nested, nested
 from memtrace.analyzer.hotplug.origin import UNKNOWN, origin
 from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
-from memtrace.analyzer.scan import connect
+from memtrace.analyzer.scan import connect, in_file
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 
@@ -31,18 +31,24 @@ PHASES_OF = 4
 def view(run: Run, choice: Choice = PLAIN) -> Result:
     """The hotplug view of a run."""
     with connect(run) as connection:
-        rows = _chosen(occurrences(run, connection), choice)
-        adds = hot_adds(rows, run.header.page_size)
+        rows = occurrences(run, connection)
+        everything = hot_adds(rows, run.header.page_size)
+        adds = [add for add in everything if any(_touches(span, choice) for span in add.windows)]
         inner = nested(run, adds, connection)
+        whole = in_file(run, connection)
     seen = _seen(run, rows)
     times = {add.number: phases.exclusive(add, inner.get(add.number, NONE), seen) for add in adds}
+    rounds = brackets.brackets(everything, brackets.taken(run), rows)
+    kept = tuple(row for row in rows if _touches(row, choice))
+    own = {add.number: rounds[add.number] for add in adds}
+    tables = _tables(run, adds, kept, inner, times, seen, own) if kept else ()
     report = Report(
         view="hotplug",
-        title=f"memtrace hotplug: {run.path.name}",
+        title=page_title(run, "hotplug"),
         run=facts(run),
-        heading=heading(run, _occurrences(run)),
-        tables=_tables(run, adds, rows, inner, times, seen) if rows else (_nothing(run),),
-        caveats=tuple(Caveat(*pair) for pair in _caveats(run, adds, seen)),
+        heading=(*heading(run, whole), *_window(choice)),
+        tables=tables or (_nothing(run, choice),),
+        caveats=tuple(Caveat(*pair) for pair in _caveats(run, adds, seen, whole)),
         main="adds",
     )
 
@@ -54,21 +60,22 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     return Result(report, draw)
 
 
-def _chosen(rows: Sequence[Occurrence], choice: Choice) -> tuple[Occurrence, ...]:
+def _touches(span: Occurrence, choice: Choice) -> bool:
+    """Whether it reaches into the window; a hot-add that does is shown whole."""
+    return choice.window is None or (span.end >= choice.window[0] and span.start <= choice.window[1])
+
+
+def _window(choice: Choice) -> tuple[tuple[str, str], ...]:
     if choice.window is None:
-        return tuple(rows)
-    low, high = choice.window
-    return tuple(row for row in rows if row.end >= low and row.start <= high)
+        return ()
+    low, high = (moment / 1e9 for moment in choice.window)
+    return (("window", f"{low:.3f} to {high:.3f} s after boot: what reaches into it, whole"),)
 
 
 def _seen(run: Run, rows: Sequence[Occurrence]) -> frozenset[str]:
     """Events that would be in the run if they happened."""
     sites = {s.event for s in run.header.manifest if s.site and s.time != "unknown"}
     return frozenset(sites & set(run.header.events)) | {row.event for row in rows}
-
-
-def _occurrences(run: Run) -> int:
-    return sum(c.seen for c in run.status.counters) or run.rows
 
 
 def _tables(
@@ -78,10 +85,10 @@ def _tables(
     inner: dict[int, Nested],
     times: dict[int, dict[str, int | None]],
     seen: frozenset[str],
+    rounds: dict[int, brackets.Bracket],
 ) -> tuple[Table, ...]:
     page = run.header.page_size
     snapshots = brackets.taken(run)
-    rounds = brackets.brackets(adds, snapshots, rows)
     counted = {number: brackets.counted(found, page) for number, found in rounds.items()}
     found = [
         adds_table(adds, inner, run.status.started_ns, page),
@@ -166,19 +173,20 @@ def _result(add: HotAdd, page_size: int) -> str:
     return "online" if online >= add.bytes - memmap.in_block(add, page_size) else "partly"
 
 
-def _nothing(run: Run) -> Table:
+def _nothing(run: Run, choice: Choice) -> Table:
+    when = "while this was recorded" if choice.window is None else "in this window"
     asked = any(event.startswith("hot.") for event in run.header.events)
     why = (
-        "No memory was added, brought online or removed while this was recorded."
+        f"No memory was added, brought online or removed {when}."
         if asked
         else "Hotplug was not recorded in this run: `memtrace record -e hotplug` does."
     )
     return Table("adds", "Memory added", ("add",), (), (Column("add", "add", "number"),), notes=(why,))
 
 
-def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str], whole: int) -> Iterator[tuple[str, str]]:
     yield from cut_short(run)
-    yield from lost(run, _occurrences(run), ": phases and blocks may be missing")
+    yield from lost(run, whole, ": phases and blocks may be missing")
     if not adds:
         return
     absent = [

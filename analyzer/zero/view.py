@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
 from memtrace.analyzer.columns import MEASURES, key_column
-from memtrace.analyzer.facts import facts, heading, period_ns
+from memtrace.analyzer.facts import facts, heading, page_title, period_ns
 from memtrace.analyzer.integrity import needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.partials import Partials
@@ -61,7 +61,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     )
     report = Report(
         view="zero",
-        title=f"memtrace report: {run.path.name}, zeroing",
+        title=page_title(run, "zero"),
         run=facts(run),
         heading=heading(run, int(parts.count.sum())),
         tables=tables,

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.facts import facts, heading
+from memtrace.analyzer.facts import facts, heading, page_title
 from memtrace.analyzer.integrity import needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.scan import connect, partials
@@ -36,7 +36,7 @@ def view(run: Run, word: str) -> Result:
         found = _tables(run, word, connection, held)
     report = Report(
         view="zero",
-        title=f"memtrace report: {run.path.name}, zeroing by {word}",
+        title=page_title(run, "zero", word),
         run=facts(run),
         heading=heading(run, int(parts.count.sum())),
         tables=(*found, coverage(run.header)),
