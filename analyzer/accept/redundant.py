@@ -14,7 +14,8 @@ zeroed_bytes
     and memory (else ``bound`` is "at least", and accepted_bytes one, too).  Where the kernel summed
     some (``bound`` "at most"), it is the lesser of the memory accepted and the memory that
     allocations zeroed after the first accept, which may count a page twice.  Allocations in bulk
-    (alloc_pages_bulk) and alloc_contig_range() pass the probe unseen.
+    (alloc_pages_bulk) and alloc_contig_range() pass the probe unseen.  "estimated" where
+    events were lost or filtered out: the first use of a page may be among them.
 used_bytes
     Memory accepted in this run and allocated at least once since; null with sums.
 zero_ns
@@ -34,6 +35,7 @@ Window: the recording from the first accept seen.  Zeroing in user-page paths
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ from memtrace.analyzer.accept.platform import Platform
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.cells import APART
+from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 from memtrace.traces.schema import Flag
@@ -69,7 +72,7 @@ class Reuse:
     zeroed_bytes: int | None
     used_bytes: int | None
     bound: str
-    """exact, at most, at least or unknown."""
+    """exact, at most, at least, estimated or unknown."""
     partial: bool = False
     """``accepted_bytes`` is a bound from below: where some memory lies, or how much it is, is unknown."""
 
@@ -94,7 +97,9 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
         "zero_block_ns": None if rate is None else round(rate * BLOCK_BYTES),
         "saving_ns": saving,
     }
-    return Table("redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(row, what))
+    return Table(
+        "redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(run, row, what)
+    )
 
 
 def zeroed_again(
@@ -114,6 +119,21 @@ def zeroing_ns(found: Reuse, rate: float | None) -> int | None:
 
 def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
     """What became of the memory accepted in this run."""
+    found = _seen_uses(run, accepts, connection)
+    if found.zeroed_bytes is not None and _uses_missed(run):
+        return dataclasses.replace(found, bound="estimated")
+    return found
+
+
+def _uses_missed(run: Run) -> str:
+    """Why the first use of memory may have passed unseen; empty where it may not."""
+    lost = known_losses(run.status)
+    filters = f"filters were on ({', '.join(run.header.filters)})" if run.header.filters else ""
+    return "; ".join(filter(None, (f"{lost} events were lost" if lost else "", filters)))
+
+
+def _seen_uses(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
+    """The same, of the allocations in the file."""
     spans = accepts.levels[accepts.work]
     known = (spans.pfn != UNKNOWN) & (spans.size > 0)
     partial = accepts.summed > 0 or bool((~known & (spans.size != 0)).any())
@@ -249,7 +269,7 @@ def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | No
     return total / size if size and total else None
 
 
-def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
+def _notes(run: Run, row: dict[str, Any], what: Platform) -> tuple[str, ...]:
     zeroed = row["zeroed_bytes"]
     if zeroed is None:
         return ("unknown: allocations were not recorded (-e alloc), or the address of accepts is unknown",)
@@ -282,6 +302,8 @@ def _notes(row: dict[str, Any], what: Platform) -> tuple[str, ...]:
             f"4 MiB take {written(accepting, 'ns')} to accept and about {written(zeroing, 'ns')} to zero,"
             f" {written(zeroing / accepting, 'share')} of that"
         )
+    if row["bound"] == "estimated":
+        said.append(f"an estimate: {_uses_missed(run)}, so that a first use may have passed unseen")
     if row["bound"] == "at least":
         said.append("a lower bound: of some accepts the place or the memory is unknown")
     if row["bound"] == "at most":

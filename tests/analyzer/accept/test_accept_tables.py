@@ -28,7 +28,7 @@ from memtrace.tests.analyzer.accept.cases import (
 from memtrace.tests.analyzer.accept.conftest import Tables
 from memtrace.tests.analyzer.accept.tables import column, row_of
 from memtrace.tests.analyzer.cases import SECOND, aggregated, streamed
-from memtrace.traces.run import Fact
+from memtrace.traces.run import Fact, Losses
 from memtrace.traces.schema import Flag
 
 # calls
@@ -380,6 +380,25 @@ def test_accepts_whose_place_is_unknown_make_it_a_lower_bound(tables: Tables) ->
     summed = [*rows, aggregated("alloc", 300, 250, flags=int(Flag.AGGREGATED | Flag.ZEROED))]
     (row,) = tables(accepting(summed))["redundant"].rows
     assert (row["bound"], row["zeroed_bytes"]) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"losses": Losses(ring_full=5)}, "5 events were lost"),
+        ({"filters": {"pid": "7"}}, "filters were on (pid)"),
+    ],
+)
+def test_where_a_first_use_may_have_passed_unseen_nothing_is_exact(
+    told: dict[str, Any], why: str, tables: Tables
+) -> None:
+    rows = [
+        *stall(START + 10 * MS),
+        streamed("alloc", 0, 500, ts_ns=START + 80 * MS, pfn=(1 << 16) + 3, flags=1),
+    ]
+    table = tables(accepting(rows, **told))["redundant"]
+    assert (table.rows[0]["bound"], table.rows[0]["zeroed_bytes"]) == ("estimated", 4096)
+    assert any(why in note for note in table.notes)
 
 
 def test_sums_give_a_bound(tables: Tables) -> None:
