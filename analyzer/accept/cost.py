@@ -79,13 +79,17 @@ def cost(accepts: Accepts) -> Cost | str:
 
 
 def ns_per_byte(accepts: Accepts, nid: int | None = None) -> float | None:
-    """Time of one CPU for a byte, on a node or (None) anywhere; None where it is unknown."""
+    """Time of one CPU for a byte, on a node or (None) anywhere; None where it is unknown.
+
+    Accepts that all took nothing are of a clock that is too coarse for them: unknown.
+    """
     spans = unhindered(accepts)
     chosen = spans.timed & (spans.size > 0)
     if nid is not None:
         chosen &= spans.nid == nid
     size = int(spans.size[chosen].sum())
-    return int(spans.dur[chosen].sum()) / size if size else None
+    taken = int(spans.dur[chosen].sum())
+    return taken / size if size and taken else None
 
 
 def unhindered(accepts: Accepts) -> Spans:

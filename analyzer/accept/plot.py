@@ -2,7 +2,8 @@
 """The accept view as a figure: Unaccepted over time with each stall, and how long stalls are.
 
 Upper panel: Unaccepted of each node, from the snapshot at the start down by each
-accept seen (dots: what the snapshots say), and below it a mark for each stall at its CPU.
+accept seen (dots: what the snapshots say; no line where the memory of some is unknown),
+and below it a mark for each stall at its CPU.
 Lower panel: share of stalls, and of single accepts (interrupts off), that took
 longer than a time, with lines at 0.1, 1 and 10 ms.  Drawn is what is known.
 """
@@ -13,7 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.accept.platform import unaccepted
+from memtrace.analyzer.accept.platform import at, unaccepted
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
 from memtrace.analyzer.plot import COLORS, STYLE, headline, save, tick
 from memtrace.analyzer.tables import Report
@@ -69,14 +70,18 @@ def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
     page = run.header.page_size
     taken = [unaccepted(s, page) for s in run.snapshots]
     known = [s for s in taken if s is not None and s.nodes and s.at_ns >= run.status.started_ns - 10**9]
+    # Where there is no snapshot of the start, that of loading, or the first one of a boot.
+    opening = at(run, "start")
+    first = opening.at_ns if opening is not None else 0
     nids = sorted({n for s in known for n in s.nodes} | ({*unit.nid.tolist()} - {UNKNOWN}))
     for i, nid in enumerate(nids):
         color = COLORS[i % len(COLORS)]
         own = unit.where(unit.nid == nid)
         order = np.argsort(own.end, kind="stable")
         done = np.cumsum(np.maximum(own.size[order], 0))
-        start = next((s.nodes[nid] for s in known if nid in s.nodes), None)
-        if start is not None:
+        begun = next((s for s in known if s.at_ns >= first and nid in s.nodes), None)
+        start = None if begun is None else begun.nodes[nid]
+        if start is not None and bool((own.size != UNKNOWN).all()) and not accepts.summed:
             times = np.concatenate(([run.status.started_ns], own.end[order], [run.status.ended_ns]))
             left = np.maximum(start - np.concatenate(([0], done, done[-1:] if len(done) else [0])), 0)
             kept = _picked(len(times))

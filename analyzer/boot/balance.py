@@ -18,7 +18,8 @@ unseen    firmware + early - traced, known also where these are not: present - U
 seen      what the probes saw leave the lists (accepts.py, "queued"), from the
           first snapshot to the one at the end of recording.
 late      U(end of recording) - U(last snapshot): accepted after it.
-left      U(last): still unaccepted.
+left      U(last): still unaccepted.  Unknown, as late and rest, where recording was cut
+          short before any snapshot but the first.
 rest      U(first) - seen - U(end of recording).  0 where the balance closes; within
           one block for each CPU that was accepting as a counter was read.  More
           is unexplained.  Unknown where seen is a bound (mark >): some calls' bytes are
@@ -58,8 +59,9 @@ class Reading:
     first: Moment | None
     """As recording starts; None where nothing was recorded."""
     end: Moment | None
-    """As recording ends."""
-    last: Moment
+    """As recording ends, or the last one read meanwhile; None where it was cut short before any."""
+    last: Moment | None
+    """None where nothing was read after what was seen."""
     entry: Moment | None
 
     @property
@@ -78,13 +80,15 @@ def reading(run: Run) -> Reading | None:
         # Cut short: the last snapshot before the end, if there is any after the start.
         later = [m for m in found if m.at_ns > first.at_ns]
         end = later[-1] if later else None
-    return Reading(first if end else None, end, found[-1], named(moments(run), ENTRY))
+    last = None if first is not None and end is None else found[-1]
+    return Reading(first, end, last, named(moments(run), ENTRY))
 
 
 def balance(run: Run, accepts: Accepts, read: Reading) -> Table:
     """One row for each node, and the sum."""
     present = {node.nid: node.present_bytes for node in run.header.nodes}
-    nids = sorted({*present, *read.last.unaccepted})
+    latest = read.last or read.first
+    nids = sorted({*present, *(latest.unaccepted if latest else ())})
     unplaced = _unplaced(accepts, read)
     rows = [_row(nid, present.get(nid), accepts, read, unplaced) for nid in nids]
     everything = [*rows, _sum(rows, accepts, read, unplaced)] if len(rows) > 1 else rows
@@ -124,14 +128,15 @@ def _unplaced(accepts: Accepts, read: Reading) -> Unplaced:
 def _row(
     nid: int, present: int | None, accepts: Accepts, read: Reading, unplaced: Unplaced
 ) -> dict[str, int | None]:
-    left = read.last.unaccepted.get(nid)
+    left = read.last.unaccepted.get(nid) if read.last else None
     entry = read.entry.unaccepted.get(nid) if read.entry else None
     row: dict[str, int | None] = dict.fromkeys(_PARTS)
     row |= {"nid": nid, "present": present, "firmware": less(present, entry)}
     row |= {"kernel": less(entry, left), "left": left}
-    if read.first is None or read.end is None:
+    if read.first is None:
         return row
-    first, end = read.first.unaccepted.get(nid), read.end.unaccepted.get(nid)
+    first = read.first.unaccepted.get(nid)
+    end = read.end.unaccepted.get(nid) if read.end else None
     seen = accepts.seen(read.window, [nid])
     before = (None, read.first.at_ns)
     traced = accepts.seen(before, [nid]).queued if unplaced.early.queued == 0 else None

@@ -90,9 +90,10 @@ def seen(run: Run, accepts: Accepts, read: Reading | None) -> Table:
     windows: list[tuple[str, tuple[int | None, int | None]]] = [("boot trace", (None, None))]
     if run.header.origin == "recorded":
         windows = [("probes", (None, None))]
-    elif read is not None and read.first is not None and read.end is not None:
-        first, end = read.first.at_ns, read.end.at_ns
-        windows = [("boot trace", (None, first)), ("probes", (first, end)), (_AFTER, (end, None))]
+    elif read is not None and read.first is not None:
+        first, end = read.first.at_ns, read.end.at_ns if read.end else None
+        windows = [("boot trace", (None, first)), ("probes", (first, end))]
+        windows += [(_AFTER, (end, None))] if end is not None else []
     rows = []
     for name, window in windows:
         found = accepts.seen(window)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ import pytest
 from memtrace.analyzer.accept.plot import accept_figure
 from memtrace.analyzer.accept.view import view
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.accept.cases import CASES, MS, START
+from memtrace.tests.analyzer.accept.cases import CASES, MS, START, snapshots
+from memtrace.tests.analyzer.cases import Case
 
 
 @pytest.fixture
 def figure(
     accept_run: Callable[..., Any], report_of: Callable[..., Any], spans_of: Callable[..., Any]
 ) -> Any:
-    def make(name: str) -> Any:
+    def make(name: Case | str) -> Any:
         return accept_figure(accept_run(name), report_of(name), *spans_of(name))
 
     return make
@@ -33,6 +35,15 @@ def test_unaccepted_falls_from_the_counter_by_the_accepts(figure: Any) -> None:
     _, left = lines["node 0"].get_data()
     assert (left[0] * 1024, left[-1] * 1024) == (400, 300)
     assert (np.diff(left) <= 0).all()
+
+
+def test_the_line_begins_where_recording_does_not_where_loading_did(accept_run: Any, figure: Any) -> None:
+    case = CASES["lazy"]()
+    before = snapshots("after_load", START - 500 * MS, 420, 300)
+    told = dataclasses.replace(case.header, snapshots=(before, *case.header.snapshots))
+    progress = figure(dataclasses.replace(case, header=told)).axes[0]
+    line = next(line for line in progress.get_lines() if line.get_label() == "node 0")
+    assert line.get_ydata()[0] * 1024 == 400
 
 
 def test_each_stall_is_a_mark_at_its_cpu(figure: Any) -> None:

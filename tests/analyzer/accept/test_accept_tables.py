@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrace.analyzer.accept.redundant import SPAN, _stretches
+from memtrace.analyzer.accept.reuse import SPAN, stretches
 from memtrace.tests.analyzer.accept.cases import (
     ALL,
     BLOCK,
@@ -28,7 +28,7 @@ from memtrace.tests.analyzer.accept.cases import (
 from memtrace.tests.analyzer.accept.conftest import Tables
 from memtrace.tests.analyzer.accept.tables import column, row_of
 from memtrace.tests.analyzer.cases import SECOND, aggregated, streamed
-from memtrace.traces.run import Fact
+from memtrace.traces.run import Fact, Losses
 from memtrace.traces.schema import Flag
 
 # calls
@@ -339,9 +339,9 @@ def test_a_huge_page_counts_each_of_its_pages(tables: Tables) -> None:
     assert row["zeroed_bytes"] == 2 * MIB
 
 
-@pytest.mark.parametrize(("far", "stretches"), [(1 << 17, 1), (1 << 25, 2)])
+@pytest.mark.parametrize(("far", "number"), [(1 << 17, 1), (1 << 25, 2)])
 def test_a_block_accepted_more_than_once_beside_one_far_away_counts_its_pages_once(
-    far: int, stretches: int, tables: Tables
+    far: int, number: int, tables: Tables
 ) -> None:
     # Three accepts of one block: it was removed and added again.
     rows = [row for i in range(3) for row in stall(START + (10 + 20 * i) * MS, pfn=1 << 16)]
@@ -352,13 +352,13 @@ def test_a_block_accepted_more_than_once_beside_one_far_away_counts_its_pages_on
     # The victims themselves took the first page of either, and did not have it zeroed.
     assert (row["used_bytes"], row["zeroed_bytes"]) == (4 * 4096, 2 * 4096)
     ends = np.array([far, 1 << 16, 1 << 16]) + PAGES
-    assert len(list(_stretches(ends - PAGES, ends))) == stretches
+    assert len(list(stretches(ends - PAGES, ends))) == number
 
 
 def test_memory_is_looked_at_in_stretches_that_share_no_page_and_miss_none() -> None:
     first = np.array([5 * SPAN, 0, 0, SPAN // 2, 9 * SPAN])
     end = first + np.array([10, 100, 2 * SPAN + 1, 100, SPAN])
-    found = list(_stretches(first, end))
+    found = list(stretches(first, end))
     assert found == [
         (0, SPAN),
         (SPAN, 2 * SPAN),
@@ -380,6 +380,25 @@ def test_accepts_whose_place_is_unknown_make_it_a_lower_bound(tables: Tables) ->
     summed = [*rows, aggregated("alloc", 300, 250, flags=int(Flag.AGGREGATED | Flag.ZEROED))]
     (row,) = tables(accepting(summed))["redundant"].rows
     assert (row["bound"], row["zeroed_bytes"]) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"losses": Losses(ring_full=5)}, "5 events were lost"),
+        ({"filters": {"pid": "7"}}, "filters were on (pid)"),
+    ],
+)
+def test_where_a_first_use_may_have_passed_unseen_nothing_is_exact(
+    told: dict[str, Any], why: str, tables: Tables
+) -> None:
+    rows = [
+        *stall(START + 10 * MS),
+        streamed("alloc", 0, 500, ts_ns=START + 80 * MS, pfn=(1 << 16) + 3, flags=1),
+    ]
+    table = tables(accepting(rows, **told))["redundant"]
+    assert (table.rows[0]["bound"], table.rows[0]["zeroed_bytes"]) == ("estimated", 4096)
+    assert any(why in note for note in table.notes)
 
 
 def test_sums_give_a_bound(tables: Tables) -> None:

@@ -81,6 +81,12 @@ def test_without_the_memory_of_the_nodes_there_is_no_upper_bound(tables: Tables)
     assert "a lower bound" in table.notes[0]
 
 
+def test_accepts_that_took_nothing_by_a_coarse_clock_have_no_rate(tables: Tables) -> None:
+    found = tables(accepting(stall(START + 10 * MS, per_unit=0), (1024, 0)))
+    assert found["eager"].rows == found["background"].rows == ()
+    assert "no accept of this run has both its time and its memory" in found["eager"].notes[0]
+
+
 def test_of_stalls_without_a_node_no_thread_of_a_node_can_say(tables: Tables) -> None:
     rows = [*stall(START + 10 * MS), *stall(START + 50 * MS, pfn=(1 << 16) + PAGES)]
     for row in rows:

@@ -218,6 +218,17 @@ def test_only_collected_a_boot_has_nothing_to_check_the_trace_by(run_of: RunOf) 
     assert "out of memtrace's sight" in dict(report.heading)["balance"]
 
 
+def test_a_recording_cut_short_after_its_first_snapshot_does_not_know_what_is_left(run_of: RunOf) -> None:
+    taken = [moment("entry", 0, 800, 2048), moment("start", 100, 700, 1800)]
+    report, found = balance(run_of(case(taken, [block(150, 0), block(160, 0)])))
+    # What was accepted before recording began is not less by what was seen after.
+    assert found["all"]["unseen_bytes"] == 2 * GIB2 - 2500 * MIB
+    assert [found[node]["seen_bytes"] for node in ("0", "1", "all")] == [2 * BLOCK, 0, 2 * BLOCK]
+    for name in ("kernel", "late", "left", "rest"):
+        assert {found[node][f"{name}_bytes"] for node in ("0", "1", "all")} == {None}, name
+    assert not any("Nothing was recorded" in note for note in report.tables[2].notes)
+
+
 def test_without_snapshots_there_is_no_balance_and_that_is_said(run_of: RunOf) -> None:
     report = view(run_of(case([], [block(10, 0)])), "boot").report
     assert report.table("balance") is None
