@@ -142,9 +142,12 @@ def _notes(accepts: Accepts) -> tuple[str, ...]:
         BLOCK: "a block from the zone's list to the free lists, since accept_memory() has no site in"
         " this run: an upper bound of the time with interrupts off",
     }
+    own = int(spans.own.sum())
     told = [f"durations: {why[accepts.work]}" if accepts.work in why else "durations: whole bursts"]
     if (spans.flags & int(Flag.ESTIMATED)).any():
         told.append("durations marked ~ were not measured: this trace has no returns of the function")
+    if own:
+        told.append(f"{own} of them are the recorder's own, which other views keep apart")
     if (spans.size == UNKNOWN).all():
         told.append("memory is unknown: this trace does not have the arguments of the function")
     elif (spans.bytes == UNKNOWN).any():

@@ -79,6 +79,7 @@ def contamination(
         "to_ns": asked[1],
         "recorded_share": max(end - begin, 0) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
         "accepts": len(accepts.levels[accepts.unit]),
+        "own_accepts": int(accepts.levels[accepts.unit].own.sum()),
         "stalls": int((~found.own).sum()),
         **_shares(run, found, begin, end),
         **_allocations(run, found, begin, end, connection),
@@ -189,7 +190,8 @@ def _verdict(row: dict[str, Any], doubts: list[str]) -> str:
 
 def _sentences(row: dict[str, Any], doubts: list[str]) -> tuple[str, ...]:
     because = "; ".join(doubts)
-    seen = ", ".join((_number(row, "accepts"), f"{_number(row, 'stalls')} of {_number(row, 'tasks')}"))
+    own = f" ({row['own_accepts']} of them the recorder's own)" if row["own_accepts"] else ""
+    seen = f"{_number(row, 'accepts')}{own}, {_number(row, 'stalls')} of {_number(row, 'tasks')}"
     if row["verdict"] == "clean":
         return ("clean: no memory was accepted in this window, and what was measured in it is free of it",)
     if row["verdict"] == "unknown" and not row["accepts"]:
@@ -243,4 +245,7 @@ _MEASURED = (
     "alloc_time_share",
 )
 """What is not known where nothing was seen and something may have passed unseen."""
-_NAMES = ("verdict", "from_ns", "to_ns", "recorded_share", "accepts", "stalls", "tasks", *_MEASURED)
+_NAMES = (
+    *("verdict", "from_ns", "to_ns", "recorded_share", "accepts", "own_accepts", "stalls", "tasks"),
+    *_MEASURED,
+)

@@ -34,7 +34,7 @@ from memtrace.analyzer.accept.stalls import Stalls, stalls
 from memtrace.analyzer.accept.steps import steps
 from memtrace.analyzer.accept.victims import bursts, victims, worst
 from memtrace.analyzer.caveats import caveats
-from memtrace.analyzer.facts import facts, heading, period_ns
+from memtrace.analyzer.facts import facts, heading, page_title, period_ns
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.render.units import written
@@ -71,7 +71,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     own = () if machine is None else accept_caveats(run, accepts, what, machine)
     report = Report(
         view="accept",
-        title=f"memtrace report --view accept: {run.path}",
+        title=page_title(run, "accept"),
         run=facts(run) | {"accept": _facts(run, what)},
         heading=(*heading(run, int(parts.count.sum())), ("accepting", _platform(run, what))),
         tables=tables,
