@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
 
 DRAWS = 4_000
 FEWEST = 3
@@ -54,6 +55,17 @@ class Sample:
     measure: str = ""
     bounds: Floats | None = None
     """Shape (2, runs): what each value is at least and at most; None: just what it is."""
+
+    def of(self, runs: Ints) -> Sample:
+        """That of some of the runs."""
+        histograms = tuple(self.histograms[i] for i in runs) if self.histograms else ()
+        bounds = None if self.bounds is None else self.bounds[:, runs]
+        return Sample(self.values[runs], histograms, self.measure, bounds)
+
+    def raised(self, effect: float) -> Sample:
+        """All runs with more by a share ``effect``."""
+        bounds = None if self.bounds is None else self.bounds * (1 + effect)
+        return replace(self, values=self.values * (1 + effect), bounds=bounds)
 
     @property
     def resolution(self) -> float:
