@@ -72,7 +72,8 @@ class Sample:
         """The widest of the bounds, as a share of the value."""
         if self.bounds is None:
             return 0.0
-        return float(((self.bounds[1] - self.bounds[0]) / self.values).max(initial=0.0))
+        some = self.values > 0
+        return float(((self.bounds[1] - self.bounds[0])[some] / self.values[some]).max(initial=0.0))
 
 
 @dataclass(frozen=True)
