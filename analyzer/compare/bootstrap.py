@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
 
 DRAWS = 4_000
 FEWEST = 3
@@ -55,12 +56,24 @@ class Sample:
     bounds: Floats | None = None
     """Shape (2, runs): what each value is at least and at most; None: just what it is."""
 
+    def of(self, runs: Ints) -> Sample:
+        """That of some of the runs."""
+        histograms = tuple(self.histograms[i] for i in runs) if self.histograms else ()
+        bounds = None if self.bounds is None else self.bounds[:, runs]
+        return Sample(self.values[runs], histograms, self.measure, bounds)
+
+    def raised(self, effect: float) -> Sample:
+        """All runs with more by a share ``effect``."""
+        bounds = None if self.bounds is None else self.bounds * (1 + effect)
+        return replace(self, values=self.values * (1 + effect), bounds=bounds)
+
     @property
     def resolution(self) -> float:
         """The widest of the bounds, as a share of the value."""
         if self.bounds is None:
             return 0.0
-        return float(((self.bounds[1] - self.bounds[0]) / self.values).max(initial=0.0))
+        some = self.values > 0
+        return float(((self.bounds[1] - self.bounds[0])[some] / self.values[some]).max(initial=0.0))
 
 
 @dataclass(frozen=True)

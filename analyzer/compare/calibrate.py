@@ -3,7 +3,7 @@
 
 The runs are split into two halves of one size, at random, SPLITS times (all ways,
 where there are fewer), and each split is judged by the rules of a comparison: the
-corrected permutation test and the interval.
+corrected permutation test, the interval and the margin.
 
 false alarms
     Splits in which the metric was called different.
@@ -26,11 +26,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare import bootstrap, permutation
-from memtrace.analyzer.compare.changes import Rules, sample
+from memtrace.analyzer.compare.bootstrap import Sample
+from memtrace.analyzer.compare.changes import Rules, different, sample
 from memtrace.analyzer.compare.metrics import Metric
 from memtrace.analyzer.compare.percent import percent
 from memtrace.analyzer.compare.sides import NO_EVIDENCE, Side
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
     Ints = npt.NDArray[np.int64]
 
 SPLITS = 200
@@ -94,14 +96,16 @@ def calibrate(side: Side, metrics: Sequence[Metric], effect: float, rules: Rules
         )
     in_time = sorted(range(len(side.runs)), key=lambda i: _begun(side, i))
     known = [metric for metric in metrics if len(sample(side, metric)[0].values) == len(side.runs)]
-    values = np.array([sample(side, metric)[0].values[in_time] for metric in known]).T
+    # Without histograms: hundreds of intervals, and the splits show the chance of events by themselves.
+    samples = [replace(sample(side, metric)[0], histograms=()).of(np.array(in_time)) for metric in known]
+    values = np.array([one.values for one in samples]).T
     rng = np.random.default_rng(rules.seed)
     halves = _halves(len(values), size, rng)
     split = permutation.splits(size, size, rng, _SAMPLED)
-    alarms = np.array([_different(values, half, split, rules, rng) for half in halves])
+    alarms = np.array([_different(samples, half, split, rules, rng) for half in halves])
     first = np.arange(len(values))
-    drift = _different(values, np.concatenate([first[:size], first[-size:]]), split, rules, rng)
-    catches = _catches(values, halves[:_TRIED], split, rules)
+    drift = _different(samples, np.concatenate([first[:size], first[-size:]]), split, rules, rng)
+    catches = _catches(samples, halves[:_TRIED], split, rules, rng)
     found = [
         Calibrated(
             metric,
@@ -136,30 +140,42 @@ def _halves(runs: int, size: int, rng: np.random.Generator) -> Ints:
 
 
 def _different(
-    values: Floats, half: Ints, split: npt.NDArray[np.bool_], rules: Rules, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
+    samples: Sequence[Sample], half: Ints, split: Bools, rules: Rules, rng: np.random.Generator
+) -> Bools:
     """Which metrics are called different between the two halves."""
     import numpy as np
 
-    chosen = values[half]
-    p = permutation.step_down(permutation.statistics(chosen, split))
+    values = np.array([one.values[half] for one in samples]).T
+    p = permutation.step_down(permutation.statistics(values, split))
     size = len(half) // 2
-    out = p <= rules.alpha
-    for i in np.flatnonzero(out):
-        before, after = (bootstrap.Sample(chosen[part, i]) for part in (slice(size), slice(size, None)))
-        (interval,) = bootstrap.estimate(before, after, (rules.confidence,), rng).intervals
-        out[i] = interval is not None and not interval[0] <= 0 <= interval[1]
-    return out
+    called = [
+        _called(one.of(half[:size]), one.of(half[size:]), float(p[i]), rules, rng)
+        for i, one in enumerate(samples)
+    ]
+    return np.array(called, dtype=bool)
 
 
-def _catches(values: Floats, halves: Ints, split: npt.NDArray[np.bool_], rules: Rules) -> list[float | None]:
+def _called(before: Sample, after: Sample, p: float, rules: Rules, rng: np.random.Generator) -> bool:
+    """The verdict; the interval is only made where the test says so."""
+    if p > rules.alpha:
+        return False
+    (interval,) = bootstrap.estimate(before, after, (rules.confidence,), rng).intervals
+    return interval is not None and different(interval, p, rules)
+
+
+def _catches(
+    samples: Sequence[Sample], halves: Ints, split: Bools, rules: Rules, rng: np.random.Generator
+) -> list[float | None]:
     """Of each metric, the smallest of EFFECTS that is found in enough of the splits."""
+    import numpy as np
+
+    values = np.array([one.values for one in samples]).T
     plain = [permutation.statistics(values[half], split) for half in halves]
     found: list[float | None] = []
-    for i in range(values.shape[1]):
-        pairs = [(values[half, i], _largest_but(t, i)) for half, t in zip(halves, plain, strict=True)]
+    for i, one in enumerate(samples):
+        pairs = [(one.of(half), _largest_but(t, i)) for half, t in zip(halves, plain, strict=True)]
         # The larger the effect the more splits find it: halve the list.
-        at = bisect_left(EFFECTS, _CAUGHT, key=lambda e, p=pairs: _found(p, e, split, rules))  # type: ignore[misc]
+        at = bisect_left(EFFECTS, _CAUGHT, key=lambda e, p=pairs: _found(p, e, split, rules, rng))  # type: ignore[misc]
         found.append(EFFECTS[at] if at < len(EFFECTS) else None)
     return found
 
@@ -173,19 +189,25 @@ def _largest_but(t: Floats, i: int) -> Floats:
 
 
 def _found(
-    pairs: Sequence[tuple[Floats, Floats]], effect: float, split: npt.NDArray[np.bool_], rules: Rules
+    pairs: Sequence[tuple[Sample, Floats]],
+    effect: float,
+    split: Bools,
+    rules: Rules,
+    rng: np.random.Generator,
 ) -> float:
     """The share of the splits in which the second half, raised by ``effect``, is called different."""
     import numpy as np
 
     caught = 0
-    for column, largest in pairs:
-        half = len(column) // 2
-        raised = np.concatenate([column[:half], column[half:] * (1 + effect)])
-        own = permutation.statistics(raised[:, None], split)[:, 0]
+    for both, largest in pairs:
+        half = len(both.values) // 2
+        first = np.arange(half)
+        before, after = both.of(first), both.of(first + half).raised(effect)
+        values = np.concatenate([before.values, after.values])
+        own = permutation.statistics(values[:, None], split)[:, 0]
         # Single-step maxT: what the step-down gives to the most extreme metric, no less to others.
         p = float(np.mean(np.maximum(own, largest) >= own[0] * (1 - 1e-9)))
-        caught += p <= rules.alpha
+        caught += _called(before, after, p, rules, rng)
     return caught / len(pairs)
 
 

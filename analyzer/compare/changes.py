@@ -220,16 +220,24 @@ def _judged(change: Change, p: tuple[float, float] | None, rules: Rules) -> Chan
 def verdict(change: Change, rules: Rules) -> str:
     """The verdict of a change that has p-values."""
     assert change.interval is not None and change.p_corrected is not None
-    low, high = change.interval
-    if change.p_corrected <= rules.alpha and not low <= 0 <= high and not _inside(change.interval, rules):
+    if different(change.interval, change.p_corrected, rules):
+        more = change.interval[0] > 0
         if not change.metric.costs:
-            return MORE if low > 0 else LESS
-        return WORSE if low > 0 else BETTER
+            return MORE if more else LESS
+        return WORSE if more else BETTER
     return EQUIVALENT if _inside(change.inner, rules) else NOTHING
+
+
+def different(interval: tuple[float, float], p_corrected: float, rules: Rules) -> bool:
+    """Whether a change of this interval and p is called one."""
+    low, high = interval
+    return p_corrected <= rules.alpha and not low <= 0 <= high and not _inside(interval, rules)
 
 
 def _inside(interval: tuple[float, float] | None, rules: Rules) -> bool:
     """Whether an interval lies within the margin, which is the same ratio up and down."""
     if interval is None:
         return False
-    return 1 / (1 + rules.margin) - 1 <= interval[0] and interval[1] <= rules.margin
+    # A change of just the margin is within it, rounding aside.
+    low, high = 1 / (1 + rules.margin) - 1 - 1e-9, rules.margin + 1e-9
+    return low <= interval[0] and interval[1] <= high

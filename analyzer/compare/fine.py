@@ -10,7 +10,7 @@ durations would not.  There is nothing finer in what the kernel summed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,8 @@ Group = tuple[Any, ...]
 class Fine:
     """Fine cells: arrays of one length, a cell of a group each."""
 
-    groups: tuple[Group, ...]
+    groups: Mapping[Group, int]
+    """Their numbers."""
     number: Ints
     """Of the group."""
     bucket: Ints
@@ -57,9 +58,10 @@ class Fine:
         """Those of an event, or of one cell of it; ascending, and those of several groups put together."""
         import numpy as np
 
-        numbers = [
-            i for i, (e, *c) in enumerate(self.groups) if e == event and (cell is None or tuple(c) == cell)
-        ]
+        if cell is None:
+            numbers = [number for group, number in self.groups.items() if group[0] == event]
+        else:
+            numbers = [self.groups[(event, *cell)]]
         chosen = np.isin(self.number, numbers)
         edges, first, place = np.unique(self.cell[chosen], return_index=True, return_inverse=True)
         all_ = self.histogram
@@ -157,7 +159,7 @@ def _read(
         np.asarray(found[name], dtype=np.int64)
         for name in ("number", "bucket", "cell", "low", "high", "durations", "took")
     )
-    return Fine(tuple(groups), number, bucket, cell, Histogram(*of_cells))
+    return Fine({group: i for i, group in enumerate(groups)}, number, bucket, cell, Histogram(*of_cells))
 
 
 def _column(key: Key, values: list[Any], stacks: callers.Stacks | None) -> Any:

@@ -11,6 +11,8 @@ runs
     A side, so that a change of the size asked for is found with a probability of
     POWER: Welch's t-test (noncentral t) at the stated error over the number of
     headline metrics, and never fewer than give the permutation test its smallest p.
+    Where the runs tell the metric between bounds only, the change has to be larger
+    by as much; and no change up to the margin is ever called one.
 window
     By how much longer or shorter a recording pays best, if a run costs the time
     from boot to its start and the window itself: sqrt(boot / window) * within /
@@ -50,6 +52,8 @@ class Spread:
     pooled: float
     """Of both, as runs show it."""
     freedom: int
+    bounds: float = 0.0
+    """How far apart the bounds of a run's value are, of the logarithm."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +67,25 @@ class Need:
     window: float | None
     """Best length of a recording over that of the pilot; None where nothing tells."""
     detectable: float
-    """The smallest change that as many runs as the pilot had find with that probability."""
+    """The smallest change that as many runs as the pilot had find with that probability; inf for none."""
 
 
 def needs(
-    metrics: Sequence[Metric], sides: Sequence[Side], effect: float, alpha: float, rng: np.random.Generator
+    metrics: Sequence[Metric], sides: Sequence[Side], effect: float, rules: Rules, rng: np.random.Generator
 ) -> list[Need]:
     """What a change of ``effect`` needs, of each metric that at least two runs of a side know."""
     spreads = [(metric, spread) for metric in metrics if (spread := spread_of(metric, sides, rng))]
-    per_metric = alpha / max(1, len(spreads))
+    per_metric = rules.alpha / max(1, len(spreads))
     pilot = min(len(side.runs) for side in sides)
     out = []
     for metric, spread in spreads:
-        runs = runs_needed(spread.pooled, effect, per_metric, alpha)
-        out.append(
-            Need(metric, spread, runs, _window(spread, sides), detectable(spread.pooled, pilot, per_metric))
-        )
+        left = math.expm1(math.log1p(effect) - spread.bounds)
+        told = left > 0 and effect > rules.margin
+        runs = runs_needed(spread.pooled, left, per_metric, rules.alpha) if told else None
+        verdicts = permutation.least_p(pilot, pilot) <= rules.alpha
+        least = detectable(spread.pooled, pilot, per_metric) if verdicts else math.inf
+        least = (1 + least) * math.exp(spread.bounds) - 1
+        out.append(Need(metric, spread, runs, _window(spread, sides), max(least, rules.margin)))
     return out
 
 
@@ -103,6 +110,11 @@ def spread(samples: Sequence[Sample], rng: np.random.Generator) -> Spread:
         math.sqrt(within) if told else None,
         math.sqrt(max(pooled, within)),
         freedom,
+        float(
+            np.mean(
+                [np.log(s.bounds[1] / s.bounds[0]).mean() if s.bounds is not None else 0 for s in samples]
+            )
+        ),
     )
 
 
@@ -183,7 +195,7 @@ def table(needs: Sequence[Need], effect: float, rules: Rules, runs: int) -> Tabl
             "best_window": need.window,
         }
         | {
-            "_detectable": percent(need.detectable) if math.isfinite(need.detectable) else None,
+            "_detectable": percent(need.detectable) if math.isfinite(need.detectable) else "none",
             "_window": None if need.window is None else f"x{need.window:.2g}",
             "_runs": "more" if need.runs is None else str(need.runs),
         }

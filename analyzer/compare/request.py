@@ -66,7 +66,7 @@ def make(request: Request, told: Told | None = None) -> Answer:
         margin=_share("--margin", request.margin, 0.0, 10.0),
         seed=request.seed,
     )
-    effect = EFFECT if request.plan is None else _share("--plan", request.plan, 1e-4, 100.0)
+    effect = _effect(request, rules)
     conditions = [gates.parse(text) for text in request.fail_on]
     _check(request)
     if request.calibrate is not None:
@@ -120,13 +120,27 @@ def _calibration(request: Request, side: Side, effect: float, rules: Rules) -> R
 def _plan(chosen: Sequence[Metric], read: Sequence[Side], effect: float, rules: Rules) -> Table:
     import numpy as np
 
-    needs = plan.needs(chosen, read, effect, rules.alpha, np.random.default_rng(rules.seed))
+    needs = plan.needs(chosen, read, effect, rules, np.random.default_rng(rules.seed))
     return plan.table(needs, effect, rules, min(len(side.runs) for side in read))
 
 
 def _headline(read: Sequence[Side], chosen: Sequence[str]) -> list[Metric]:
     names = {metric: None for side in read for m in side.measured for metric in m.headline}
     return [m for m in names if not chosen or m.name.startswith(tuple(chosen))]
+
+
+def _effect(request: Request, rules: Rules) -> float:
+    """The change to plan for, which is beyond the margin."""
+    if request.plan is None:
+        return max(EFFECT, 2 * rules.margin)
+    effect = _share("--plan", request.plan, 1e-4, 100.0)
+    if effect <= rules.margin and request.calibrate is None:
+        raise MemtraceError(
+            f"--plan {request.plan} is within the margin of {rules.margin:.1%}, which is called equivalent;"
+            " give a smaller --margin",
+            2,
+        )
+    return effect
 
 
 def _rendered(request: Request, report: Report, exit_code: int = 0) -> Answer:

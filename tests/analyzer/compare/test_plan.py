@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many runs a change needs: planned, and then found as often as promised."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from memtrace.analyzer.compare import permutation, plan
-from memtrace.analyzer.compare.bootstrap import Sample
-from memtrace.tests.analyzer.compare.generated import write_side
+from memtrace.analyzer.compare.bootstrap import Sample, estimate
+from memtrace.analyzer.compare.changes import Rules, different
+from memtrace.analyzer.compare.request import Request, make
+from memtrace.errors import MemtraceError
+from memtrace.tests.analyzer.compare.generated import write_run, write_side
+from memtrace.tests.analyzer.compare.test_bounds import summed
 from memtrace.tests.analyzer.compare.test_histogram import histogram
 
 ALPHA = 0.05
@@ -57,11 +64,59 @@ def test_the_spread_is_split_into_boots_and_chance() -> None:
     assert found.freedom == 39
 
 
+@pytest.mark.parametrize("bounds", [0.0, 0.03])
+def test_the_verdict_finds_a_change_with_as_many_runs_as_planned(bounds: float) -> None:
+    """5 % between runs of 2 %, of seven metrics; 3 % of it lost where the runs tell bounds only."""
+    rng, rules = np.random.default_rng(3), Rules()
+    effect = 0.05
+    left = np.expm1(np.log1p(effect) - bounds)
+    runs = plan.runs_needed(0.02, left, rules.alpha / 7, rules.alpha)
+    assert runs is not None
+    split = permutation.splits(runs, runs, rng, 999)[:1_000]
+    found = []
+    for _ in range(100):
+        values = np.exp(rng.normal(0, 0.02, (2 * runs, 7)))
+        values[runs:, 0] *= 1 + effect
+        p = permutation.step_down(permutation.statistics(values, split))[0]
+        low, high = np.exp(-bounds / 2), np.exp(bounds / 2)
+        sides = [Sample(v, (), "p50", np.array([v * low, v * high])) for v in np.split(values[:, 0], 2)]
+        (interval,) = estimate(*sides, (rules.confidence,), rng).intervals
+        assert interval is not None
+        found.append(different(interval, float(p), rules))
+    assert np.mean(found) > plan.POWER - 0.1
+
+
+def test_bounds_and_margin_limit_what_any_number_of_runs_finds() -> None:
+    values = np.array([1.0, 1.001, 0.999, 1.0]) * 1_000
+    sample = Sample(values, (), "p50", np.array([values * 0.97, values * 1.03]))
+    found = plan.spread([sample], np.random.default_rng(1))
+    assert found.bounds == pytest.approx(np.log(1.03 / 0.97))
+
+
+def test_too_few_runs_for_a_verdict_find_nothing(folder: Path) -> None:
+    """Three runs a side cannot give a p of 5 %, however large the change."""
+    write_side(folder / "pilot", 3)
+    document = json.loads(make(Request(("pilot",), plan="50%", format="json")).text)
+    assert {row["detectable"] for row in document["tables"]["plan"]} == {None}
+    document = json.loads(make(Request(("pilot",), plan="50%", format="json", confidence="90%")).text)
+    assert None not in {row["detectable"] for row in document["tables"]["plan"]}
+
+
+def test_a_plan_says_what_sums_of_the_kernel_cannot_tell(folder: Path) -> None:
+    took = np.random.default_rng(1).lognormal(8, 0.5, (5, 400)).astype(np.int64)
+    for i, one in enumerate(took):
+        write_run(folder / "pilot" / f"{i}.parquet", summed(one), i)
+    document = json.loads(make(Request(("pilot",), plan="2%", format="json")).text)
+    rows = {row["metric"]: row for row in document["tables"]["plan"]}
+    assert rows["alloc.p50"]["runs_needed"] is None
+    assert rows["alloc.p50"]["detectable"] > 0.05
+    assert rows["alloc.bytes"]["detectable"] == 0.01, "up to the margin all is equivalent"
+    assert rows["alloc.bytes"]["runs_needed"] == 4
+    with pytest.raises(MemtraceError, match="within the margin"):
+        make(Request(("pilot",), plan="1%"))
+
+
 def test_a_plan_from_one_pilot_side(folder: object, compared: object) -> None:
-    from pathlib import Path
-
-    from memtrace.analyzer.compare.request import Request, make
-
     write_side(Path("pilot"), 6, events=500)
     page = make(Request(("pilot",), plan="10%")).text
     assert "Runs needed for a change of 10.0%" in page
