@@ -73,6 +73,8 @@ class Change:
     reason: str = ""
     resolution: float = 0.0
     """The widest bounds of a run's value, as a share of it."""
+    errors: tuple[float, ...] | None = None
+    """Where it rests on samples of the clock: one standard error of each run's value by them, as a share."""
     samples: tuple[Sample, Sample] | None = None
 
 
@@ -164,13 +166,19 @@ def _described(
 
     (old, old_why), (new, new_why) = sample(before, metric), sample(after, metric)
     runs = (len(old.values), len(new.values))
+    errors = _errors((before, after), metric)
     for finding in findings:
         if finding.withholds is not None and finding.withholds(metric):
-            return Change(metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=finding.because)
+            return Change(
+                metric, _center(old), _center(new), runs,
+                verdict=WITHHELD, reason=finding.because, errors=errors,
+            )  # fmt: skip
     if not all(runs):
         where = before.name if not runs[0] else after.name
         why = f"unknown in {where}" + (f": {why}" if (why := old_why if not runs[0] else new_why) else "")
-        return Change(metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=why)
+        return Change(
+            metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=why, errors=errors
+        )
     rng = np.random.default_rng([rules.seed, zlib.crc32(metric.name.encode())])
     levels = (rules.confidence, 1 - 2 * rules.alpha)
     found = bootstrap.estimate(old, new, levels, rng)
@@ -178,10 +186,15 @@ def _described(
     known = max(old.resolution, new.resolution)
     change = Change(
         metric, found.before, found.after, runs, found.change, outer, inner,
-        resolution=known, samples=(old, new),
+        resolution=known, errors=errors, samples=(old, new),
     )  # fmt: skip
     few = outer is None or permutation.least_p(*runs) > rules.alpha
     return replace(change, verdict=TOO_FEW) if few else change
+
+
+def _errors(sides: Iterable[Side], metric: Metric) -> tuple[float, ...] | None:
+    found = [measured.value(metric) for side in sides for measured in side.measured]
+    return tuple(value.error for value in found if value is not None and value.estimated) or None
 
 
 def _center(of: Sample) -> float | None:

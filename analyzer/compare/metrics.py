@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells
@@ -40,10 +40,12 @@ from memtrace.analyzer.compare import durations
 from memtrace.analyzer.compare.durations import histogram
 from memtrace.analyzer.compare.fine import Fine, around
 from memtrace.analyzer.compare.histogram import Histogram
+from memtrace.analyzer.facts import period_ns
 from memtrace.analyzer.keys import KEYS, Key
 from memtrace.analyzer.partials import Partials, Unknown
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Kind
+from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     from memtrace.analyzer.partials import Bools
@@ -110,6 +112,10 @@ class Value:
     """The durations it is made of, where they are known."""
     bounds: tuple[float, float] | None = None
     """What it is at least and at most, where the file does not tell it exactly."""
+    estimated: bool = False
+    """Whether it rests on samples of the clock."""
+    error: float = 0.0
+    """One standard error of that, as a share of the value (cells.py, total_rel_error)."""
 
 
 @dataclass(frozen=True)
@@ -147,18 +153,19 @@ def measure(run: Run, by: Sequence[Key]) -> Measured:
         scanned = partials(run, tuple(dict.fromkeys((*grouped, KEYS["parent"]))), connection)
         inside = cells.in_cells(scanned)
         finer = around(run, inside, grouped, list(QUANTILES.values()), connection)
+    period = period_ns(run) or 0
     events = sorted(set(inside.keys["event"]))
     watched = {s.event for s in run.header.manifest if s.site} | set(events)
     headline = dict(_phases(run))
     parts: dict[Metric, Value] = {}
     for family in sorted({event.partition(".")[0] for event in events}):
-        headline.update(_family(family, inside))
+        headline.update(_family(family, inside, period))
     for event in events:
         of = inside.where(_is(inside, "event", event))
         found = _quantiles(of, finer and finer.of(event))
         headline.update({Metric(event, name): value for name, value in found.items()})
-        parts.update({Metric(event, name): value for name, value in _sums(of).items()})
-        parts.update(_cells(event, of, grouped[1:], finer))
+        parts.update({Metric(event, name): value for name, value in _sums(of, period).items()})
+        parts.update(_cells(event, of, grouped[1:], finer, period))
     counts = {event: int(inside.count[_is(inside, "event", event)].sum()) for event in events}
     parts = {metric: value for metric, value in parts.items() if metric not in headline}
     return Measured(headline, parts, frozenset(watched), int(scanned.count.sum()), counts)
@@ -176,31 +183,40 @@ def _phases(run: Run) -> Iterator[tuple[Metric, Value]]:
             yield Metric("boot", name), Value(None, "one of its ends is not known")
 
 
-def _family(family: str, inside: Partials) -> dict[Metric, Value]:
+def _family(family: str, inside: Partials, period: int) -> dict[Metric, Value]:
     """The headline metrics of a family that has occurrences."""
     import numpy as np
 
     ours = np.array([e.partition(".")[0] == family for e in inside.keys["event"]], dtype=bool)
     of = inside.where(ours)
-    total, worst = _time(of), _worst(of)
+    total, worst = _time(of, period), _worst(of)
     found = {Metric(family, "total"): total, Metric(family, "worst"): worst}
     if family in FAMILY_BYTES:
         outer = np.array([(p or "").partition(".")[0] != family for p in of.keys["parent"]], dtype=bool)
         size = _sum(of.where(outer) if family in SAME_BYTES else of, "bytes", Unknown.BYTES)
+        if uncounted := _uncounted(of):
+            size = Value(None, f"bytes of {', '.join(uncounted)} are unknown: only its time was sampled")
         found[Metric(family, "bytes")] = size
         if total.value is None or size.value is None:
             found[Metric(family, "ns_per_4kib")] = Value(None, total.why or size.why)
         elif size.value:
-            rate = Value(total.value * cells.PAGE / size.value, histogram=total.histogram)
-            found[Metric(family, "ns_per_4kib")] = rate
+            found[Metric(family, "ns_per_4kib")] = replace(total, value=total.value * cells.PAGE / size.value)
     return found
 
 
-def _sums(of: Partials) -> dict[str, Value]:
+def _uncounted(of: Partials) -> list[str]:
+    """Events of which nothing but sampled time is in the file."""
+    import numpy as np
+
+    sampled, events = _time_only(of), np.array(of.keys["event"])
+    return sorted(set(events[sampled & (of.self_ns > 0)]) - set(events[~sampled]))
+
+
+def _sums(of: Partials, period: int) -> dict[str, Value]:
     return {
         "count": _sum(of, "count", Unknown.COUNT),
         "bytes": _sum(of, "bytes", Unknown.BYTES),
-        "total": _time(of),
+        "total": _time(of, period),
     }
 
 
@@ -227,14 +243,16 @@ def _bounds(low: float, high: float) -> tuple[float, float] | None:
     return (low, high) if low < high else None
 
 
-def _cells(event: str, of: Partials, by: Sequence[Key], finer: Fine | None) -> dict[Metric, Value]:
+def _cells(
+    event: str, of: Partials, by: Sequence[Key], finer: Fine | None, period: int
+) -> dict[Metric, Value]:
     names, group = of.groups([key.output for key in by])
     found: dict[Metric, Value] = {}
     for i, values in enumerate(names):
         words = [f"{key.word}={v}" for key, v in zip(by, values, strict=True) if v is not None]
         part = of.where(group == i)
         if by:
-            both = (_sums(part) | _quantiles(part, finer and finer.of(event, values))).items()
+            both = (_sums(part, period) | _quantiles(part, finer and finer.of(event, values))).items()
             found.update({Metric(event, name, ",".join(words) or UNKNOWN): value for name, value in both})
     return found
 
@@ -266,8 +284,11 @@ def _time_only(of: Partials) -> Bools:
     return timed & ~counted & ~sized
 
 
-def _time(of: Partials) -> Value:
-    """Exclusive time; unknown where it is known for a part only."""
+def _time(of: Partials, period: int) -> Value:
+    """Exclusive time; unknown where it is known for a part only.
+
+    ``period``: ns that one sample stands for.
+    """
     timed, counted = (of.known(u) for u in (Unknown.TOTAL, Unknown.COUNT))
     if not timed.any():
         return Value(None, "no time was seen")
@@ -277,4 +298,7 @@ def _time(of: Partials) -> Value:
     # Sampled time without a number stands for what was counted without a time.
     if untimed and not _time_only(of).any():
         return Value(None, f"time is unknown for {untimed} of {count} occurrences")
-    return Value(float(of.self_ns.sum()), histogram=histogram(of, own=True))
+    total, sampled = int(of.self_ns.sum()), of.having(Flag.ESTIMATED) & timed
+    by_samples = int(of.self_ns[sampled].sum())
+    error = math.sqrt(by_samples * period) / total if total else 0.0
+    return Value(float(total), "", histogram(of, own=True), None, bool(sampled.any()), error)

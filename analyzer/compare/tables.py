@@ -89,6 +89,7 @@ _CHANGE_NAMES = (
     "runs_before",
     "runs_after",
     "resolution",
+    "sampling_error",
 )
 _BOUNDED = 0.001
 """Bounds that are wider, as a share of the value, are named: streamed durations have narrower ones."""
@@ -108,7 +109,7 @@ def changes(name: str, title: str, comparisons: Sequence[Comparison], rules: Rul
         shown = tuple(i for i, (_, c) in enumerate(found) if c.verdict in DIFFERENT)
         notes.append(_of_parts(rows))
     else:
-        notes += _withheld(rows) + _fewer(comparisons) + _bounded(comparisons)
+        notes += _withheld(rows) + _fewer(comparisons) + _bounded(comparisons) + _sampled(comparisons)
     several = len(comparisons) > 1
     shown_columns = [c for c in _columns(rules) if name == "headline" or c.name != "_runs"]
     columns = (*((Column("after_side", "after"),) if several else ()), *shown_columns)
@@ -152,6 +153,23 @@ def _bounded(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"- summed in the kernel, so known between bounds, which the interval contains: {names}"]
 
 
+def _sampled(comparisons: Sequence[Comparison]) -> list[str]:
+    """Which metrics rest on samples of the clock, and what a run's error by them is."""
+    found: dict[str, list[float]] = {}
+    for change in (change for comparison in comparisons for change in comparison.headline):
+        if change.errors:
+            found.setdefault(change.metric.name, []).extend(change.errors)
+    if not found:
+        return []
+    names = ", ".join(f"{name} ({_spread(errors)})" for name, errors in found.items())
+    return [f"- ~ time by samples of the clock, in brackets one standard error of a run by them: {names}"]
+
+
+def _spread(shares: Sequence[float]) -> str:
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _of_parts(rows: Sequence[Row]) -> str:
     counts = {word: sum(row["verdict"] == word for row in rows) for word in VERDICTS}
     said = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
@@ -179,6 +197,7 @@ def _row(after: str, change: Change) -> dict[str, Any]:
         "runs_before": change.runs[0],
         "runs_after": change.runs[1],
         "resolution": change.resolution,
+        "sampling_error": max(change.errors) if change.errors else None,
     } | _texts(change)
 
 
@@ -197,7 +216,8 @@ def _texts(change: Change) -> dict[str, str | None]:
 def _written(change: Change, value: float | None) -> str | None:
     if value is None:
         return None
-    return written(round(value) if change.metric.kind == "count" else value, change.metric.kind)
+    text = written(round(value) if change.metric.kind == "count" else value, change.metric.kind)
+    return f"~{text}" if change.errors else text
 
 
 def _paired(text: str) -> str:

@@ -252,3 +252,25 @@ def test_a_phase_lasts_from_its_first_start_to_its_last_end(measured: Measure) -
     found = values(measured([streamed("alloc", 0, 5)], phases=phases))
     assert found["boot.deferred"] == 8_000
     assert found["boot.userspace"] is None
+
+
+def test_sampled_time_says_so_with_its_error(measured: Measure) -> None:
+    case = Case(
+        [aggregated("alloc", 100, None), time_only("alloc", 9), streamed("zero.user", 9, 50)],
+        header("alloc", "zero.user"),
+        status(samples={"period_ns": PERIOD}),
+    )
+    found = measured(case).headline
+    total, rate = found[Metric("alloc", "total")], found[Metric("alloc", "ns_per_4kib")]
+    assert (total.value, total.estimated) == (9 * PERIOD, True)
+    assert total.error == rate.error == pytest.approx(1 / 3)
+    assert not found[Metric("zero", "total")].estimated and not found[Metric("alloc", "bytes")].estimated
+
+
+def test_bytes_of_a_family_are_unknown_where_one_event_has_but_sampled_time(measured: Measure) -> None:
+    """Clears of huge pages by samples alone, beside counted ones of small pages: no rate mixes the two."""
+    found = measured([aggregated("zero.alloc", 100, 300), time_only("zero.user", 9)]).headline
+    assert found[Metric("zero", "total")].value is not None
+    for name in ("bytes", "ns_per_4kib"):
+        value = found[Metric("zero", name)]
+        assert value.value is None and "bytes of zero.user are unknown" in value.why
