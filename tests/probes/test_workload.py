@@ -59,7 +59,7 @@ def test_a_command_that_cannot_be_executed_is_refused_with_the_shells_status(
         with pytest.raises(MemtraceError, match=said) as refused:
             Workload([word])
         assert refused.value.exit_code == 126
-        assert subprocess.run(["sh", "-c", word], capture_output=True).returncode == 126
+        assert subprocess.run(["bash", "-c", word], capture_output=True).returncode == 126
     with pytest.raises(MemtraceError, match="no such command") as refused:
         Workload([f"{tmp_path}/absent"])
     assert refused.value.exit_code == 127
