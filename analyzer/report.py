@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 PLOTS = (".png", ".svg")
+# Without a writable HOME matplotlib keeps its cache in a folder of its own for once, and warns
+# of that, which changes no figure.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -65,7 +66,10 @@ class _Output(io.FileIO):
 
     def write(self, data: Buffer, /) -> int:
         try:
-            return super().write(data)
+            # Of a pipe that does not block, as another program may have left it, nothing may be taken yet.
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])
+            return written
         except BrokenPipeError:
             return self._dropped(data)
         except OSError as error:

@@ -8,21 +8,34 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from memtrace.errors import MemtraceError
 
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""The shell's exit statuses for a command that is not there, and for one that is and can't be executed."""
+
 
 def find_command(command: Sequence[str]) -> None:
-    """Raise MemtraceError if the command can't be found; 127 is the shell's status for that."""
-    if shutil.which(command[0]) is None:
-        raise MemtraceError(f"{command[0]}: no such command: give a COMMAND in PATH or by its path", 127)
+    """Raise MemtraceError, with the shell's exit status, if the command can't be found or executed."""
+    name = command[0]
+    if shutil.which(name) is not None:
+        return
+    if "/" not in name:
+        found = next((p for folder in os.get_exec_path() if (p := Path(folder) / name).is_file()), None)
+    else:
+        found = Path(name) if Path(name).exists() else None
+    if found is None:
+        raise MemtraceError(f"{name}: no such command: give a COMMAND in PATH or by its path", NOT_FOUND)
+    why = "is a folder" if found.is_dir() else "may not be executed"
+    raise MemtraceError(f"{found} {why}: give a COMMAND that can be", NOT_EXECUTABLE)
 
 
 class Workload:
     """A child that waits for release() before it executes its command."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Fork; raises MemtraceError if the command can't be found."""
+        """Fork; raises MemtraceError if the command can't be found or executed."""
         find_command(command)
         self._command = list(command)
         read_end, self._go = os.pipe()
@@ -65,8 +78,10 @@ class Workload:
                 os.execvp(self._command[0], self._command)
         except OSError as error:
             os.write(2, f"memtrace: {self._command[0]}: {error.strerror}\n".encode())
+            if not isinstance(error, FileNotFoundError):
+                os._exit(NOT_EXECUTABLE)
         finally:
-            os._exit(127)
+            os._exit(NOT_FOUND)
 
 
 def _exit_status(code: int) -> int:

@@ -51,6 +51,9 @@ def create(path: Path, overwrite: bool) -> tuple[int, Path | None]:
 
 def cannot_write(path: Path, error: OSError) -> MemtraceError:
     """What is said of an output that cannot be made or written to."""
+    if error.errno == errno.ENOENT and path.parent.exists():
+        # Some file systems, /proc among them, refuse new files so.
+        return MemtraceError(f"no file can be made in {path.parent}; give another output with -o")
     advice = {
         errno.EEXIST: f"{path} exists; add -f to overwrite it, or give another name with -o",
         errno.ENOENT: f"{path.parent} does not exist; make it, or give another output with -o",

@@ -86,7 +86,7 @@ def _intervals(
     axes.axvspan(100 * (1 / (1 + rules.margin) - 1), 100 * rules.margin, color="#dddddd", zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.set_xlabel(f"change, %, with {rules.confidence:.0%} interval (grey: the margin)")
     widest = max((abs(x) for _, c in drawn for x in c.interval or ()), default=0.0)
     if widest > 1:

@@ -98,6 +98,20 @@ def test_two_traces_of_headers_alone_are_no_text_twice(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "memtrace: 0 rows in run.parquet")
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("/proc/x", "no file can be made in /proc; give another output with -o"),
+        ("/no/such/x", "/no/such does not exist; make it, or give another output with -o"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_told_with_its_reason(
+    tmp_path: Path, output: str, said: str
+) -> None:
+    done = memtrace("import", HOTPLUG, "-o", output, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"memtrace: {said}\n")
+
+
 def test_an_existing_output_is_kept_unless_told(tmp_path: Path) -> None:
     (tmp_path / "run.parquet").write_text("precious")
     done = memtrace("import", HOTPLUG, cwd=tmp_path)

@@ -19,6 +19,8 @@ def record(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]
     [
         (["-e", "nonsense"], 2, "unknown event 'nonsense'"),
         (["--", "no-such-command"], 127, "no-such-command: no such command"),
+        (["--", "/etc"], 126, "/etc is a folder: give a COMMAND"),
+        (["--", "/etc/passwd"], 126, "/etc/passwd may not be executed: give a COMMAND"),
         (["-p", "4194999"], 1, "no process 4194999"),
         (["-p", "abc"], 2, "-p abc: give numbers and ranges"),
         (["-C", "3-1"], 2, "-C 3-1: an empty range"),

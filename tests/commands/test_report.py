@@ -101,6 +101,21 @@ def test_what_cannot_be_done_is_one_sentence(
     assert err.startswith("memtrace: ") and len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", ["report run.parquet", "compare run.parquet other.parquet"])
+def test_a_figure_needs_no_home(run: Path, words: str) -> None:
+    write(CASES["streamed"](), Path("other.parquet"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "MPL"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "memtrace.cli", *words.split(), "--plot", "x.svg", "-o", "x.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"HOME": "/proc/none"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "<svg" in Path("x.svg").read_text()
+
+
 def test_a_run_cut_short_is_reported_and_said_to_be(
     tmp_path: Path, capsys: Printed, monkeypatch: Patch
 ) -> None:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,22 @@ def test_a_reader_who_leaves_changes_no_exit_status(words: str, status: int, fol
         os.close(writing)
     assert done.returncode == status, done.stderr
     assert done.stderr == b""
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(folder: Path) -> None:
+    """As ssh and some shells hand one on; here of one page, so that it is full at once."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    command = [*PROGRAM, "report", "run.parquet", "--format", "json"]
+    with subprocess.Popen(command, cwd=folder, stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        time.sleep(1)
+        with open(reading, "rb") as pipe:
+            text = pipe.read()
+        assert process.stderr is not None
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+    assert len(text) > 4096 and set(json.loads(text)) == {"schema", "view", "run", "tables", "caveats"}
 
 
 def on_a_terminal(words: list[str], folder: Path, **environment: str) -> bytes:

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,38 @@ def test_the_exit_status_is_passed_on(code: str, status: int) -> None:
 def test_a_command_that_does_not_exist_is_refused_before_anything_is_forked() -> None:
     with pytest.raises(MemtraceError, match="no-such-command: no such command"):
         Workload(["no-such-command"])
+
+
+def test_a_command_that_cannot_be_executed_is_refused_with_the_shells_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "no-program"
+    script.write_text("#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for word, said in (
+        (str(tmp_path), f"{tmp_path} is a folder: give a COMMAND that can be"),
+        (str(script), f"{script} may not be executed: give a COMMAND that can be"),
+        ("no-program", f"{script} may not be executed"),
+    ):
+        with pytest.raises(MemtraceError, match=said) as refused:
+            Workload([word])
+        assert refused.value.exit_code == 126
+        assert subprocess.run(["bash", "-c", word], capture_output=True).returncode == 126
+    with pytest.raises(MemtraceError, match="no such command") as refused:
+        Workload([f"{tmp_path}/absent"])
+    assert refused.value.exit_code == 127
+
+
+def test_what_turns_out_to_be_no_program_has_the_shells_status(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF, or not")
+    program.chmod(0o755)
+    workload = Workload([str(program)])
+    workload.release()
+    assert wait(workload) == 126
+    assert capfd.readouterr().err == f"memtrace: {program}: Exec format error\n"
 
 
 def test_stop_ends_a_running_command() -> None:
