@@ -12,7 +12,7 @@ import pytest
 
 from memtrace.analyzer.report import Request, make
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.tests.analyzer.cases import START, Case, Row, aggregated, header, status, streamed
 from memtrace.tests.analyzer.goldens import as_it_was, fits_mail
 from memtrace.traces.run import Snapshot
@@ -421,6 +421,26 @@ def test_cycles_with_no_snapshot_between_them_have_a_net_loss_only(run_of: RunOf
     table = report.table("cycles")
     assert table is not None
     assert table.notes[0] == "net over 2 cycles: +2048 bytes, +1024 a cycle"
+
+
+def test_a_window_shows_whole_hot_adds_that_reach_into_it(run_of: RunOf) -> None:
+    second = FIRST + 2 * BLOCK // 4096
+    rows = [*added(0), *onlined(20, FIRST), *onlined(30, FIRST + BLOCK // 4096)]
+    rows += [*added(100, second, 1), *onlined(120, second)]
+    run = run_of(case(rows))
+
+    def between(low: float, high: float) -> Report:
+        window = (START + round(low * MS), START + round(high * MS))
+        return view(run, "hotplug", Choice(window=window)).report
+
+    shown = rows_of(between(0, 5), "adds", "add", "bytes", "blocks", "onlined_bytes", "result")
+    assert shown == [(1, 2 * BLOCK, 2, 2 * BLOCK, "online")]
+    assert [row for (row,) in rows_of(between(31, 101), "adds", "add")] == [1, 2]
+    report = between(50, 60)
+    assert rows_of(report, "adds", "add") == []
+    (table,) = report.tables
+    assert table.notes == ("No memory was added, brought online or removed in this window.",)
+    assert dict(report.heading)["window"].startswith(f"{START / 1e9 + 0.05:.3f} to ")
 
 
 def test_a_failed_add_and_a_refused_removal(run_of: RunOf) -> None:
