@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import answer_file, answer_format, filled, give, in_color, refuse_overwriting
+from memtrace.commands.options import (
+    answer_file,
+    answer_format,
+    give,
+    in_color,
+    refuse_overwriting,
+    text_option,
+)
 from memtrace.commands.status_line import StatusLine
 
 
@@ -24,34 +31,28 @@ Examples:
 """,
 )
 @click.argument("sides", nargs=-1, metavar="BEFORE AFTER...")
-@click.option(
+@text_option(
     "--fail-on",
-    callback=filled,
     multiple=True,
     metavar="CONDITION",
     help="Exit 1 if a metric surely changed by more, such as 'accept.total>+5%'; may be given again.",
 )
-@click.option(
+@text_option(
     "--metric",
-    callback=filled,
     multiple=True,
     metavar="NAME",
     help="Only metrics whose names begin so; may be given again.",
 )
-@click.option(
-    "--by", callback=filled, metavar="KEYS", help="What the parts are split by.  [default: order,node]"
-)
-@click.option(
+@text_option("--by", metavar="KEYS", help="What the parts are split by.  [default: order,node]")
+@text_option(
     "--confidence",
-    callback=filled,
     default="95%",
     show_default=True,
     metavar="SHARE",
     help="Of intervals and verdicts.",
 )
-@click.option(
+@text_option(
     "--margin",
-    callback=filled,
     default="1%",
     show_default=True,
     metavar="SHARE",
@@ -60,23 +61,19 @@ Examples:
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Of all random draws."
 )
-@click.option(
+@text_option(
     "--plan",
-    callback=filled,
     metavar="SHARE",
     help="Also say how many runs a change of this size would need.",
 )
-@click.option(
-    "--calibrate", callback=filled, metavar="RUNS", help="Compare the runs of one kernel with themselves."
-)
+@text_option("--calibrate", metavar="RUNS", help="Compare the runs of one kernel with themselves.")
 @answer_format
-@click.option(
+@text_option(
     "--table",
-    callback=filled,
     metavar="NAME",
     help="Only this table; csv is always one (by default the headline).",
 )
-@click.option("--plot", callback=filled, metavar="FILE", help="Also draw the changes, as .png or .svg.")
+@text_option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
 @answer_file
 def compare(
     sides: tuple[str, ...],

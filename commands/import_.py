@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import filled, run_file
+from memtrace.commands.options import run_file, text_option
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     metavar="RUN.parquet",
     help="Put this recorded run of the same boot into the new one.",
 )
-@click.option(
+@text_option(
     "--clock",
-    callback=filled,
     metavar="CLOCK",
     help="The trace_clock of trace files, e.g. local, mono, boot.",
 )

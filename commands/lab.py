@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import filled, words
+from memtrace.commands.options import text_option, words
 
 if TYPE_CHECKING:
     from memtrace.lab.series import Progress, Series
@@ -64,7 +64,7 @@ def _common(function: Any) -> Any:
             show_default=True,
             help="The guest's: instructions is 1 ns for each one executed, whatever the host's load.",
         ),
-        click.option("-e", "--events", callback=filled, metavar="LIST", help="As for record."),
+        text_option("-e", "--events", metavar="LIST", help="As for record."),
         click.option(
             "--stream",
             type=click.Choice(["tails", "all"]),

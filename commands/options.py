@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,7 +36,7 @@ def run_file(default: str) -> Callable[[F], F]:
     return options
 
 
-def filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
+def _filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
     """Callback of options with text: raise MemtraceError (exit 2) if it is empty.
 
     An empty word is a shell variable or command that gave nothing: taken for "not
@@ -50,6 +51,10 @@ def filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
     return value
 
 
+text_option = functools.partial(click.option, callback=_filled)
+"""click.option for texts, which are not to be empty."""
+
+
 def words(option: str, text: str | None) -> tuple[str, ...]:
     """The words between commas; none if the option was not given, MemtraceError (exit 2) if it has none."""
     found = tuple(word for word in (text or "").split(",") if word)
@@ -58,17 +63,14 @@ def words(option: str, text: str | None) -> tuple[str, ...]:
     return found
 
 
-answer_format = click.option(
+answer_format = text_option(
     "--format",
     "format_",
     default="text",
-    callback=filled,
     metavar="FORMAT",
     help="text, json, csv, md or html.  [default: text]",
 )
-answer_file = click.option(
-    "-o", "--output", callback=filled, metavar="FILE", help="Write here instead of standard output."
-)
+answer_file = text_option("-o", "--output", metavar="FILE", help="Write here instead of standard output.")
 
 
 def in_color(output: str | None) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import filled, run_file, words
+from memtrace.commands.options import run_file, text_option, words
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     "  memtrace record -e zero --min-order 9   clearing of 2 MiB and larger\n",
 )
 @run_file("run.parquet")
-@click.option(
-    "-e", "--events", callback=filled, metavar="LIST", help="Events, e.g. alloc,zero (default: all)."
-)
+@text_option("-e", "--events", metavar="LIST", help="Events, e.g. alloc,zero (default: all).")
 @click.option(
     "-d",
     "--duration",
@@ -40,19 +38,16 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Stop after this long.",
 )
-@click.option(
+@text_option(
     "-p",
     "--pid",
     "pids",
-    callback=filled,
     metavar="PID,…",
     help="Only these processes and what they fork.",
 )
-@click.option("-C", "--cpu", "cpus", callback=filled, metavar="LIST", help="Only these CPUs, e.g. 0-3,8.")
+@text_option("-C", "--cpu", "cpus", metavar="LIST", help="Only these CPUs, e.g. 0-3,8.")
 @click.option("-a", "--all-cpus", is_flag=True, help="The whole machine also when COMMAND is given.")
-@click.option(
-    "--comm", callback=filled, metavar="NAME", help="Only threads of this command name (15 characters)."
-)
+@text_option("--comm", metavar="NAME", help="Only threads of this command name (15 characters).")
 @click.option(
     "--min-order", type=click.IntRange(0, 20), default=0, help="Only allocations of at least this order."
 )
@@ -80,15 +75,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Clock samples where time is not seen otherwise; 0 for none.",
 )
-@click.option(
+@text_option(
     "--avoid",
-    callback=filled,
     metavar="KINDS",
     help="Site kinds not to use, to cross-check: fentry, kprobe, callsite, rawtp, sampling.",
 )
-@click.option(
+@text_option(
     "--ring-size",
-    callback=filled,
     metavar="SIZE",
     help="Ring per CPU, rounded up to a power of two, e.g. 4M (default: by CPU count).",
 )

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.commands import SETTINGS
-from memtrace.commands.options import answer_file, answer_format, filled, give, in_color, refuse_overwriting
+from memtrace.commands.options import (
+    answer_file,
+    answer_format,
+    give,
+    in_color,
+    refuse_overwriting,
+    text_option,
+)
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -34,32 +41,25 @@ Examples:
 """,
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
-@click.option(
-    "--by", callback=filled, metavar="KEYS", help="Group the main table by these.  [default: order,node]"
-)
+@text_option("--by", metavar="KEYS", help="Group the main table by these.  [default: order,node]")
 @answer_format
-@click.option(
+@text_option(
     "--table",
-    callback=filled,
     metavar="NAME",
     help="Only this table; csv is always one (by default the main one).",
 )
-@click.option(
-    "--view", callback=filled, default="summary", metavar="VIEW", help="What to look at.  [default: summary]"
-)
-@click.option(
+@text_option("--view", default="summary", metavar="VIEW", help="What to look at.  [default: summary]")
+@text_option(
     "--window",
-    callback=filled,
     metavar="A..B",
     help="accept, hotplug: only from A to B, in s since boot, or +A..+B since recording began.",
 )
-@click.option(
+@text_option(
     "--guest",
-    callback=filled,
     metavar="FILE",
     help="With --view gmem: a guest's run, put on the host's clock.",
 )
-@click.option("--plot", callback=filled, metavar="FILE", help="Also draw the view, as .png or .svg.")
+@text_option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
 @answer_file
 def report(
     runs: tuple[str, ...],

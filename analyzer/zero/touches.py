@@ -52,7 +52,8 @@ def touches(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     rows_ = tuple({"event": event, "order": order, **row} for (event, order), row in found.items())
     notes = ["of streamed clears with a page frame; touched before the run counts as first."]
     if not rows_:
-        notes = ["no clear with a page frame was streamed" + _ADVICE.get(run.header.stream_all, "")]
+        advice = "" if run.header.stream_all else " (`record --stream all`)"
+        notes = [f"no clear with a page frame was streamed{advice}"]
     if left_out:
         orders = ", ".join(sorted("unknown" if order is None else str(order) for order in left_out))
         notes.append(f"left out: order {orders}, which was summed in the kernel but for long clears.")
@@ -68,7 +69,6 @@ def touches(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     )
 
 
-_ADVICE = {False: " (`record --stream all`)"}
 _NAMES = ("event", "order", "first_bytes", "first_ns_per_4kib", "again_bytes", "again_ns_per_4kib")
 _COLUMNS = (
     Column("event", "event"),
