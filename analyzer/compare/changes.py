@@ -114,7 +114,8 @@ def compare(
     halves = []
     for which in ("headline", "parts"):
         names = _names((*before.measured, *after.measured), which, chosen)
-        changes = [_described(metric, before, after, findings, rules) for metric in names]
+        described = [_described(metric, before, after, findings, rules) for metric in names]
+        changes = [replace(one, errors=_errors((before, after), one.metric)) for one in described]
         step_down = which == "headline"
         halves.append(_tested(changes, (before, after), rules, several=sides, step_down=step_down))
     return Comparison(before, after, tuple(findings), halves[0], halves[1])
@@ -166,19 +167,13 @@ def _described(
 
     (old, old_why), (new, new_why) = sample(before, metric), sample(after, metric)
     runs = (len(old.values), len(new.values))
-    errors = _errors((before, after), metric)
     for finding in findings:
         if finding.withholds is not None and finding.withholds(metric):
-            return Change(
-                metric, _center(old), _center(new), runs,
-                verdict=WITHHELD, reason=finding.because, errors=errors,
-            )  # fmt: skip
+            return Change(metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=finding.because)
     if not all(runs):
         where = before.name if not runs[0] else after.name
         why = f"unknown in {where}" + (f": {why}" if (why := old_why if not runs[0] else new_why) else "")
-        return Change(
-            metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=why, errors=errors
-        )
+        return Change(metric, _center(old), _center(new), runs, verdict=WITHHELD, reason=why)
     rng = np.random.default_rng([rules.seed, zlib.crc32(metric.name.encode())])
     levels = (rules.confidence, 1 - 2 * rules.alpha)
     found = bootstrap.estimate(old, new, levels, rng)
@@ -186,7 +181,7 @@ def _described(
     known = max(old.resolution, new.resolution)
     change = Change(
         metric, found.before, found.after, runs, found.change, outer, inner,
-        resolution=known, errors=errors, samples=(old, new),
+        resolution=known, samples=(old, new),
     )  # fmt: skip
     few = outer is None or permutation.least_p(*runs) > rules.alpha
     return replace(change, verdict=TOO_FEW) if few else change
