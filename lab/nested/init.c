@@ -7,6 +7,7 @@
  *   trace      text of tracefs: accept_memory() and what the architecture did, on
  *              trace_clock boot
  *   accepts    /sys/kernel/debug/unaccepted_emul: the kernel's own log of them
+ *   clocksource  what CLOCK_BOOTTIME is read from, all the time
  *   end        nothing; says that all before is whole
  */
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define TR	"/sys/kernel/tracing/"
+#define CLOCKSOURCE "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 #ifndef TIOCM_OUT1
 #define TIOCM_OUT1	0x2000	/* asm/termios.h, which termios.h excludes */
 #endif
@@ -98,6 +100,21 @@ static long unaccepted_kb(void)
 	return line ? atol(line + 11) : 0;
 }
 
+/* The change from tsc-early to tsc costs the clock what passes between a read of each: 100 us here. */
+static void settle(void)
+{
+	for (int tries = 0; tries < 600; tries++) {
+		char name[8] = "";
+		int fd = open(CLOCKSOURCE, O_RDONLY);
+		ssize_t size = read(fd, name, sizeof(name) - 1);
+
+		close(fd);
+		if (size == 4 && !strcmp(name, "tsc\n"))
+			return;
+		usleep(50000);
+	}
+}
+
 int main(void)
 {
 	struct termios raw;
@@ -114,6 +131,7 @@ int main(void)
 	cfmakeraw(&raw);
 	tcsetattr(serial, TCSANOW, &raw);
 
+	settle();
 	set(TR "trace_clock", "boot");
 	set(TR "kprobe_events", "p:am accept_memory start=%di:x64 size=%si:x64\n");
 	set(TR "kprobe_events", "r:am_r accept_memory\n");
@@ -134,6 +152,7 @@ int main(void)
 	put(bells, strlen(bells));
 	file("trace", TR "trace");
 	file("accepts", "/sys/kernel/debug/unaccepted_emul");
+	file("clocksource", CLOCKSOURCE);
 	file("end", "/dev/null");
 	tcdrain(serial);
 	reboot(RB_AUTOBOOT);

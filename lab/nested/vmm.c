@@ -13,13 +13,14 @@
  *                64 MiB above, from which Linux serves itself at boot, are not
  * The guest's serial port is stdout.  Where the guest raises OUT1 of the serial
  * port, vmm prints its own clock at that moment on stderr: "DOORBELL N BOOTTIME_NS".
- * exit status: 0 the guest rebooted, 1 it went wrong, 2 not possible here
+ * exit status: 0 the guest rebooted, 1 it went wrong, 2 not possible here, 3 the guest hangs
  */
 #define _GNU_SOURCE
 #include <asm/bootparam.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +44,9 @@
 #define AT_INITRD	(64 * MB)
 #define BOOT_CS		0x10
 #define BOOT_DS		0x18
+#define INTERRUPTS	0x200	/* in rflags */
+#define PERIOD_S	3
+#define LOOKS		4	/* so many in a row with the same registers */
 
 static int sys, vm, vcpu;
 static char *memory;
@@ -307,15 +312,51 @@ static int port(struct kvm_run *run)
 	return 0;
 }
 
+/*
+ * Emulated SVM now and then delivers the timer's interrupt once more while the first one is
+ * being handled, with interrupts off: the guest then waits for a lock that it holds itself.
+ */
+static void look(void)
+{
+	static struct kvm_regs before;
+	static int same;
+	struct kvm_regs now;
+
+	if (ioctl(vcpu, KVM_GET_REGS, &now))
+		die("KVM_GET_REGS");
+	same = now.rflags & INTERRUPTS || memcmp(&now, &before, sizeof(now)) ? 0 : same + 1;
+	before = now;
+	if (same == LOOKS) {
+		fprintf(stderr, "vmm: the guest hangs, rip %llx\n", now.rip);
+		exit(3);
+	}
+}
+
+static volatile sig_atomic_t due;
+
+static void tick(int number)
+{
+	(void)number;
+	due = 1;
+}
+
 static void run_guest(void)
 {
+	const struct itimerval period = { .it_interval.tv_sec = PERIOD_S, .it_value.tv_sec = PERIOD_S };
+	struct sigaction action = { .sa_handler = tick };
 	struct kvm_run *run = mmap(NULL, ioctl(sys, KVM_GET_VCPU_MMAP_SIZE, 0),
 				   PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	struct kvm_regs regs;
 
 	if (run == MAP_FAILED)
 		die("vCPU");
+	if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &period, NULL))
+		die("setitimer");
 	for (;;) {
+		if (due) {
+			due = 0;
+			look();
+		}
 		if (ioctl(vcpu, KVM_RUN, 0) && errno != EINTR && errno != EAGAIN)
 			die("KVM_RUN");
 		if (run->exit_reason == KVM_EXIT_IO) {

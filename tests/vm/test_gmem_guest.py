@@ -61,6 +61,7 @@ def test_each_page_accepted_in_the_guest_is_one_fault_of_the_host_under_it(
     assert result.status == 0
     told = nested_guest.printed((result.results / "serial").read_text())
     assert "end" in told
+    assert told["clocksource"].strip() == "tsc"
     host = result.results / "host.parquet"
     clock, accepts = tables(host, told["trace"], tmp_path, "guest")
 
