@@ -4,15 +4,14 @@
 Two clocks that nobody sets run at a constant ratio, so that their difference is a line in time,
 and each event that both saw bounds it at its moment.  The lines within all bounds are a convex set;
 its extremes at the ends of the stretch are found by linear programming.  The line taken is the mean
-of the extreme ones, its uncertainty the most that one of them is away from it.  Bounds that no line
-can keep together with the others are left out, the worst first, and counted.
+of the extreme ones, its uncertainty the most that one of them is away from it.
 
 Outside of the stretch the line is not known as well as its uncertainty says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,25 +21,24 @@ MOST_DRIFT = 1000.0
 """ppm: both clocks slewed as far as the kernel lets them be (MAXFREQ, include/linux/timex.h)."""
 MOST_BOUNDS = 4000
 """More are thinned out: the closest bounds of each part of the stretch stay."""
-_NS = 1e-3
+NS = 1e-3
 """One ns in us, the unit of values here."""
 _LINES = ((None, None), (-MOST_DRIFT, MOST_DRIFT))
 
 
 @dataclass(frozen=True)
 class Line:
-    """``offset_ns`` at the moment ``at_ns``, and ``drift_ppm`` more for each second after it, in us."""
+    """``value`` us at 0 s and ``drift`` us more each second, and how far off each of them may be."""
 
-    at_ns: int
-    offset_ns: int
-    drift_ppm: float
-    drift_uncertainty_ppm: float
-    uncertainty_ns: int
-    agreeing: int
+    value: float
+    drift: float
+    value_off: float
+    """At any moment from the first bound to the last."""
+    drift_off: float
 
 
 @dataclass(frozen=True)
-class _Bounds:
+class Bounds:
     """Arrays of one length: at most ``high`` us at ``early`` s, at least ``low`` us at ``late`` s."""
 
     early: np.ndarray
@@ -48,9 +46,19 @@ class _Bounds:
     late: np.ndarray
     low: np.ndarray
 
-    def of(self, which: np.ndarray) -> _Bounds:
-        """Some of them, by indices or a mask."""
-        return _Bounds(self.early[which], self.high[which], self.late[which], self.low[which])
+    def __len__(self) -> int:
+        return len(self.early)
+
+    def of(self, which: np.ndarray | slice) -> Bounds:
+        """Some of them, by indices, a mask or a slice."""
+        return Bounds(self.early[which], self.high[which], self.late[which], self.low[which])
+
+    def and_then(self, others: Bounds) -> Bounds:
+        """These and others."""
+        import numpy as np
+
+        pairs = ((getattr(self, f.name), getattr(others, f.name)) for f in fields(self))
+        return Bounds(*(np.concatenate(pair) for pair in pairs))
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -58,49 +66,42 @@ class _Bounds:
         return float(self.early.min()), float(self.late.max())
 
 
-def fit(bounds: list[tuple[int, int, int, int]]) -> Line:
-    """The line that most bounds agree on: one or more of (moment, at most, later moment, at least), ns."""
+def fit(bounds: Bounds) -> Line:
+    """The line through bounds whose ``margin`` is not negative."""
     import numpy as np
 
-    middle, base = (min(b[0] for b in bounds) + max(b[2] for b in bounds)) // 2, bounds[0][1]
-    shift = np.array([middle, base, middle, base])
-    columns = np.array([[x - int(s) for x, s in zip(b, shift, strict=True)] for b in bounds], float).T
-    every = _Bounds(columns[0] / 1e9, columns[1] * _NS, columns[2] / 1e9, columns[3] * _NS)
-    kept = _thinned(every.of(_near(every)))
-    while (beyond := _beyond(kept)).max() > _NS:
-        kept = kept.of(beyond <= beyond.max() / 2)
-    ends = kept.ends
-    lines = np.array([line for end in ends for line in _extremes(kept, end)])
-    value, drift = lines.mean(axis=0)
-    away = max(float(np.abs(lines[:, 0] - value + (lines[:, 1] - drift) * end).max()) for end in ends) + _NS
-    agree = (every.low <= value + drift * every.late + away) & (
-        every.high >= value + drift * every.early - away
-    )
-    turned = max(abs(slope - float(drift)) for slope in _slopes(kept))
-    return Line(
-        middle, base + round(value / _NS), float(drift), turned, int(away / _NS) + 1, int(agree.sum())
-    )
+    close = thinned(bounds)
+    ends = close.ends
+    lines = np.array([line for end in ends for line in _extremes(close, end)])
+    value, drift = (float(mean) for mean in lines.mean(axis=0))
+    off = max(float(np.abs(lines[:, 0] - value + (lines[:, 1] - drift) * end).max()) for end in ends)
+    turned = max(abs(_least(close, 0, sign)[1] - drift) for sign in (1, -1))
+    return Line(value, drift, off + NS, turned)
 
 
-def _near(bounds: _Bounds) -> np.ndarray:
-    """Indices of those that a line through where most overlap can reach at all."""
+def kept(bounds: Bounds, line: Line) -> int:
+    """How many of the bounds the line keeps, to within how far off it may be."""
+    low = bounds.low <= line.value + line.drift * bounds.late + line.value_off
+    high = bounds.high >= line.value + line.drift * bounds.early - line.value_off
+    return int((low & high).sum())
+
+
+def margin(bounds: Bounds) -> float:
+    """us by which some line is within all bounds; negative: by which each line is beyond one of them."""
     import numpy as np
+    from scipy.optimize import linprog
 
-    edges = np.concatenate([bounds.low, bounds.high])
-    step = np.concatenate([np.ones(len(bounds.low)), -np.ones(len(bounds.high))])
-    order = np.lexsort((-step, edges))
-    best = int(np.argmax(np.cumsum(step[order])))
-    bottom, top = edges[order][best], edges[order][best + 1]
-    reach = MOST_DRIFT * (bounds.ends[1] - bounds.ends[0])
-    found: np.ndarray = np.flatnonzero((bounds.low <= top + reach) & (bounds.high >= bottom - reach))
-    return found
+    rows, most = _constraints(thinned(bounds))
+    wide = np.column_stack([rows, np.ones(len(rows))])
+    found = linprog([0, 0, -1], A_ub=wide, b_ub=most, bounds=[*_LINES, (None, None)], method="highs")
+    return float(found.x[2])
 
 
-def _thinned(bounds: _Bounds) -> _Bounds:
+def thinned(bounds: Bounds) -> Bounds:
     """At most MOST_BOUNDS: the closest of each part of the stretch."""
     import numpy as np
 
-    count = len(bounds.early)
+    count = len(bounds)
     if count <= MOST_BOUNDS:
         return bounds
     parts = MOST_BOUNDS // 4
@@ -111,49 +112,24 @@ def _thinned(bounds: _Bounds) -> _Bounds:
     return bounds.of(np.sort(order[place < 4]))
 
 
-def _beyond(bounds: _Bounds) -> np.ndarray:
-    """How far each is from being kept by the line for which the sum of that is the least."""
-    import numpy as np
-    from scipy.optimize import linprog
-    from scipy.sparse import eye, hstack, vstack
-
-    count = len(bounds.early)
-    rows, most = _constraints(bounds)
-    slack = vstack([eye(count), eye(count)])
-    found = linprog(
-        np.concatenate([[0.0, 0.0], np.ones(count)]),
-        A_ub=hstack([rows, -slack]),
-        b_ub=most,
-        bounds=[*_LINES, *[(0, None)] * count],
-        method="highs",
-    )
-    beyond: np.ndarray = found.x[2:]
-    return beyond
-
-
-def _extremes(bounds: _Bounds, at: float) -> list[tuple[float, float]]:
+def _extremes(bounds: Bounds, at: float) -> list[tuple[float, float]]:
     """Value and drift of the lowest and of the highest line at a moment; there must be one."""
     return [_least(bounds, sign, sign * at) for sign in (1, -1)]
 
 
-def _slopes(bounds: _Bounds) -> list[float]:
-    """The least and the most drift of a line."""
-    return [_least(bounds, 0, sign)[1] for sign in (1, -1)]
-
-
-def _least(bounds: _Bounds, value: float, drift: float) -> tuple[float, float]:
+def _least(bounds: Bounds, value: float, drift: float) -> tuple[float, float]:
     """Value and drift of the line within the bounds whose sum of the two, so weighted, is the least."""
     from scipy.optimize import linprog
 
     rows, most = _constraints(bounds)
-    line = linprog([value, drift], A_ub=rows, b_ub=most + _NS, bounds=_LINES, method="highs").x
+    line = linprog([value, drift], A_ub=rows, b_ub=most + NS, bounds=_LINES, method="highs").x
     return float(line[0]), float(line[1])
 
 
-def _constraints(bounds: _Bounds) -> tuple[np.ndarray, np.ndarray]:
+def _constraints(bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
     """Rows and right sides of: line at early <= high, and -(line at late) <= -low."""
     import numpy as np
 
-    ones = np.ones(len(bounds.early))
+    ones = np.ones(len(bounds))
     upper, lower = np.column_stack([ones, bounds.early]), np.column_stack([-ones, -bounds.late])
     return np.vstack([upper, lower]), np.concatenate([bounds.high, -bounds.low])

@@ -81,6 +81,25 @@ def test_the_clocks_differ_by_what_was_accepted_not_by_what_was_asked_for(run_of
     assert [row["bytes"] for row in found] == [BLOCK * 4096] * 20
 
 
+def test_a_clock_that_jumped_is_said_to_have_and_followed(run_of: RunOf) -> None:
+    """1 ms, after 15 of 20 accepts."""
+    inside, outside = accepts(20, arch=True)
+    jumped, jump = START + 15 * PAUSE, MS
+    for row in outside:
+        row["ts_ns"] += jump if row["ts_ns"] > host_ns(jumped) else 0
+    guest = run_of(Case(inside, header("accept.call", "accept.arch"), status(60, exit_status=None)))
+    host = Host()
+    host.rows = outside
+    report = view(run_of(case(host)), "gmem", Choice(guest=guest.path)).report
+    clock, table = report.table("clock"), report.table("accepts")
+    assert clock is not None and table is not None
+    assert [(row["pairs"], row["agreeing"]) for row in clock.rows] == [(15, 15), (5, 5)]
+    assert clock.notes[1].startswith("They ran evenly in 2 stretches, between which one of them jumped")
+    for row in table.rows:
+        at, least = row["guest_at_ns"], max(r["uncertainty_ns"] for r in clock.rows)
+        assert abs(row["host_at_ns"] - host_ns(at) - (jump if at >= jumped else 0)) <= least
+
+
 def test_a_run_of_another_guest_is_refused(run_of: RunOf, tmp_path: Path) -> None:
     inside, outside = accepts(20, arch=True)
     for n, row in enumerate(outside):
