@@ -21,6 +21,8 @@ from memtrace.probes.refusal import RefusedError, tried
 
 _HERE = Path(__file__).parent
 _STUB_HEADERS = _HERE / "bpf" / "stub"
+# BCC optimises itself what clang makes (BPFModule::run_pass_manager): to do so twice only takes time.
+_FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
 _HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h")
 
 _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK = 1, 0
@@ -55,7 +57,7 @@ class Module:
             def _trace_autoload(self) -> None:
                 """Nothing is attached by its name: the ladder tries, in order."""
 
-        flags = ["-w", *(f"-D{name}={value}" for name, value in sorted(macros.items()))]
+        flags = [*_FLAGS, *(f"-D{name}={value}" for name, value in sorted(macros.items()))]
         self._lib: Any = lib
         self._kprobe_fds: list[int] = []
         self._owned_fds: list[int] = []
