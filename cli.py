@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import importlib
 import keyword
+import os
 import sys
+import traceback
 
 import click
 
@@ -76,6 +78,10 @@ def _run() -> int:
     except click.ClickException as error:
         _tell(error)
         return error.exit_code
+    except Exception:
+        # A bug of memtrace; Python's own status, 1, is the answer of a condition that came true.
+        traceback.print_exc()
+        return os.EX_SOFTWARE
     return result if isinstance(result, int) else 0
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +19,7 @@ from memtrace.commands.options import (
     text_option,
 )
 from memtrace.commands.status_line import StatusLine
+from memtrace.errors import MemtraceError
 
 
 @click.command(
@@ -97,30 +100,40 @@ def compare(
     meaningless is withheld.
 
     \b
-    Exit status: 0 no regression, 1 regression (with --fail-on), 2 usage,
-    125 not enough evidence (`git bisect run` skips).
+    Exit status: 0 no regression, 1 regression (with --fail-on), 2 something is
+    wrong, 125 not enough evidence (`git bisect run` skips).
     """
     from memtrace.analyzer.compare.request import Request, make
     from memtrace.traces.reader import run_paths
 
-    words = (*sides, *((calibrate,) if calibrate else ()))
-    refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
-    request = Request(
-        sides,
-        calibrate=calibrate,
-        plan=plan,
-        fail_on=fail_on,
-        metric=metric,
-        by=by,
-        confidence=confidence,
-        margin=margin,
-        seed=seed,
-        format=format_,
-        table=table,
-        plot=Path(plot) if plot else None,
-        color=in_color(output),
-    )
-    with StatusLine() as line:
-        answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
-    give(answer.text, output)
-    return answer.exit_code
+    with _never_a_regression():
+        words = (*sides, *((calibrate,) if calibrate else ()))
+        refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
+        request = Request(
+            sides,
+            calibrate=calibrate,
+            plan=plan,
+            fail_on=fail_on,
+            metric=metric,
+            by=by,
+            confidence=confidence,
+            margin=margin,
+            seed=seed,
+            format=format_,
+            table=table,
+            plot=Path(plot) if plot else None,
+            color=in_color(output),
+        )
+        with StatusLine() as line:
+            answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
+        give(answer.text, output)
+        return answer.exit_code
+
+
+@contextlib.contextmanager
+def _never_a_regression() -> Iterator[None]:
+    """What is wrong exits 2 where it would exit 1, which tells `git bisect run` that a commit is bad."""
+    try:
+        yield
+    except MemtraceError as error:
+        raise MemtraceError(str(error), max(error.exit_code, 2)) from error

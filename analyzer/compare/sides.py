@@ -71,8 +71,8 @@ def read(
 ) -> list[Side]:
     """The sides of the words (file, folder or pattern each), their runs measured.
 
-    Raises MemtraceError: exit 2 for words that name no file, or the same run twice,
-    1 for a file that cannot be read, 125 for a side that has no evidence in it.
+    Raises MemtraceError: exit 2 for words that name no run, or the same run twice,
+    125 for a side that has no evidence in it.
     """
     opened = [_open(word) for word in words]
     _refuse_twins(words, [runs for runs, _ in opened])
@@ -112,7 +112,7 @@ def _open(word: str) -> tuple[list[Run], list[LeftOut]]:
             left_out.append(LeftOut(path, CUT_SHORT))
         except MemtraceError as error:
             if not several:
-                raise MemtraceError(str(error), 1 if path.exists() else 2) from error
+                raise MemtraceError(str(error), 2) from error
             left_out.append(LeftOut(path, str(error)))
     return runs, left_out
 

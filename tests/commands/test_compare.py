@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from memtrace.tests.analyzer.compare.generated import write_side
@@ -18,6 +20,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_side(folder / "base", 6, seed=1, events=1_500, noise=0.01)
     write_side(folder / "same", 6, seed=2, events=1_500, noise=0.01, first=20)
     write_side(folder / "slow", 6, seed=3, events=1_500, noise=0.01, factor=1.3, first=40)
+    (folder / "text").write_text("not a run\n")
+    pq.write_table(pa.table({"of": ["another program"]}), folder / "other.parquet")
     return folder
 
 
@@ -44,6 +48,9 @@ def compare(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (("base", ""), 2),
         (("base", "slow", "--metric", ""), 2),
         (("base", "slow", "--fail-on", ""), 2),
+        (("base", "text", "--fail-on", "alloc.p50>+5%"), 2),
+        (("base", "other.parquet", "--fail-on", "alloc.p50>+5%"), 2),
+        (("base", "slow", "--fail-on", "alloc.p50>+5%", "-o", "nowhere/page"), 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )

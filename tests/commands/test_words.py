@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -54,3 +55,16 @@ def test_no_words_at_all_show_the_help(
     cli.main()
     out, err = capsys.readouterr()
     assert (out + err).startswith(f"Usage: {' '.join(('memtrace', *words.split()))} [OPTIONS]")
+
+
+def test_a_bug_does_not_exit_as_an_answer_would(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 is compare's answer that a condition came true, which `git bisect run` takes for a bad commit."""
+
+    def broken(**_: object) -> None:
+        raise KeyError("of a bug")
+
+    monkeypatch.setattr(cli.memtrace, "main", broken)
+    assert cli.main() == os.EX_SOFTWARE
+    assert "of a bug" in capsys.readouterr().err
