@@ -58,6 +58,17 @@ def number(fields: Fields, name: str) -> int | None:
     return None
 
 
+def _hexadecimal(fields: Fields, name: str) -> int | None:
+    """As number(), of a field that is in base 16 with a 0x before it or without."""
+    for spelling in SPELLINGS.get(name, (name,)):
+        if (text := fields.get(spelling)) is not None:
+            try:
+                return int(text, 16)
+            except ValueError:
+                return None
+    return None
+
+
 def returned(fields: Fields) -> int | None:
     """The value that a return probe fetched, whatever it is called; None if none."""
     for text in fields.values():
@@ -195,9 +206,10 @@ def guest_fault(entry: Fields, back: Fields) -> Values:
 
     Private by KVM's own bit of the error code or, of an SNP guest, by the hardware's
     (PFERR_PRIVATE_ACCESS, PFERR_GUEST_ENC_MASK, arch/x86/include/asm/kvm_host.h); where
-    neither is set, KVM may still find later that it is.
+    neither is set, KVM may still find later that it is.  Older kernels name no vCPU, and print
+    no 0x before numbers.
     """
-    address, code = number(entry, "address"), number(entry, "error_code") or 0
+    address, code = _hexadecimal(entry, "address"), _hexadecimal(entry, "error_code") or 0
     private = bool(code & (1 << 49 | 1 << 34))
     gfn = None if address is None else address // PAGE
     return {"gfn": gfn, "vcpu": number(entry, "vcpu"), "flags": Flag.PRIVATE * private}
@@ -205,11 +217,8 @@ def guest_fault(entry: Fields, back: Fields) -> Values:
 
 def guest_split(entry: Fields, back: Fields) -> Values:
     """kvm:kvm_rmp_fault: a 2 MiB entry of the RMP split, or not (psmash_ret); gpa has no 0x before it."""
-    gpa, failed = entry.get("gpa", ""), number(entry, "psmash_ret") != 0
-    try:
-        gfn = int(gpa, 16) // PAGE
-    except ValueError:
-        gfn = None
+    gpa, failed = _hexadecimal(entry, "gpa"), number(entry, "psmash_ret") != 0
+    gfn = None if gpa is None else gpa // PAGE
     # At 4 KiB (PG_LEVEL_4K) there is nothing to split.
     level = number(entry, "level")
     nothing = level is not None and level <= 1
@@ -227,8 +236,8 @@ def guest_split(entry: Fields, back: Fields) -> Values:
 def alloc(entry: Fields, back: Fields) -> Values:
     """get_page_from_freelist(gfp, order, …) and the tracepoint kmem:mm_page_alloc."""
     order = number(entry, "order")
-    # The tracepoint prints a failed allocation with pfn -1.
-    failed = returned(back) == 0 or entry.get("pfn") in ("0xffffffffffffffff", "-1")
+    # The tracepoint has pfn -1 for an allocation that failed, and prints 0; frame 0 is never free.
+    failed = returned(back) == 0 or number(entry, "pfn") in (0, -1, (1 << 64) - 1)
     zeroed = not failed and "__GFP_ZERO" in entry.get("gfp_flags", "")
     return {
         "order": order,

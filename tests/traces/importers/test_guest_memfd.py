@@ -29,11 +29,16 @@ LINES = (
     "kvm_rmp_fault: vcpu 1 gpa 0000000001235000 pfn 0x8a0235 error_code 0x580000006 rmp_level 1 psmash_ret 0",
     "kvm_rmp_fault: vcpu 1 gpa 0000000001400000 pfn 0x8a0400 error_code 0x580000006 rmp_level 2 psmash_ret 6",
 )
+OLD = (
+    "kvm_page_fault: address 84d000 error_code 4",
+    "kvm_page_fault:       address 12345000 error_code 400000006",
+)
+"""As kernels print it that name no vCPU: base 16 without a sign of it."""
 
 
-def imported(folder: Path) -> Path:
+def imported(folder: Path, printed: tuple[str, ...] = LINES) -> Path:
     text, run = folder / "host.txt", folder / "host.parquet"
-    lines = [HEAD.format(n=100 + n) + line for n, line in enumerate(LINES)]
+    lines = [HEAD.format(n=100 + n) + line for n, line in enumerate(printed)]
     text.write_text("# tracer: nop\n" + "\n".join(lines) + "\n")
     result = CliRunner().invoke(import_, ["-q", "--clock", "boot", "-o", str(run), str(text)])
     assert result.exit_code == 0, result.output
@@ -52,6 +57,13 @@ def test_faults_and_splits_have_their_place_in_the_guest(tmp_path: Path) -> None
         ("gmem.split", 1, 0x1235, 0x8A0200, 0, True, False, True, None),
         ("gmem.split", 1, 0x1400, 0x8A0400, 0, True, True, False, None),
     ]
+
+
+def test_addresses_of_older_kernels_are_in_base_16_too(tmp_path: Path) -> None:
+    flag = f"(flags & {int(Flag.PRIVATE)}) <> 0"
+    run = imported(tmp_path, OLD)
+    rows = duckdb.sql(f"SELECT vcpu, gfn, {flag} FROM '{run}' ORDER BY ts_ns").fetchall()
+    assert rows == [(None, 0x84D, False), (None, 0x12345, True)]
 
 
 def test_what_such_a_trace_does_not_tell_is_unknown(tmp_path: Path) -> None:

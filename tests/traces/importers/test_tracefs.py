@@ -128,6 +128,16 @@ def test_a_stack_trace_belongs_to_the_event_before_it(import_: Import, text: Tex
     assert row["stack"] == "do_anonymous_page;__alloc_pages_noprof;get_page_from_freelist"
 
 
+@pytest.mark.parametrize("page", ["0000000000000000 pfn=0x0", "(nil) pfn=0", "          (null) pfn=0"])
+def test_an_allocation_that_failed_is_none(import_: Import, text: Text, page: str) -> None:
+    """The first as 6.1 and 6.12 print it where nr_hugepages is more than there is memory for."""
+    line = "  bash-140 [000] ..... 10.{}: mm_page_alloc: page={} order=9 migratetype=1 gfp_flags=GFP_USER\n"
+    made = line.format("475983", "00000000c15eec4c pfn=0xc00")
+    run = import_(text(HEAD + made + line.format("505761", page)))
+    assert [(row["pfn"], row["bytes"]) for row in run.of("alloc")] == [(0xC00, 2 << 20)]
+    assert run.header.sources[0].unparsed == 0
+
+
 def test_counts_are_not_taken_for_times(import_: Import, text: Text) -> None:
     """trace_clock x86-tsc and counter print whole numbers."""
     lines = "  sh-7 [001] ..... 123456789: mm_page_alloc: page=0 pfn=0x1 order=0 migratetype=0 gfp_flags=X\n"
