@@ -21,12 +21,13 @@ _LINE = re.compile(
     r"(?P<comm>\S.{0,15}?|\s+\S.{0,15}?)\s+(?P<pid>\d+)(?:/(?P<tid>\d+))?\s+(?:\[(?P<cpu>\d+)\]\s+)?"
     r"(?P<sec>\d+)\.(?P<frac>\d{6}|\d{9}):\s+(?:\d+\s+)?(?P<event>[\w.-]+:[\w.-]+):\s*(?P<rest>.*)"
 )
-_FRAME = re.compile(r"\s+([0-9a-f]+) (.+?)(?:\+0x[0-9a-f]+)? \((.*)\)\s*$")
+_FRAME = re.compile(r"\s+([0-9a-f]+) (.+?)(?:\+0x[0-9a-f]+)?(?: \(.*\))?\s*$")
 _ADDRESSES = re.compile(r"\(([0-9a-f]+)(?: <- ([0-9a-f]+))?\) ?(.*)")
 _CLOCKID = re.compile(r"# clockid: (\w+)")
 _CPUS = re.compile(r"# nrcpus online : (\d+)")
 _LOST = re.compile(r"PERF_RECORD_LOST(?:_SAMPLES)? .*?(?:lost|LOST)[ :]+(\d+)")
 _CLOCKS = {"monotonic": "mono", "monotonic_raw": "mono_raw", "boottime": "boot", "tai": "tai"}
+_KERNEL = 1 << 63
 _PROLOGUE = 16
 """A probe sits at most so many bytes after its function's start."""
 
@@ -46,7 +47,7 @@ def parse(lines: Iterable[str], given: Given) -> Parsed:
         if match := _LINE.match(line):
             reader.event(match, line)
         elif reader.chain is not None and (frame := _FRAME.match(line)):
-            reader.chain.append((int(frame[1], 16), frame[2], frame[3]))
+            reader.chain.append((int(frame[1], 16), frame[2]))
             parsed.used += 1
         elif not line.strip():
             reader.end_of_chain()
@@ -68,7 +69,7 @@ class _Reader:
 
     def __init__(self, parsed: Parsed, bodies: Bodies) -> None:
         self.parsed = parsed
-        self.chain: list[tuple[int, str, str]] | None = None
+        self.chain: list[tuple[int, str]] | None = None
         self._bodies = bodies
         self._functions: dict[int, str] = {}
         self._pending: list[tuple[int, int, bool, str, str]] = []
@@ -116,7 +117,8 @@ class _Reader:
         if not chain:
             return
         stamps = self.parsed.stamps
-        kernel = [name for _, name, module in chain if module.startswith("[")]
+        # By the address: the file may be [kernel.kallsyms] or a vmlinux, and [vdso] is not the kernel.
+        kernel = [name for address, name in chain if address >= _KERNEL]
         stamps[-1] = stamps[-1]._replace(stack=";".join(reversed(kernel)) or None)
         if self._pending and self._pending[-1][0] == len(stamps) - 1 and stamps[-1].kind == ENTRY:
             address, frame = self._pending[-1][1], chain[0]
