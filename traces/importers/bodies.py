@@ -42,7 +42,9 @@ class Bodies:
         name, arrow, caller = body.partition(" <-")
         if arrow:
             what = self._wanted[name]
-            return (ENTRY, what, "ftrace", f"caller={caller}") if what else None
+            # Option func-args, Linux 6.15.
+            args = " ".join(name.partition("(")[2].removesuffix(")").split(", "))
+            return (ENTRY, what, "ftrace", f"caller={caller} {args}".rstrip()) if what else None
         # An event without fields prints its name and a colon.
         return None if body.rstrip().endswith(":") or not body.strip() else False
 

@@ -17,6 +17,8 @@ Fields = Mapping[str, str]
 Values = dict[str, Any]
 
 PAGE = 4096
+GFP_ZERO = 0x100
+"""__GFP_ZERO, include/linux/gfp_types.h."""
 MAX_ORDER = 10
 """MAX_PAGE_ORDER on x86, the only architecture whose page allocator accepts memory."""
 
@@ -238,11 +240,12 @@ def alloc(entry: Fields, back: Fields) -> Values:
     order = number(entry, "order")
     # The tracepoint has pfn -1 for an allocation that failed, and prints 0; frame 0 is never free.
     failed = returned(back) == 0 or number(entry, "pfn") in (0, -1, (1 << 64) - 1)
-    zeroed = not failed and "__GFP_ZERO" in entry.get("gfp_flags", "")
+    gfp = number(entry, "gfp")
+    zeroed = not failed and ("__GFP_ZERO" in entry.get("gfp_flags", "") or bool((gfp or 0) & GFP_ZERO))
     return {
         "order": order,
         "bytes": None if order is None or failed else PAGE << order,
         "pfn": None if failed else number(entry, "pfn"),
-        "gfp": number(entry, "gfp"),
+        "gfp": gfp,
         "flags": Flag.FAILED * failed | Flag.ZEROED * zeroed,
     }

@@ -6,6 +6,10 @@ the innermost function that is open on its task.  The printed duration is finer
 than the stamps and is kept; its signs ($ @ * # ! +) say only how long it is.
 Without ``funcgraph-abstime`` there are no times: stamps then are the sum of
 durations, which keeps the order and nothing else.
+
+Arguments (funcgraph-args, Linux 6.15) are read by the names of the kernel's parameters.  What
+is returned (funcgraph-retval, Linux 6.5) is printed of functions that return nothing, too: only
+that of RETURNING is read.
 """
 
 from __future__ import annotations
@@ -22,10 +26,24 @@ GRAPH_LINE = re.compile(
 """seconds, fraction, CPU, comm, thread, microseconds, body."""
 TASK_SWITCH = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(\S.*?)-(\d+)\s+=>\s+(\S.*?)-(\d+)\s*$")
 _RULE = re.compile(r"\s*-{20,}\s*$")
-_IRQ = re.compile(r"[= ]*[<=]=+[=> ]*\|")
-_CALL = re.compile(r"([\w.]+)(?: \[\w+\])?\([^)]*\)(;| \{)")
-_END = re.compile(r"\}(?: /\* (?:([\w.]+) )?.*\*/)?\s*$")
+_IRQ = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?\d+\)\s.*(?:=+>|<=+) \|\s*$")
+_CALL = re.compile(r"([\w.]+)(?: \[\w+\])?\((.*?)\)(;| \{)(?: /\* (.*) \*/)?")
+_END = re.compile(r"\}(?: /\* (.*) \*/)?\s*$")
+_NAMED = re.compile(r"([\w.]+)(?: |$)")
+_RETURNED = re.compile(r"(?:= |ret=)(-?\w+)")
 _COMMENT = re.compile(r"/\* (.*) \*/\s*$")
+_BOOL, _LONG = 8, 64
+RETURNING: dict[str, int] = {
+    **dict.fromkeys(("cond_accept_memory", "try_to_accept_memory", "try_to_accept_memory_one"), _BOOL),
+    **dict.fromkeys(("get_page_from_freelist", "vmemmap_alloc_block", "__populate_section_memmap"), _LONG),
+    **dict.fromkeys(("__add_memory_resource", "add_memory_resource", "__add_memory"), _LONG),
+    **dict.fromkeys(
+        ("arch_add_memory", "__add_pages", "sparse_add_section", "mhp_init_memmap_on_memory"), _LONG
+    ),
+    **dict.fromkeys(("online_pages", "memory_subsys_online", "memory_block_online"), _LONG),
+    **dict.fromkeys(("offline_pages", "try_remove_memory"), _LONG),
+}
+"""Functions whose value tells how they ended, and its bits; of a bool the others mean nothing."""
 _NO_TIMES = "no times, only durations (option funcgraph-abstime was off)"
 
 
@@ -51,7 +69,7 @@ class Graph:
         elif switch := TASK_SWITCH.match(line):
             self._tasks[int(switch[1])] = (int(switch[5]), switch[4])
             self._parsed.ignored += 1
-        elif _RULE.match(line):
+        elif _RULE.match(line) or _IRQ.match(line):
             self._parsed.ignored += 1
         else:
             return False
@@ -84,26 +102,24 @@ class Graph:
         made: list[Stamp] = []
         if call := _CALL.match(body):
             what = self._bodies.function(call[1])
-            if call[2] == " {":
+            if call[3] == " {":
                 stack.append(what)
-                if what:
-                    made = [Stamp(ts, ENTRY, what, "function_graph", cpu, tid, None, comm, "")]
-            elif what:
-                end = ts + (dur or 0)
-                made = [
-                    Stamp(ts, ENTRY, what, "function_graph", cpu, tid, None, comm, ""),
-                    Stamp(end, RETURN, what, "function_graph", cpu, tid, None, comm, "", dur),
-                ]
-        elif end_of := _END.match(body):
-            named = self._bodies.function(end_of[1]) if end_of[1] and end_of[1] != "=" else ""
-            what = stack.pop() if stack else named
             if what:
-                made = [Stamp(ts, RETURN, what, "function_graph", cpu, tid, None, comm, "", dur)]
+                made = [Stamp(ts, ENTRY, what, "function_graph", cpu, tid, None, comm, arguments(call[2]))]
+            if what and call[3] == ";":
+                end, back = ts + (dur or 0), returned(what, call[4])
+                made.append(Stamp(end, RETURN, what, "function_graph", cpu, tid, None, comm, back, dur))
+        elif end_of := _END.match(body):
+            named = _NAMED.match(end_of[1] or "")
+            what = stack.pop() if stack else self._bodies.function(named[1]) if named else ""
+            if what:
+                back = returned(what, end_of[1])
+                made = [Stamp(ts, RETURN, what, "function_graph", cpu, tid, None, comm, back, dur)]
         elif comment := _COMMENT.match(body):
             meaning = self._bodies.read(comment[1])
             if isinstance(meaning, tuple) and meaning[0] == POINT:
                 made = [Stamp(ts, POINT, meaning[1], meaning[2], cpu, tid, None, comm, meaning[3])]
-        elif body and not _IRQ.match(body):
+        elif body:
             parsed.not_understood(line)
             return
         parsed.stamps += made
@@ -116,6 +132,24 @@ class Graph:
         """After the last line."""
         if self._untimed:
             self._parsed.clock, self._parsed.clock_evidence = "none", _NO_TIMES
+
+
+def arguments(printed: str) -> str:
+    """``name=value`` words of what stands between a function's parentheses: ``name=value, …``."""
+    return " ".join(printed.split(", "))
+
+
+def returned(what: str, comment: str | None) -> str:
+    """What a function returned, as a word; "" where it is not told, or where it returns nothing."""
+    bits = RETURNING.get(what)
+    found = _RETURNED.search(comment or "") if bits else None
+    if not bits or not found:
+        return ""
+    try:
+        value = int(found[1], 0)
+    except ValueError:
+        return ""
+    return f"ret={value & 0xFF if bits == _BOOL else value}"
 
 
 def _ns(micros: str | None) -> int | None:
