@@ -49,6 +49,15 @@ class _Frame:
     unknown_child: bool = False
     accepting: bool = False
     inside: list[Occurrence] = field(default_factory=list)
+    first_ns: int | None = None
+    """When the first of what is inside began, and the last ended."""
+    last_ns: int = 0
+
+    def hold(self, made: Occurrence, dur_ns: int) -> None:
+        """Notes when something inside ran."""
+        begun = made.ts_ns - dur_ns
+        self.first_ns = begun if self.first_ns is None else min(self.first_ns, begun)
+        self.last_ns = max(self.last_ns, made.ts_ns)
 
 
 def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
@@ -112,6 +121,8 @@ class _Task:
         dur = stamp.dur_ns if stamp.dur_ns is not None else max(stamp.ts_ns - entry.ts_ns, 0)
         own = None if frame.unknown_child else max(dur - frame.children_ns, 0)
         made = occurrence(topic, stamp, entry.args, dur, own)
+        if frame.first_ns is not None:
+            _around(made, dur, frame.first_ns, frame.last_ns)
         made.stack = entry.stack or stamp.stack
         made.inside = frame.inside if topic.collects else None
         self._emit(made, frame.accepting)
@@ -190,10 +201,12 @@ class _Task:
         accepting = False
         if dur is not None:
             start = stamp.ts_ns - dur - _STAMP_NS
+            first, last = stamp.ts_ns, 0
             made.inside = [] if topic.collects else None
             while self._recent and self._recent[-1].ts_ns - (self._recent[-1].dur_ns or 0) >= start:
                 child = self._recent.pop()
                 child.parent = topic.event
+                first, last = min(first, child.ts_ns - (child.dur_ns or 0)), max(last, child.ts_ns)
                 accepting |= _accepts(child)
                 if topic.event in _WAITING or _accepts(made):
                     child.flags &= ~Flag.VICTIM
@@ -201,6 +214,7 @@ class _Task:
                     made.inside.append(child)
                 if made.self_ns is not None:
                     made.self_ns = None if child.dur_ns is None else max(made.self_ns - child.dur_ns, 0)
+            _around(made, dur, first, last)
         self._emit(made, accepting)
 
     def _emit(self, made: Occurrence, accepting: bool = False) -> None:
@@ -220,6 +234,7 @@ class _Task:
                 parent.unknown_child = True
             else:
                 parent.children_ns += made.dur_ns
+                parent.hold(made, made.dur_ns)
             if event in parent.topic.collects:
                 parent.inside.append(made)
             parent.accepting |= accepting or _accepts(made)
@@ -239,6 +254,13 @@ class _Task:
             return False
         around = (frame.topic.event for frame in self.frames)
         return not any(event in _WAITING or event.startswith("accept.") for event in around)
+
+
+def _around(made: Occurrence, dur: int, first: int, last: int) -> None:
+    """Moves an interval, by no more than its stamp was cut by, so that it holds what ran inside."""
+    end = min(max(made.ts_ns, last), first + dur)
+    if abs(end - made.ts_ns) <= _STAMP_NS:
+        made.ts_ns = end
 
 
 def _accepts(made: Occurrence) -> bool:
