@@ -211,11 +211,13 @@ def _notes(found: Alignment) -> Iterator[str]:
     if isinstance(found, ByWallClock):
         yield "By the wall clocks of both, whose difference is not known: no accept's host time is certain."
         return
-    within = written(found.uncertainty_ns, "ns")
-    yield f"Moments of host and guest are comparable to within {within}, where both clocks run evenly."
-    if len(found.stretches) > 1:
+    within = f"Moments of host and guest are comparable to within {written(found.uncertainty_ns, 'ns')}"
+    if len(found.stretches) == 1:
+        yield f"{within} if both clocks ran evenly, as they seem to have."
+    else:
+        yield f"{within}."
         yield (
-            f"They ran evenly in {len(found.stretches)} stretches, between which one of them jumped (the "
+            f"One line does for each of {len(found.stretches)} stretches: between them a clock jumped (the "
             "guest was paused, its clocksource changed) or was slewed; between two, the nearer one is taken."
         )
     if found.agreeing < len(found.begun):

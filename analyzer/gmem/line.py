@@ -86,6 +86,22 @@ def kept(bounds: Bounds, line: Line) -> int:
     return int((low & high).sum())
 
 
+def strayed(bounds: Bounds, line: Line) -> float:
+    """us that the difference may be away from the line at one of the bounds, which are by ``early``.
+
+    Whether or not it is straight: as far as a bound there lets it be, or one near it and what the
+    two clocks can drift in between.
+    """
+    import numpy as np
+
+    above = bounds.high - (line.value + line.drift * bounds.early)
+    below = (line.value + line.drift * bounds.late) - bounds.low
+    away, drifted = np.maximum(above, below), MOST_DRIFT * bounds.early
+    by_before = np.minimum.accumulate(away - drifted) + drifted
+    by_after = np.minimum.accumulate((away + drifted)[::-1])[::-1] - drifted
+    return float(np.minimum(by_before, by_after).max())
+
+
 def margin(bounds: Bounds) -> float:
     """us by which some line is within all bounds; negative: by which each line is beyond one of them."""
     import numpy as np

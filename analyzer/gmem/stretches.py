@@ -7,6 +7,9 @@ both parts are kept best: the later the cut, the less are those before it, and t
 after it, so that bisection finds it; and the parts are parted again until each has its line.
 Parts of fewer than ``FEWEST`` bounds are of other moments; what they parted is joined again.
 
+Where there is more than one stretch, the clocks are known not to run evenly, and so perhaps
+not within a stretch either: the uncertainty is then what the bounds leave to any curve.
+
 A jump so small that one line keeps all bounds is not seen.
 """
 
@@ -15,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.line import MOST_DRIFT, NS, Bounds, fit, kept, margin
+from memtrace.analyzer.gmem.line import MOST_DRIFT, NS, Bounds, fit, kept, margin, strayed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,15 +56,17 @@ def stretches(bounds: list[tuple[int, int, int, int]]) -> list[Stretch]:
     every = Bounds(columns[0] / 1e9, columns[1] * NS, columns[2] / 1e9, columns[3] * NS)
     fewest = min(FEWEST, len(bounds))
     parts = [part for part in _parted([every.of(_near(every))]) if len(part) >= fewest]
-    return [_stretch(part, begin, base) for part in _joined(parts)]
+    joined = _joined(parts)
+    return [_stretch(part, begin, base, len(joined) == 1) for part in joined]
 
 
-def _stretch(bounds: Bounds, begin: int, base: int) -> Stretch:
+def _stretch(bounds: Bounds, begin: int, base: int, even: bool) -> Stretch:
     line = fit(bounds)
+    value_off = line.value_off if even else max(line.value_off, strayed(bounds, line))
     first, last = (begin + round(end * 1e9) for end in bounds.ends)
     middle = (first + last) // 2
     offset = base + round((line.value + line.drift * (middle - begin) / 1e9) / NS)
-    off = int(line.value_off / NS) + 1
+    off = int(value_off / NS) + 1
     return Stretch(first, last, middle, offset, line.drift, line.drift_off, off, kept(bounds, line))
 
 

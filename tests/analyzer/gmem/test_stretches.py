@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -122,8 +123,27 @@ def test_a_clock_that_is_slewed_is_followed() -> None:
     found = stretches(known)
     assert len(found) > 1
     assert sum(stretch.agreeing for stretch in found) >= 398
-    for begin, high, _, low in known:
-        assert abs(told(found, begin)[0] - slewed(begin)) <= high - low + 1000
+    for begin, *_ in known:
+        here, stretch = told(found, begin)
+        assert abs(here - slewed(begin)) <= stretch.uncertainty_ns < 1_000_000
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_a_clock_that_is_always_slewed_is_as_far_away_as_is_said(count: int) -> None:
+    """By up to 20 ppm, to and fro in 100 s: nowhere is it straight."""
+
+    def bent(at: int) -> int:
+        return truth(at, 9.7) + round(20e-6 * 100 * S / math.tau * math.sin(math.tau * at / (100 * S)))
+
+    known = [
+        (a, high - truth(a, 9.7) + bent(a), b, low - truth(b, 9.7) + bent(b))
+        for a, high, b, low in bounds(count, 9.7, span_s=200)
+    ]
+    found = stretches(known)
+    assert len(found) > 1
+    for begin, *_ in known:
+        here, stretch = told(found, begin)
+        assert abs(here - bent(begin)) <= stretch.uncertainty_ns < 1_000_000
 
 
 def test_bounds_that_have_nothing_to_do_with_each_other_make_no_stretch() -> None:

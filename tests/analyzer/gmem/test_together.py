@@ -94,7 +94,7 @@ def test_a_clock_that_jumped_is_said_to_have_and_followed(run_of: RunOf) -> None
     clock, table = report.table("clock"), report.table("accepts")
     assert clock is not None and table is not None
     assert [(row["pairs"], row["agreeing"]) for row in clock.rows] == [(15, 15), (5, 5)]
-    assert clock.notes[1].startswith("They ran evenly in 2 stretches, between which one of them jumped")
+    assert clock.notes[1].startswith("One line does for each of 2 stretches: between them a clock jumped")
     for row in table.rows:
         at, least = row["guest_at_ns"], max(r["uncertainty_ns"] for r in clock.rows)
         assert abs(row["host_at_ns"] - host_ns(at) - (jump if at >= jumped else 0)) <= least
