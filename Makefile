@@ -19,7 +19,7 @@ quickstart: $(VENV)/.ready
 
 test: lint $(VENV)/.ready-test
 	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2
-	cd $(ROOT) && $(PYTHON) -m pytest -m vm -n 2 --dist loadgroup --durations=20
+	cd $(ROOT) && $(PYTHON) -m pytest -m vm -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 test-quick: lint
 	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2

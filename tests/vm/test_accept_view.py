@@ -19,7 +19,7 @@ from memtrace.analyzer.views import Choice, view
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.traces.reader import Run, open_run
 
-pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("accept-view")]
+pytestmark = pytest.mark.vm
 
 Guest = Callable[..., Any]
 PER_UNIT, PER_CALL = 2_000_000, 500_000

@@ -103,7 +103,6 @@ def same(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(folder / "before"), str(folder / "after")
 
 
-@pytest.mark.xdist_group("compare")
 def test_a_slower_acceptance_is_found_and_the_same_one_is_not(same: tuple[str, str], tmp_path: Path) -> None:
     """1.00 against 1.20 and 1.05 ms for each 2 MiB, and 1.00 against itself."""
     base, again = same
@@ -125,7 +124,6 @@ def test_a_slower_acceptance_is_found_and_the_same_one_is_not(same: tuple[str, s
     memtrace("compare", base, again, *gate, *chosen, ok=(0, 125))
 
 
-@pytest.mark.xdist_group("compare")
 def test_git_bisect_run_finds_the_commit(same: tuple[str, str], tmp_path: Path) -> None:
     """The recipe of docs/bisect.md, as it is; a commit's kernel is the emulated one at the commit's cost."""
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "bisect.md").read_text(), re.S)
