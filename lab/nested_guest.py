@@ -20,7 +20,7 @@ KERNEL = "accept-6.12"
 PRIVATE_MIB = 512
 """Of the guest's guest; about 350 MiB are accepted before its first process, and not traced."""
 TRIES = 5
-"""It hangs in about one of ten boots while the first guest records."""
+"""It hung in 10 of 70 boots while the first guest recorded."""
 TRY_S = 150
 HANGS = 3
 """vmm's exit status where the guest hangs, which it knows after about 15 s."""

@@ -17,7 +17,7 @@ FUNCTION = "# tracer: function\n#\n  bash-1234 [000] d..2. 100.000100: {} <-__ac
 def test_arguments_are_read_by_the_names_of_the_kernel_s_parameters(
     import_: Import, text: Text, size: str
 ) -> None:
-    """Unsigned ones were printed in base 10 until 6.17."""
+    """The first kernels that print them have unsigned ones in base 10."""
     call = f"accept_memory(start=0x100000000, size={size})"
     lines = f"  100.000100 |   0)   sh-7   |               |  {call} {{\n"
     lines += "  100.000900 |   0)   sh-7   | ! 800.000 us  |  }\n"
