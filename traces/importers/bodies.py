@@ -42,9 +42,11 @@ class Bodies:
         name, arrow, caller = body.partition(" <-")
         if arrow:
             what = self._wanted[name]
-            # Option func-args, Linux 6.15.
-            args = " ".join(name.partition("(")[2].removesuffix(")").split(", "))
-            return (ENTRY, what, "ftrace", f"caller={caller} {args}".rstrip()) if what else None
+            if not what:
+                return None
+            # Option func-args.
+            args = arguments(name.partition("(")[2].removesuffix(")"))
+            return ENTRY, what, "ftrace", f"caller={caller} {args}".rstrip()
         # An event without fields prints its name and a colon.
         return None if body.rstrip().endswith(":") or not body.strip() else False
 
@@ -85,6 +87,11 @@ class Bodies:
             if what := self._wanted[candidate]:
                 return what, returns
         return None
+
+
+def arguments(printed: str) -> str:
+    """``name=value`` words of what stands between a function's parentheses: ``name=value, …``."""
+    return printed.replace(", ", " ")
 
 
 def told_probes(bodies: Bodies) -> list[str]:

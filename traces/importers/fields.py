@@ -49,23 +49,15 @@ def words(args: str) -> dict[str, str]:
     return found
 
 
-def number(fields: Fields, name: str) -> int | None:
-    """A field by any of its spellings, None if it is not there or no number."""
+def number(fields: Fields, name: str, base: int = 0) -> int | None:
+    """A field by any of its spellings, None if it is not there or no number.
+
+    ``base`` 0: as its prefix says; 16: whether it has one or not.
+    """
     for spelling in SPELLINGS.get(name, (name,)):
         if (text := fields.get(spelling)) is not None:
             try:
-                return int(text, 0)
-            except ValueError:
-                return None
-    return None
-
-
-def _hexadecimal(fields: Fields, name: str) -> int | None:
-    """As number(), of a field that is in base 16 with a 0x before it or without."""
-    for spelling in SPELLINGS.get(name, (name,)):
-        if (text := fields.get(spelling)) is not None:
-            try:
-                return int(text, 16)
+                return int(text, base)
             except ValueError:
                 return None
     return None
@@ -211,7 +203,7 @@ def guest_fault(entry: Fields, back: Fields) -> Values:
     neither is set, KVM may still find later that it is.  Older kernels name no vCPU, and print
     no 0x before numbers.
     """
-    address, code = _hexadecimal(entry, "address"), _hexadecimal(entry, "error_code") or 0
+    address, code = number(entry, "address", 16), number(entry, "error_code", 16) or 0
     private = bool(code & (1 << 49 | 1 << 34))
     gfn = None if address is None else address // PAGE
     return {"gfn": gfn, "vcpu": number(entry, "vcpu"), "flags": Flag.PRIVATE * private}
@@ -219,7 +211,7 @@ def guest_fault(entry: Fields, back: Fields) -> Values:
 
 def guest_split(entry: Fields, back: Fields) -> Values:
     """kvm:kvm_rmp_fault: a 2 MiB entry of the RMP split, or not (psmash_ret); gpa has no 0x before it."""
-    gpa, failed = _hexadecimal(entry, "gpa"), number(entry, "psmash_ret") != 0
+    gpa, failed = number(entry, "gpa", 16), number(entry, "psmash_ret") != 0
     gfn = None if gpa is None else gpa // PAGE
     # At 4 KiB (PG_LEVEL_4K) there is nothing to split.
     level = number(entry, "level")
@@ -237,15 +229,14 @@ def guest_split(entry: Fields, back: Fields) -> Values:
 
 def alloc(entry: Fields, back: Fields) -> Values:
     """get_page_from_freelist(gfp, order, …) and the tracepoint kmem:mm_page_alloc."""
-    order = number(entry, "order")
+    order, pfn, gfp = (number(entry, name) for name in ("order", "pfn", "gfp"))
     # The tracepoint has pfn -1 for an allocation that failed, and prints 0; frame 0 is never free.
-    failed = returned(back) == 0 or number(entry, "pfn") in (0, -1, (1 << 64) - 1)
-    gfp = number(entry, "gfp")
+    failed = returned(back) == 0 or pfn in (0, -1, (1 << 64) - 1)
     zeroed = not failed and ("__GFP_ZERO" in entry.get("gfp_flags", "") or bool((gfp or 0) & GFP_ZERO))
     return {
         "order": order,
         "bytes": None if order is None or failed else PAGE << order,
-        "pfn": None if failed else number(entry, "pfn"),
+        "pfn": None if failed else pfn,
         "gfp": gfp,
         "flags": Flag.FAILED * failed | Flag.ZEROED * zeroed,
     }

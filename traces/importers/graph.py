@@ -7,16 +7,16 @@ than the stamps and is kept; its signs ($ @ * # ! +) say only how long it is.
 Without ``funcgraph-abstime`` there are no times: stamps then are the sum of
 durations, which keeps the order and nothing else.
 
-Arguments (funcgraph-args, Linux 6.15) are read by the names of the kernel's parameters.  What
-is returned (funcgraph-retval, Linux 6.5) is printed of functions that return nothing, too: only
-that of RETURNING is read.
+Arguments (funcgraph-args) are read by the names of the kernel's parameters.  What is returned
+(funcgraph-retval, a1be9ccc57f0) is printed of functions that return nothing, too: only that of
+RETURNING is read.
 """
 
 from __future__ import annotations
 
 import re
 
-from memtrace.traces.importers.bodies import Bodies
+from memtrace.traces.importers.bodies import Bodies, arguments
 from memtrace.traces.importers.parsed import ENTRY, POINT, RETURN, Parsed, Stamp
 
 GRAPH_LINE = re.compile(
@@ -132,11 +132,6 @@ class Graph:
         """After the last line."""
         if self._untimed:
             self._parsed.clock, self._parsed.clock_evidence = "none", _NO_TIMES
-
-
-def arguments(printed: str) -> str:
-    """``name=value`` words of what stands between a function's parentheses: ``name=value, …``."""
-    return " ".join(printed.split(", "))
 
 
 def returned(what: str, comment: str | None) -> str:
