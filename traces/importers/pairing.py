@@ -53,11 +53,18 @@ class _Frame:
     """When the first of what is inside began, and the last ended."""
     last_ns: int = 0
 
-    def hold(self, made: Occurrence, dur_ns: int) -> None:
-        """Notes when something inside ran."""
-        begun = made.ts_ns - dur_ns
-        self.first_ns = begun if self.first_ns is None else min(self.first_ns, begun)
-        self.last_ns = max(self.last_ns, made.ts_ns)
+    def hold(self, made: Occurrence, accepting: bool = False) -> None:
+        """Takes in what ran inside; ``accepting``: memory was accepted in that."""
+        if made.dur_ns is None:
+            self.unknown_child = True
+        else:
+            begun = made.ts_ns - made.dur_ns
+            self.children_ns += made.dur_ns
+            self.first_ns = begun if self.first_ns is None else min(self.first_ns, begun)
+            self.last_ns = max(self.last_ns, made.ts_ns)
+        if made.topic.event in self.topic.collects:
+            self.inside.append(made)
+        self.accepting |= accepting or _accepts(made)
 
 
 def pair(stamps: list[Stamp], chosen: dict[str, str]) -> Paired:
@@ -119,13 +126,7 @@ class _Task:
         frame = self.frames.pop()
         entry = frame.stamp
         dur = stamp.dur_ns if stamp.dur_ns is not None else max(stamp.ts_ns - entry.ts_ns, 0)
-        own = None if frame.unknown_child else max(dur - frame.children_ns, 0)
-        made = occurrence(topic, stamp, entry.args, dur, own)
-        if frame.first_ns is not None:
-            _around(made, dur, frame.first_ns, frame.last_ns)
-        made.stack = entry.stack or stamp.stack
-        made.inside = frame.inside if topic.collects else None
-        self._emit(made, frame.accepting)
+        self._close(frame, stamp, dur, entry.args, entry.stack or stamp.stack)
 
     def point(self, topic: Topic, stamp: Stamp) -> None:
         """An event, or an entry of whose function the return is not seen."""
@@ -196,26 +197,31 @@ class _Task:
     def _return_alone(self, topic: Topic, stamp: Stamp) -> None:
         """A return without an entry: with a printed duration an interval all the same."""
         dur = stamp.dur_ns
-        made = occurrence(topic, stamp, "", dur, dur)
-        made.stack = stamp.stack
-        accepting = False
-        if dur is not None:
-            start = stamp.ts_ns - dur - _STAMP_NS
-            first, last = stamp.ts_ns, 0
-            made.inside = [] if topic.collects else None
-            while self._recent and self._recent[-1].ts_ns - (self._recent[-1].dur_ns or 0) >= start:
-                child = self._recent.pop()
-                child.parent = topic.event
-                first, last = min(first, child.ts_ns - (child.dur_ns or 0)), max(last, child.ts_ns)
-                accepting |= _accepts(child)
-                if topic.event in _WAITING or _accepts(made):
-                    child.flags &= ~Flag.VICTIM
-                if made.inside is not None and child.topic.event in topic.collects:
-                    made.inside.append(child)
-                if made.self_ns is not None:
-                    made.self_ns = None if child.dur_ns is None else max(made.self_ns - child.dur_ns, 0)
-            _around(made, dur, first, last)
-        self._emit(made, accepting)
+        if dur is None:
+            made = occurrence(topic, stamp, "", None, None)
+            made.stack = stamp.stack
+            self._emit(made)
+            return
+        frame = _Frame(topic, stamp)
+        start = stamp.ts_ns - dur - _STAMP_NS
+        while self._recent and self._recent[-1].ts_ns - (self._recent[-1].dur_ns or 0) >= start:
+            child = self._recent.pop()
+            child.parent = topic.event
+            if topic.event in _WAITING or topic.event.startswith("accept."):
+                child.flags &= ~Flag.VICTIM
+            frame.hold(child)
+        self._close(frame, stamp, dur, "", stamp.stack)
+
+    def _close(self, frame: _Frame, stamp: Stamp, dur: int, entry: str, stack: str | None) -> None:
+        """The interval of a frame, which ended at a stamp."""
+        topic = frame.topic
+        own = None if frame.unknown_child else max(dur - frame.children_ns, 0)
+        made = occurrence(topic, stamp, entry, dur, own)
+        made.stack = stack
+        made.inside = frame.inside if topic.collects else None
+        if frame.first_ns is not None:
+            _around(made, dur, frame.first_ns, frame.last_ns)
+        self._emit(made, frame.accepting)
 
     def _emit(self, made: Occurrence, accepting: bool = False) -> None:
         event = made.topic.event
@@ -230,14 +236,7 @@ class _Task:
         parent = self.frames[-1] if self.frames else None
         if parent is not None:
             made.parent = parent.topic.event
-            if made.dur_ns is None:
-                parent.unknown_child = True
-            else:
-                parent.children_ns += made.dur_ns
-                parent.hold(made, made.dur_ns)
-            if event in parent.topic.collects:
-                parent.inside.append(made)
-            parent.accepting |= accepting or _accepts(made)
+            parent.hold(made, accepting)
         elif made.dur_ns is not None:
             self._recent.append(made)
         if made.dur_ns is not None and self._waited(made, accepting):
