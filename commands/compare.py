@@ -22,6 +22,15 @@ from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 
+@contextlib.contextmanager
+def _never_a_regression() -> Iterator[None]:
+    """What is wrong exits 2 where it would exit 1, which tells `git bisect run` that a commit is bad."""
+    try:
+        yield
+    except MemtraceError as error:
+        raise MemtraceError(str(error), max(error.exit_code, 2)) from error
+
+
 @click.command(
     context_settings=SETTINGS,
     epilog="""\b
@@ -78,6 +87,7 @@ Examples:
 )
 @text_option("--plot", metavar="FILE", help="Also draw the changes, as .png or .svg.")
 @answer_file
+@_never_a_regression()
 def compare(
     sides: tuple[str, ...],
     fail_on: tuple[str, ...],
@@ -106,34 +116,24 @@ def compare(
     from memtrace.analyzer.compare.request import Request, make
     from memtrace.traces.reader import run_paths
 
-    with _never_a_regression():
-        words = (*sides, *((calibrate,) if calibrate else ()))
-        refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
-        request = Request(
-            sides,
-            calibrate=calibrate,
-            plan=plan,
-            fail_on=fail_on,
-            metric=metric,
-            by=by,
-            confidence=confidence,
-            margin=margin,
-            seed=seed,
-            format=format_,
-            table=table,
-            plot=Path(plot) if plot else None,
-            color=in_color(output),
-        )
-        with StatusLine() as line:
-            answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
-        give(answer.text, output)
-        return answer.exit_code
-
-
-@contextlib.contextmanager
-def _never_a_regression() -> Iterator[None]:
-    """What is wrong exits 2 where it would exit 1, which tells `git bisect run` that a commit is bad."""
-    try:
-        yield
-    except MemtraceError as error:
-        raise MemtraceError(str(error), max(error.exit_code, 2)) from error
+    words = (*sides, *((calibrate,) if calibrate else ()))
+    refuse_overwriting(output, plot, [path for word in words for path in run_paths(word)])
+    request = Request(
+        sides,
+        calibrate=calibrate,
+        plan=plan,
+        fail_on=fail_on,
+        metric=metric,
+        by=by,
+        confidence=confidence,
+        margin=margin,
+        seed=seed,
+        format=format_,
+        table=table,
+        plot=Path(plot) if plot else None,
+        color=in_color(output),
+    )
+    with StatusLine() as line:
+        answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
+    give(answer.text, output)
+    return answer.exit_code
