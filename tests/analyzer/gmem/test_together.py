@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from memtrace.analyzer.tables import Table
 from memtrace.analyzer.views import Choice, view
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import Case, Row, header, status, streamed
@@ -54,15 +55,20 @@ def accepts(count: int, *, arch: bool) -> tuple[list[Row], list[Row]]:
     return inside, outside
 
 
-def joined(
-    run_of: RunOf, inside: list[Row], outside: list[Row]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def tables(run_of: RunOf, inside: list[Row], outside: list[Row]) -> tuple[Table, Table]:
     guest = run_of(Case(inside, header("accept.call", "accept.arch"), status(60, exit_status=None)))
     host = Host()
     host.rows = outside
     report = view(run_of(case(host)), "gmem", Choice(guest=guest.path)).report
     clock, table = report.table("clock"), report.table("accepts")
     assert clock is not None and table is not None
+    return clock, table
+
+
+def joined(
+    run_of: RunOf, inside: list[Row], outside: list[Row]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    clock, table = tables(run_of, inside, outside)
     return dict(clock.rows[0]), sorted(
         (dict(row) for row in table.rows), key=lambda row: int(row["guest_at_ns"])
     )
@@ -87,12 +93,7 @@ def test_a_clock_that_jumped_is_said_to_have_and_followed(run_of: RunOf) -> None
     jumped, jump = START + 15 * PAUSE, MS
     for row in outside:
         row["ts_ns"] += jump if row["ts_ns"] > host_ns(jumped) else 0
-    guest = run_of(Case(inside, header("accept.call", "accept.arch"), status(60, exit_status=None)))
-    host = Host()
-    host.rows = outside
-    report = view(run_of(case(host)), "gmem", Choice(guest=guest.path)).report
-    clock, table = report.table("clock"), report.table("accepts")
-    assert clock is not None and table is not None
+    clock, table = tables(run_of, inside, outside)
     assert [(row["pairs"], row["agreeing"]) for row in clock.rows] == [(15, 15), (5, 5)]
     assert clock.notes[1].startswith("One line does for each of 2 stretches: between them a clock jumped")
     for row in table.rows:
