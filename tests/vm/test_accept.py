@@ -8,6 +8,7 @@ emulation the machine may take the CPU away meanwhile.
 
 import json
 import re
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,24 +31,65 @@ NODES = (2 * GIB, 2 * GIB)
 EMULATE = "unaccepted_emul=768M@1G,2G@4G unaccepted_emul_cost=1000000"
 COSTS = (0, 200_000, 1_000_000, 5_000_000)
 """ns for each 2 MiB."""
+ACCEPTS = 25
+"""How many accepts there are to be at each cost."""
+MOST = 1536 * MIB
+"""Bytes of a node that are touched to get them, at most."""
 Guest = Callable[..., Any]
 Row = dict[str, Any]
 
-# Touches fresh memory of a node, so many MiB for each cost, and keeps it; quickly, in huge
-# pages, where the cost of 1 says that it is only to use up what is accepted already.
+# Touches fresh memory of a node, so many MiB at a cost, and keeps it.
 GROW = """
 cat > /tmp/grow.py <<'PY'
-import contextlib, sys
+import sys
 from memtrace.probes.touch import fresh, touch
-nid, mib, *costs = map(int, sys.argv[1:])
+nid, mib, cost = map(int, sys.argv[1:])
 open("/proc/self/comm", "w").write("grow")
-with contextlib.ExitStack() as held:
-    for cost in costs:
-        open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(str(cost))
-        touch(held.enter_context(fresh(mib << 20, cost == 1, nid)), mib << 20)
+open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(str(cost))
+with fresh(mib << 20, False, nid) as address:
+    touch(address, mib << 20)
 PY
 record() { name=$1; shift; memtrace record -q -f -a -o $RESULTS/$name.parquet "$@"
            cat /sys/kernel/debug/unaccepted_emul > $RESULTS/$name.log; }
+"""
+
+# The same until the kernel has logged so many accepts at each cost.  How much memory that takes
+# differs from boot to boot: what the boot and the start of the recorder left accepted is used up
+# first, in huge pages because that is quick.  Outside of that accepts cost nothing, so that whoever
+# else needs one has not waited longer than this program.  After each cost the recorder is given the
+# time to read the counters: until it has written twice.
+GROW_UNTIL = f"""
+cat > /tmp/grow-until.py <<'PY'
+import contextlib, os, sys, time
+from memtrace.probes.touch import fresh, touch
+name, nid, accepts, *costs = sys.argv[1:]
+run = os.environ["RESULTS"] + f"/{{name}}.parquet"
+open("/proc/self/comm", "w").write("grow")
+def set_cost(ns):
+    open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(ns)
+def logged():
+    with open("/sys/kernel/debug/unaccepted_emul") as log:
+        return int(log.readline().split(" calls=")[1].split()[0])
+def grow(more, huge):
+    until = logged() + more
+    while logged() < until:
+        assert len(held) < {MOST // BLOCK}, "too little of the node's memory was accepted for it"
+        held.append(memory.enter_context(fresh({BLOCK}, huge, int(nid))))
+        touch(held[-1], {BLOCK})
+def wait_for_the_recorder():
+    for _ in range(2):
+        size = os.stat(run).st_size
+        while os.stat(run).st_size == size:
+            time.sleep(.05)
+with contextlib.ExitStack() as memory:
+    held = []
+    grow(1, True)
+    for cost in costs:
+        set_cost(cost)
+        grow(int(accepts), False)
+        set_cost("0")
+        wait_for_the_recorder()
+PY
 """
 
 
@@ -190,11 +232,12 @@ def victims_are_who_waited(run: Run) -> None:
 
 def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(guest: Guest) -> None:
     costs = " ".join(map(str, COSTS))
-    script = f"""{GROW}
+    script = f"""{GROW}{GROW_UNTIL}
+echo 0 > /sys/module/unaccepted_emul/parameters/ns_per_unit
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir -p /tmp/cgroup/lab/grow
 echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
-record fentry -e accept -- python3 /tmp/grow.py 1 100 {"1 " * 3}{costs}
-record kprobe -e accept --avoid fentry -- python3 /tmp/grow.py 1 100 {"1 " * 11}{costs}
+record fentry -e accept -- python3 /tmp/grow-until.py fentry 1 {ACCEPTS} {costs}
+record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} {costs}
 """
     result = guest("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=900)
     for kind in ("fentry", "kprobe"):
@@ -206,10 +249,11 @@ record kprobe -e accept --avoid fentry -- python3 /tmp/grow.py 1 100 {"1 " * 11}
         pairs = paired(run, log)
         for cost in COSTS:
             ours = [(row, accept) for row, accept in pairs if accept.cost == cost]
-            assert len(ours) > 10
-            spent = sum(accept.spent_ns for _, accept in ours)
+            assert len(ours) >= ACCEPTS
             if cost >= 1_000_000:
-                assert total((row for row, _ in ours), "dur_ns") == pytest.approx(spent, rel=0.05)
+                # Of most accepts: where the host takes the CPU away outside of the spin, a few take longer.
+                longer = statistics.median(row["dur_ns"] / accept.spent_ns for row, accept in ours)
+                assert longer == pytest.approx(1, rel=0.05)
         the_balance_closes(run)
         it_nests(run)
         victims_are_who_waited(run)
