@@ -12,7 +12,7 @@ from pathlib import Path
 
 import memtrace
 from memtrace.errors import MemtraceError
-from memtrace.lab import autopsy, job
+from memtrace.lab import autopsy, job, journal
 from memtrace.lab.kernels import Kernel
 from memtrace.lab.process import qemu_process
 from memtrace.lab.qemu import Machine, command_line
@@ -69,6 +69,8 @@ def boot_once(spec: GuestSpec, parts: Parts, results: Path, limits: Limits, echo
                 console = job.read(machine.console)
                 sentence = autopsy.panicked(console, started=True) or str(error)
                 raise GuestError(autopsy.with_console(sentence, console), console) from error
+            finally:
+                journal.note(spec.kernel, time.monotonic() - start)
             code = process.poll()
         end = time.monotonic()
         tail()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guests for the tests: `guest` boots one, `kernel` goes through the list."""
+"""Guests for the tests: `guest` boots one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from typing import Any
 import pytest
 
 from memtrace.lab.guest import run_guest
-from memtrace.lab.kernels import KERNELS
 from memtrace.lab.spec import GuestResult, GuestSpec
 
 Guest = Callable[..., GuestResult]
 LIMIT_S = 600.0
 """Several times what any guest takes on an idle host."""
-
-
-@pytest.fixture(params=[entry.name for entry in KERNELS])
-def kernel(request: pytest.FixtureRequest) -> str:
-    """The name of each kernel of the list in turn."""
-    return str(request.param)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +23,14 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.lab import job
 from memtrace.lab.guest import run_guest
-from memtrace.lab.kernels import prepare
+from memtrace.lab.kernels import KERNELS, prepare
 from memtrace.lab.needs import find
 from memtrace.lab.programs import program
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.lab.spec import (
     CutPower,
     GuestError,
+    GuestResult,
     GuestSpec,
     PlugDimm,
     ResizeVirtioMem,
@@ -37,7 +39,7 @@ from memtrace.lab.spec import (
     VirtioMem,
 )
 
-from .conftest import Guest
+from .conftest import LIMIT_S, Guest
 
 pytestmark = pytest.mark.vm
 
@@ -70,52 +72,132 @@ def leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
-# What comes out
+# One tour of each kernel
 
 
-def test_output_status_results_and_logs_come_out(guest: Guest, kernel: str) -> None:
-    result = guest(kernel, "uname -r; echo complaint >&2; echo kept >$RESULTS/file; exit 3")
-    release, complaint = result.output.splitlines()
-    assert complaint == "complaint"
-    assert release.startswith("6.1" if kernel == "debian-6.1" else "6.12")
-    assert result.status == 3
-    assert (result.results / "file").read_text() == "kept\n"
-    assert f"Linux version {release}" in result.console
-    assert f"Linux version {release}" in result.dmesg
-    assert 0 < result.boot_s <= result.wall_s
+NODES = (GIB, GIB // 2)
+COUNT = """
+import ctypes
+from bcc import BPF
+text = "BPF_ARRAY(n, u64, 1); int hit(void *ctx) { n.atomic_increment(0); return 0; }"
+b = BPF(text=text)
+b.attach_kprobe(event="__x64_sys_getppid", fn_name="hit")
+before = b["n"][0].value
+libc = ctypes.CDLL(None)
+for _ in range(23): libc.getppid()
+print(b["n"][0].value - before)
+"""
+TOUR = """
+total() { awk '/MemTotal/ {print $(NF - 1)}' $1; }
+node1=/sys/devices/system/node/node1/meminfo
+at() { echo "== $1"; }
+at release; uname -r
+at complaint; echo complaint >&2
+at needs
+python3 -c 'import bcc, click, numpy, pyarrow, memtrace; print(memtrace.__file__)'
+python3 -c 'import pandas' 2>/dev/null || echo no pandas
+test -r /sys/kernel/btf/vmlinux && test -r /sys/kernel/tracing/available_events &&
+    test -e /sys/bus/event_source/devices/kprobe/type && command -v memtrace numactl
+at kprobe; BCC_KERNEL_SOURCE=/lab/src/memtrace/probes/bpf/stub python3 $FILES/count.py
+at cpus; cat /sys/devices/system/node/node*/cpulist
+at memory; for node in 0 1; do total /sys/devices/system/node/node$node/meminfo; done
+at cmdline; cat /proc/cmdline
+at bound
+$FILES/memhog 16 1 60 >/tmp/said & sleep 1
+until grep -q touched /tmp/said; do sleep 0.1; done
+grep -h 'bind:1' /proc/$!/numa_maps; kill $!
+at dimm; before=$(total $node1)
+lab-mark add; sleep 1; echo added $(($(total $node1) - before))
+lab-mark remove; echo left $(($(total $node1) - before))
+at virtio-mem; before=$(total /proc/meminfo)
+lab-mark grow; sleep 1; echo added $(($(total /proc/meminfo) - before))
+lab-mark shrink; sleep 1; echo left $(($(total /proc/meminfo) - before))
+echo kept >$RESULTS/file
+exit 3
+"""
 
 
-def test_what_recording_needs_is_there(guest: Guest, kernel: str) -> None:
-    script = """
-    set -e
-    python3 -c 'import bcc, click, numpy, pyarrow, memtrace; print(memtrace.__file__)'
-    ! python3 -c 'import pandas' 2>/dev/null
-    test -r /sys/kernel/btf/vmlinux
-    test -r /sys/kernel/tracing/available_events
-    test -e /sys/bus/event_source/devices/kprobe/type
-    command -v memtrace numactl
-    """
-    result = guest(kernel, script)
-    assert result.status == 0, result.output
-    assert result.output.startswith("/lab/src/memtrace/__init__.py\n")
+@dataclass(frozen=True)
+class Tour:
+    """What the tour of one kernel gave, and what it printed under each heading."""
+
+    kernel: str
+    result: GuestResult
+    printed: dict[str, list[str]]
 
 
-def test_a_bcc_kprobe_counts_known_work(guest: Guest, kernel: str, tmp_path: Path) -> None:
-    (tmp_path / "count.py").write_text(
-        "import ctypes\n"
-        "from bcc import BPF\n"
-        "text = 'BPF_ARRAY(n, u64, 1); int hit(void *ctx) { n.atomic_increment(0); return 0; }'\n"
-        "b = BPF(text=text)\n"
-        "b.attach_kprobe(event='__x64_sys_getppid', fn_name='hit')\n"
-        "before = b['n'][0].value\n"
-        "libc = ctypes.CDLL(None)\n"
-        "for _ in range(23): libc.getppid()\n"
-        "print(b['n'][0].value - before)\n"
+@pytest.fixture(scope="module", params=[entry.name for entry in KERNELS])
+def tour(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    """One boot of each kernel of the list."""
+    folder = tmp_path_factory.mktemp("tour")
+    (folder / "count.py").write_text(COUNT)
+    kernel = str(request.param)
+    spec = GuestSpec(
+        kernel,
+        TOUR,
+        memory=NODES,
+        cpus=3,
+        append="memhp_default_state=online_movable init_on_alloc=0",
+        files=(folder / "count.py", program("memhog")),
+        modules=() if kernel == QUICK else ("virtio_mem",),
+        virtio_mem=(VirtioMem("vm0", 0, GIB),),
+        steps=(
+            Step("add", PlugDimm("d0", 1, GIB // 2)),
+            Step("remove", UnplugDimm("d0")),
+            Step("grow", ResizeVirtioMem("vm0", GIB // 2)),
+            Step("shrink", ResizeVirtioMem("vm0", 0)),
+        ),
+        time_limit_s=LIMIT_S,
     )
-    stub = "export BCC_KERNEL_SOURCE=/lab/src/memtrace/probes/bpf/stub"
-    result = guest(kernel, f"{stub}; python3 $FILES/count.py", files=(tmp_path / "count.py",))
-    assert result.status == 0, result.output
-    assert int(result.output.splitlines()[-1]) == 23
+    result = run_guest(spec, folder / "results")
+    parts = re.split(r"^== (.*)\n", result.output, flags=re.MULTILINE)[1:]
+    printed = {name: text.splitlines() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    return Tour(kernel, result, printed)
+
+
+def test_output_status_results_and_logs_come_out(tour: Tour) -> None:
+    (release,) = tour.printed["release"]
+    assert release.startswith(tour.kernel.partition("-")[2])
+    assert tour.printed["complaint"] == ["complaint"]
+    assert tour.result.status == 3
+    assert (tour.result.results / "file").read_text() == "kept\n"
+    assert f"Linux version {release}" in tour.result.console
+    assert f"Linux version {release}" in tour.result.dmesg
+    assert 0 < tour.result.boot_s <= tour.result.wall_s
+
+
+def test_what_recording_needs_is_there(tour: Tour) -> None:
+    where, *rest = tour.printed["needs"]
+    assert where == "/lab/src/memtrace/__init__.py"
+    assert rest == ["no pandas", "/run/lab/bin/memtrace", "/usr/bin/numactl"]
+
+
+def test_a_bcc_kprobe_counts_known_work(tour: Tour) -> None:
+    assert tour.printed["kprobe"][-1] == "23"
+
+
+def test_nodes_cpus_and_the_command_line_are_as_asked(tour: Tour) -> None:
+    assert tour.printed["cpus"] == ["0-1", "2"]
+    for total, size in zip(tour.printed["memory"], NODES, strict=True):
+        # The kernel's own share (image, memmap, firmware) is not in MemTotal.
+        assert size - 192 * MIB < int(total) * 1024 <= size
+    assert tour.printed["cmdline"][0].endswith("init_on_alloc=0")
+
+
+def test_a_counted_workload_runs_on_its_node(tour: Tour) -> None:
+    assert re.findall(r"N\d+=\d+", " ".join(tour.printed["bound"])) == ["N1=4096"]
+
+
+def test_a_dimm_comes_to_its_node_and_goes_again(tour: Tour) -> None:
+    assert tour.printed["dimm"] == ["done d0 plugged", "added 524288", "done d0 unplugged", "left 0"]
+
+
+def test_virtio_mem_grows_and_shrinks(tour: Tour) -> None:
+    lines = [line for line in tour.printed["virtio-mem"] if not line.startswith("done")]
+    assert lines == ["added 524288", "left 0"]
+
+
+# What comes out
 
 
 def test_the_output_is_told_while_the_script_runs(tmp_path: Path) -> None:
@@ -124,22 +206,6 @@ def test_the_output_is_told_while_the_script_runs(tmp_path: Path) -> None:
     run_guest(spec, tmp_path / "results", lambda text: told.append((time.monotonic(), text)))
     assert "".join(text for _, text in told) == "first\nsecond\n"
     assert told[-1][0] - told[0][0] > 1
-
-
-def test_nodes_cpus_and_the_command_line_are_as_asked(guest: Guest, kernel: str) -> None:
-    script = """
-    cat /sys/devices/system/node/node*/cpulist
-    awk '/MemTotal/ {print $4}' /sys/devices/system/node/node*/meminfo
-    cat /proc/cmdline
-    """
-    memory = (GIB, GIB // 2)
-    result = guest(kernel, script, memory=memory, cpus=3, append="init_on_alloc=0")
-    cpus_0, cpus_1, *totals, cmdline = result.output.splitlines()
-    assert (cpus_0, cpus_1) == ("0-1", "2")
-    for total, size in zip(totals, memory, strict=True):
-        # The kernel's own share (image, memmap, firmware) is not in MemTotal.
-        assert size - 192 * MIB < int(total) * 1024 <= size
-    assert cmdline.endswith("init_on_alloc=0")
 
 
 def test_two_guests_share_the_image(tmp_path: Path) -> None:
@@ -166,16 +232,6 @@ def test_a_folder_that_a_package_was_unpacked_into(guest: Guest) -> None:
 # Known workloads
 
 
-def test_a_counted_workload_runs_on_its_node(guest: Guest, kernel: str) -> None:
-    script = """
-    $FILES/memhog 16 1 60 >/tmp/said & sleep 1
-    until grep -q touched /tmp/said; do sleep 0.1; done
-    grep -h 'bind:1' /proc/$!/numa_maps; kill $!
-    """
-    result = guest(kernel, script, memory=(GIB, GIB), files=(program("memhog"),))
-    assert re.findall(r"N\d+=\d+", result.output) == ["N1=4096"], result.output
-
-
 def test_guest_memfd_runs_where_the_kernel_has_it(guest: Guest) -> None:
     result = guest(QUICK, "$FILES/gmemtest -n 300 -m 20", files=(program("gmemtest"),))
     assert result.status == 0, result.output
@@ -193,26 +249,6 @@ def test_emulated_acceptance_logs_each_call(guest: Guest) -> None:
 # Hotplug
 
 
-def test_a_dimm_comes_to_its_node_and_goes_again(guest: Guest, kernel: str) -> None:
-    script = """
-    total() { awk '/MemTotal/ {print $4}' /sys/devices/system/node/node1/meminfo; }
-    echo before $(total)
-    lab-mark add
-    sleep 1
-    echo after $(total)
-    lab-mark remove
-    echo gone $(total)
-    """
-    steps = (Step("add", PlugDimm("d0", 1, GIB // 2)), Step("remove", UnplugDimm("d0")))
-    append = "memhp_default_state=online_movable"
-    result = guest(kernel, script, memory=(GIB, GIB), steps=steps, append=append)
-    size = {word: int(kib) for word, kib in re.findall(r"(before|after|gone) (\d+)", result.output)}
-    assert "done d0 plugged" in result.output, result.output
-    assert "done d0 unplugged" in result.output, result.output
-    assert size["after"] - size["before"] == GIB // 2 // 1024
-    assert size["gone"] == size["before"]
-
-
 def test_a_dimm_in_use_is_kept_and_the_script_is_told(guest: Guest) -> None:
     script = """
     lab-mark add; sleep 1
@@ -225,27 +261,6 @@ for i in range(20000): os.mkdir(f"/tmp/{i}")'
     result = guest(QUICK, script, memory=(GIB, 0), steps=steps, append=append)
     assert "failed d0 is refused by the guest" in result.output, result.output
     assert "kept with status 1" in result.output
-
-
-def test_virtio_mem_grows_and_shrinks(guest: Guest, kernel: str) -> None:
-    modules = () if kernel == QUICK else ("virtio_mem",)
-    script = """
-    total() { awk '/MemTotal/ {print $2}' /proc/meminfo; }
-    before=$(total)
-    lab-mark grow; sleep 1; echo grown $(($(total) - before))
-    lab-mark shrink; sleep 1; echo shrunk $(($(total) - before))
-    """
-    steps = (Step("grow", ResizeVirtioMem("vm0", GIB // 2)), Step("shrink", ResizeVirtioMem("vm0", 0)))
-    result = guest(
-        kernel,
-        script,
-        virtio_mem=(VirtioMem("vm0", 0, GIB),),
-        steps=steps,
-        modules=modules,
-        append="memhp_default_state=online_movable",
-    )
-    assert "grown 524288" in result.output, result.output
-    assert "shrunk 0" in result.output, result.output
 
 
 def test_a_step_that_qemu_refuses_is_told(guest: Guest) -> None:
@@ -264,19 +279,19 @@ def test_a_power_cut_keeps_what_was_written(guest: Guest) -> None:
 # Failures, each in a sentence
 
 
-def test_a_panic(guest: Guest, kernel: str) -> None:
+def test_a_panic(guest: Guest) -> None:
     with pytest.raises(GuestError, match="panicked while its script ran: sysrq triggered crash") as failure:
-        guest(kernel, "echo c >/proc/sysrq-trigger; sleep 60")
+        guest(QUICK, "echo c >/proc/sysrq-trigger; sleep 60")
     assert "last console lines:\n" in str(failure.value)
     assert "Linux version" in failure.value.console
 
 
 def test_a_boot_that_dies_is_tried_once_more_and_then_told(
-    guest: Guest, kernel: str, caplog: pytest.LogCaptureFixture
+    guest: Guest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     with pytest.raises(GuestError, match=r"panicked before user space: VFS: Unable to mount root") as failure:
-        guest(kernel, "true", append="rdinit=/no-such-init root=/dev/none")
+        guest(QUICK, "true", append="rdinit=/no-such-init root=/dev/none")
     assert "trying once more" in caplog.text
     assert failure.value.console.count("Linux version") == 1
 
