@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.views import view
+from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB, MIB
-from memtrace.lab.spec import PlugDimm, Step
+from memtrace.lab.spec import GuestSpec, PlugDimm, Step
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.schema import Flag
 
@@ -35,6 +36,7 @@ ACCEPTS = 25
 """How many accepts there are to be at each cost."""
 MOST = 1536 * MIB
 """Bytes of a node that are touched to get them, at most."""
+RIVAL_MIB, RIVAL_COST = 100, 1_000_000
 Guest = Callable[..., Any]
 Row = dict[str, Any]
 
@@ -53,16 +55,17 @@ record() { name=$1; shift; memtrace record -q -f -a -o $RESULTS/$name.parquet "$
            cat /sys/kernel/debug/unaccepted_emul > $RESULTS/$name.log; }
 """
 
-# The same until the kernel has logged so many accepts at each cost.  How much memory that takes
+# Grows until the kernel has logged so many accepts at each cost.  How much memory that takes
 # differs from boot to boot: what the boot and the start of the recorder left accepted is used up
 # first, in huge pages because that is quick.  Outside of that accepts cost nothing, so that whoever
 # else needs one has not waited longer than this program.  After each cost the recorder is given the
-# time to read the counters: until it has written twice.
+# time to read the counters: until it has written twice.  With rivals, two more programs then grow at
+# 1 ms for 2 MiB while this one keeps what it has, each on a CPU of its own.
 GROW_UNTIL = f"""
 cat > /tmp/grow-until.py <<'PY'
-import contextlib, os, sys, time
+import contextlib, os, subprocess, sys, time
 from memtrace.probes.touch import fresh, touch
-name, nid, accepts, *costs = sys.argv[1:]
+name, nid, accepts, rivals, *costs = sys.argv[1:]
 run = os.environ["RESULTS"] + f"/{{name}}.parquet"
 open("/proc/self/comm", "w").write("grow")
 def set_cost(ns):
@@ -89,6 +92,9 @@ with contextlib.ExitStack() as memory:
         grow(int(accepts), False)
         set_cost("0")
         wait_for_the_recorder()
+    word = ("python3", "/tmp/grow.py", nid, "{RIVAL_MIB}", "{RIVAL_COST}")
+    each = [subprocess.Popen(("taskset", "-c", str(cpu), *word)) for cpu in range(int(rivals))]
+    assert not any(rival.wait() for rival in each)
 PY
 """
 
@@ -230,57 +236,56 @@ def victims_are_who_waited(run: Run) -> None:
     assert lost.most_common(1)[0][0] == ("grow", "/lab/grow")
 
 
-def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(guest: Guest) -> None:
+@pytest.fixture(scope="module")
+def lazy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one lazy boot, recorded through fentry and then, with two rivals, through kprobes."""
     costs = " ".join(map(str, COSTS))
     script = f"""{GROW}{GROW_UNTIL}
 echo 0 > /sys/module/unaccepted_emul/parameters/ns_per_unit
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir -p /tmp/cgroup/lab/grow
 echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
-record fentry -e accept -- python3 /tmp/grow-until.py fentry 1 {ACCEPTS} {costs}
-record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} {costs}
+record fentry -e accept -- python3 /tmp/grow-until.py fentry 1 {ACCEPTS} 0 {costs}
+record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} 2 {costs}
 """
-    result = guest("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=900)
-    for kind in ("fentry", "kprobe"):
-        run, log = load(result.results, kind)
-        sites = {site.event: site.kind for site in run.header.manifest if site.site}
-        assert sites == dict.fromkeys(
-            ("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind
-        )
-        pairs = paired(run, log)
-        for cost in COSTS:
-            ours = [(row, accept) for row, accept in pairs if accept.cost == cost]
-            assert len(ours) >= ACCEPTS
-            if cost >= 1_000_000:
-                # Of most accepts: where the host takes the CPU away outside of the spin, a few take longer.
-                longer = statistics.median(row["dur_ns"] / accept.spent_ns for row, accept in ours)
-                assert longer == pytest.approx(1, rel=0.05)
-        the_balance_closes(run)
-        it_nests(run)
-        victims_are_who_waited(run)
-        file_agrees_with_the_kernel(run)
-        changes = [s.vmstat["nr_unaccepted"] for s in run.status.snapshots if s.label == "change"]
-        assert len(set(changes)) > 2
-        assert changes == sorted(changes, reverse=True)
+    spec = GuestSpec("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=900)
+    result = run_guest(spec, tmp_path_factory.mktemp("lazy"))
+    assert result.status == 0, result.output
+    return result.results
 
 
-def test_two_cpus_that_compete_for_one_node_and_one_has_to_wait(guest: Guest) -> None:
-    script = f"""{GROW}
-record both -e accept,alloc --stream all -- sh -c '
-  for cpu in 0 1; do taskset -c $cpu python3 /tmp/grow.py 1 300 1000000 & done; wait'
-"""
-    result = guest("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=600)
-    run, log = load(result.results, "both")
-    assert {accept.cpu for accept in log} == {0, 1}
-    paired(run, log)
+@pytest.mark.parametrize("kind", ["fentry", "kprobe"])
+def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(lazy: Path, kind: str) -> None:
+    run, log = load(lazy, kind)
+    sites = {site.event: site.kind for site in run.header.manifest if site.site}
+    assert sites == dict.fromkeys(
+        ("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind
+    )
+    pairs = paired(run, log)
+    for cost in COSTS:
+        ours = [(row, accept) for row, accept in pairs if accept.cost == cost]
+        assert len(ours) >= ACCEPTS
+        if cost >= 1_000_000:
+            # Of most accepts: where the host takes the CPU away outside of the spin, a few take longer.
+            longer = statistics.median(row["dur_ns"] / accept.spent_ns for row, accept in ours)
+            assert longer == pytest.approx(1, rel=0.05)
     the_balance_closes(run)
     it_nests(run)
+    victims_are_who_waited(run)
     file_agrees_with_the_kernel(run)
-    # All allocations this time, and those that waited among them.
-    allocs = rows(run, "alloc")
-    assert any(row["flags"] & Flag.VICTIM for row in allocs)
-    assert not all(row["flags"] & Flag.VICTIM for row in allocs)
-    waited = [row for row in rows(run, "accept.call") if row["self_ns"] > 1_000_000]
-    explained = [row for row in waited if any(held_up(row, accept) for accept in log)]
+    changes = [s.vmstat["nr_unaccepted"] for s in run.status.snapshots if s.label == "change"]
+    assert len(set(changes)) > 2
+    assert changes == sorted(changes, reverse=True)
+
+
+def test_two_cpus_that_compete_for_one_node_and_one_has_to_wait(lazy: Path) -> None:
+    run, log = load(lazy, "kprobe")
+    # The rivals come last.
+    alone = max(accept.at_ns for accept in log if accept.cost == COSTS[-1])
+    rivals = [accept for accept in log if accept.at_ns > alone and accept.cost == RIVAL_COST]
+    assert {accept.cpu for accept in rivals} == {0, 1}
+    calls = [row for row in rows(run, "accept.call") if begin(row) > alone]
+    waited = [row for row in calls if row["self_ns"] > RIVAL_COST]
+    explained = [row for row in waited if any(held_up(row, accept) for accept in rivals)]
     # The rest is the emulator's: it may take a CPU away for as long.
     assert total(explained, "self_ns") > 0.5 * total(waited, "self_ns") > 0
     assert any(row["self_ns"] > row["dur_ns"] / 3 for row in explained)

@@ -18,6 +18,7 @@ from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import Choice, view
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.traces.reader import Run, open_run
+from memtrace.traces.schema import Flag
 
 pytestmark = pytest.mark.vm
 
@@ -104,6 +105,17 @@ def test_calls_bytes_and_progress_are_those_of_the_log(boots: dict[str, Path]) -
     assert spent <= sum(row["total_ns"] for row in rows(report, "calls")) < 1.1 * spent
     machine = rows(report, "progress")[0]
     assert machine["fell_bytes"] == machine["seen_bytes"] == sum(a.bytes for a in log)
+
+
+def test_every_allocation_is_there_and_those_that_waited_among_them(boots: dict[str, Path]) -> None:
+    allocs = [
+        row
+        for batch in open_run(boots["lazy"] / "run.parquet").batches(["event", "flags"])
+        for row in batch.to_pylist()
+        if row["event"] == "alloc"
+    ]
+    waited = sum(bool(row["flags"] & Flag.VICTIM) for row in allocs)
+    assert 0 < waited < len(allocs)
 
 
 def test_the_task_that_touches_fresh_memory_is_the_first_victim(boots: dict[str, Path]) -> None:
