@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # make quickstart   sets up what is missing, records this machine, prints the report
-# make test         sets up what is missing, runs all checks and tests
+# make test         sets up what is missing, runs all checks and tests that a commit must pass
+# make test-changed BASE=main   those of them that the changes since BASE can break
+# make test-quick   without those that boot guests: needs no QEMU
+# make test-all     also those that take long
 
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
@@ -10,7 +13,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TYPED := -m memtrace.cli $(addprefix -p memtrace.,analyzer benchmarks commands lab probes traces)
 DEMO := $(ROOT)/quickstart.parquet
 
-.PHONY: setup quickstart test test-quick lint bench clean
+QUICK := $(PYTHON) -m pytest -m "not vm" -n 2
+GUESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
+
+.PHONY: setup quickstart test test-changed test-quick test-all lint bench clean
 
 quickstart: $(VENV)/.ready
 	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.demo
@@ -18,11 +24,21 @@ quickstart: $(VENV)/.ready
 	@echo "The picture is in $(ROOT)/quickstart.png, the run in $(DEMO)."
 
 test: lint $(VENV)/.ready-test
-	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2
-	cd $(ROOT) && $(PYTHON) -m pytest -m vm -n 2 --dist loadfile --no-loadscope-reorder --durations=20
+	cd $(ROOT) && $(QUICK)
+	cd $(ROOT) && $(GUESTS) -m "vm and not long"
+
+test-all: lint $(VENV)/.ready-test
+	cd $(ROOT) && $(QUICK)
+	cd $(ROOT) && $(GUESTS) -m vm
+
+# Status 5 of pytest: of the files chosen, none has such tests.
+test-changed: lint $(VENV)/.ready-test
+	cd $(ROOT) && chosen=$$(PATH=$(VENV)/bin:$$PATH $(PYTHON) -m memtrace.tests.changed $(or $(BASE),main)) && \
+	if [ -z "$$chosen" ]; then echo "No test can be broken by these changes."; exit 0; fi && \
+	{ $(QUICK) $$chosen || [ $$? = 5 ]; } && { $(GUESTS) -m "vm and not long" $$chosen || [ $$? = 5 ]; }
 
 test-quick: lint
-	cd $(ROOT) && $(PYTHON) -m pytest -m "not vm" -n 2
+	cd $(ROOT) && $(QUICK)
 
 lint: $(VENV)/.ready
 	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy $(TYPED)

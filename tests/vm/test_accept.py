@@ -4,6 +4,8 @@
 /sys/kernel/debug/unaccepted_emul has a line per accept: number, cpu, CLOCK_MONOTONIC,
 start, end, 2 MiB units, ns wanted, ns really spent.  What it spent is the truth: under
 emulation the machine may take the CPU away meanwhile.
+
+Boots: 5.
 """
 
 import json

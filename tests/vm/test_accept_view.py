@@ -4,6 +4,8 @@
 The two boots differ in ``accept_memory=`` alone.  The host lengthens the waits that
 stand for acceptance, differently in each boot; the log has for each accept what was wanted
 and what was spent, so that this can be taken out of a comparison of the two.
+
+Boots: 2.
 """
 
 import re

@@ -2,6 +2,8 @@
 """The boot against the truth: a kernel that logs every accept it makes, told to record its own boot.
 
 The guest has no systemd and no FPDT: these phases are missing, and said to be.
+
+Boots: 2.
 """
 
 from collections.abc import Callable

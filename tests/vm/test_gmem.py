@@ -2,6 +2,8 @@
 """guest_memfd against the truth: gmemtest knows what it makes KVM do, to the page.
 
 All runs of a boot share one recording: each gmemtest is a VM of its own.
+
+Boots: 4.
 """
 
 import re

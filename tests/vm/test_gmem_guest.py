@@ -3,6 +3,8 @@
 
 The lab guest is the host; its guest accepts private memory by touching each page of it
 (unaccepted_emul's clear), logs each accept, and rings a bell that the host hears at once.
+
+Boots: 1.
 """
 
 from __future__ import annotations

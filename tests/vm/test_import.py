@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One hot-add, recorded by our programs and by tracefs at once: both tell the same."""
+"""One hot-add, recorded by our programs and by tracefs at once: both tell the same.
+
+Boots: 1.
+"""
 
 from __future__ import annotations
 

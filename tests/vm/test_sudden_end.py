@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recorder killed in the guest, a guest whose power is cut: the run opens up to a checkpoint."""
+"""A recorder killed in the guest, a guest whose power is cut: the run opens up to a checkpoint.
+
+Boots: 2.
+"""
 
 from collections.abc import Callable
 from typing import Any

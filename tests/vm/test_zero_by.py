@@ -3,6 +3,8 @@
 
 The tasks run on the CPU of node 0 and take their memory from node 1, so that what
 Python itself allocates is elsewhere.
+
+Boots: 2.
 """
 
 from __future__ import annotations
