@@ -58,15 +58,13 @@ def ensure(kind: str, key: str, build: Callable[[Path], None], kept: int = 2) ->
     cannot be written; what a failed build left is removed.
     """
     shelf = cache_root() / kind
-    if is_sound(shelf / key):
-        # Of a cache that is shared read-only, the use cannot be noted.
-        with contextlib.suppress(OSError):
-            os.utime(shelf / key)
-        return shelf / key
+    ready = sound(kind, key)
+    if ready:
+        return ready
     try:
         shelf.mkdir(parents=True, exist_ok=True)
         LOG.info("preparing %s, which is done once", kind)
-        with _locked(shelf / f".{key}.lock"):
+        with locked(shelf / f".{key}.lock"):
             folder = shelf / key
             if not is_sound(folder):
                 _build(shelf, folder, build)
@@ -74,10 +72,26 @@ def ensure(kind: str, key: str, build: Callable[[Path], None], kept: int = 2) ->
                     shutil.rmtree(old, ignore_errors=True)
             return folder
     except OSError as error:
-        raise MemtraceError(
-            f"cannot write the cache {shelf}: {error.strerror or error}; "
-            "free space there, or set XDG_CACHE_HOME to another folder"
-        ) from error
+        raise refusal(shelf, error) from error
+
+
+def sound(kind: str, key: str) -> Path | None:
+    """The folder of one entry, None where it is missing or no longer what was sealed."""
+    folder = cache_root() / kind / key
+    if not is_sound(folder):
+        return None
+    # Of a cache that is shared read-only, the use cannot be noted.
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+    return folder
+
+
+def refusal(folder: Path, error: OSError) -> MemtraceError:
+    """The sentence for a cache folder that cannot be written."""
+    return MemtraceError(
+        f"cannot write the cache {folder}: {error.strerror or error}; "
+        "free space there, or set XDG_CACHE_HOME to another folder"
+    )
 
 
 def newest(kind: str) -> Path | None:
@@ -139,7 +153,8 @@ def _entries(shelf: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of this name; wait for another process that holds it."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -64,6 +64,8 @@ def last_complaint(text: str) -> str:
     """The last line that speaks of an error, else the last that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or line.startswith("E:")]
+    # apt ends with this, having said before which and why.
+    errors = [line for line in errors if "Some index files failed" not in line] or errors
     return (errors or lines or ["it said nothing"])[-1]
 
 
