@@ -28,17 +28,21 @@ def lab() -> None:
 
 @lab.command(context_settings=SETTINGS, epilog="\b\nExample:\n  memtrace lab kernels --prepare")
 @click.option("--prepare", is_flag=True, help="Download or build what is missing (once; kept in the cache).")
-def kernels(prepare: bool) -> None:
-    """List the kernels that can be booted by name."""
-    from memtrace.lab import kernels as rooms
+@click.option("--update-pins", is_flag=True, help="First move each pin to the newest version of its series.")
+def kernels(prepare: bool, update_pins: bool) -> None:
+    """List the kernels that can be booted by name.
+
+    Each is pinned to a version, so that an update of Debian's changes no
+    result; the list says where there is a newer one.
+    """
+    from memtrace.lab import listing, pins, stock
 
     _tell_progress()
-    for entry in rooms.KERNELS:
-        state = ""
-        if prepare:
-            click.echo(f"memtrace: preparing {entry.name}", err=True)
-            state = f"  {rooms.prepare(entry.name).release}"
-        click.echo(f"{entry.name:14} {entry.what}{state}")
+    if update_pins:
+        for name, (old, new) in stock.update_pins().items():
+            click.echo(f"memtrace: {name}: {old[0].version if old else 'none'} -> {new[0].version}", err=True)
+        click.echo(f"memtrace: the pins in {pins.own_file()} are the newest", err=True)
+    click.echo(listing.table(list(listing.lines(prepare))))
     click.echo("Any bzImage, vmlinux, linux-image package or unpacked one can be given by its path.")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building the kernel with emulated acceptance from Debian's own source package.
 
-The patches and the configuration are in `accept/`.  The acceptance path itself is the
+The patches and the configuration of each series are in `accept/SERIES/`.  The acceptance path itself is the
 stock code; only what the platform does at its end is replaced by a wait of known length,
 which the guest logs in /sys/kernel/debug/unaccepted_emul.
 """
@@ -14,13 +14,12 @@ import shutil
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import debian
+from memtrace.lab import debian, stock
 from memtrace.lab.run import run_tool
 
-SOURCE_PACKAGE = r"linux-source-6\.12"
 FOLDER = Path(__file__).resolve().parent / "accept"
 LOG = logging.getLogger(__name__)
-CONFIG = FOLDER / "memtrace-test.config"
+CONFIG = "memtrace-test.config"
 
 # The same input gives the same kernel, whoever builds it.
 FIXED = {
@@ -30,25 +29,30 @@ FIXED = {
 }
 
 
-def inputs() -> tuple[Path, ...]:
+def inputs(series: str) -> tuple[Path, ...]:
     """The project's own files that decide what is built, in the order of use."""
-    return (*sorted(FOLDER.glob("*.patch")), CONFIG)
+    return (*_patches(series), FOLDER / series / CONFIG)
 
 
-def build(source: debian.Package, boot: Path) -> None:
+def _patches(series: str) -> list[Path]:
+    return sorted((FOLDER / series).glob("*.patch"))
+
+
+def build(series: str, source: debian.Package, boot: Path) -> None:
     """Build into the folder `boot`: vmlinuz and config. About 12 CPU minutes, 4 GB."""
     LOG.info("building %s with emulated acceptance: about 12 CPU minutes, once", source.version)
     work = boot.parent / "work"
     work.mkdir()
-    debian.unpack(source, work)
+    stock.fetch((source,), work)
     tarballs = list(work.glob("usr/src/linux-source-*.tar.xz"))
     if len(tarballs) != 1:
         raise MemtraceError(f"{source.name} {source.version} holds no source tarball")
     run_tool("tar", "-xf", tarballs[0], "--strip-components=1", cwd=work)
-    for patch in sorted(FOLDER.glob("*.patch")):
+    for patch in _patches(series):
         run_tool("patch", "-p1", "--batch", "--forward", "-i", patch, cwd=work)
     make = ("make", "-s", "O=build", f"-j{os.cpu_count() or 1}")
-    run_tool(*make, "allnoconfig", cwd=work, env={**FIXED, "KCONFIG_ALLCONFIG": str(CONFIG)})
+    config = {"KCONFIG_ALLCONFIG": str(FOLDER / series / CONFIG)}
+    run_tool(*make, "allnoconfig", cwd=work, env={**FIXED, **config})
     run_tool(*make, "bzImage", cwd=work, env=FIXED)
     boot.mkdir()
     shutil.copyfile(work / "build/arch/x86/boot/bzImage", boot / "vmlinuz")

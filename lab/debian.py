@@ -1,67 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian packages fetched by name and unpacked beside the system, never installed."""
+"""Debian packages: their versions in order, and their files unpacked beside the system."""
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from memtrace.errors import MemtraceError
 from memtrace.lab.run import run_tool
+
+Key = tuple[tuple[tuple[int, ...], int], ...]
 
 
 @dataclass(frozen=True)
 class Package:
-    """One version of one package, as the host's apt knows it."""
+    """One version of one package; the hash is that of its .deb file."""
 
     name: str
     version: str
     sha256: str
 
 
-@functools.cache
-def newest_package(pattern: str) -> Package:
-    """The package whose whole name matches the regular expression, the highest name first.
+def version_key(version: str) -> Key:
+    """Sorts versions as dpkg does (deb-version(7)), and names with versions in them too.
 
-    Kernel packages carry their version in the name, so the highest name is the newest
-    kernel.  Raises MemtraceError where apt knows none.
+    Numbers count as numbers; of other characters ~ comes before the end, the end before
+    letters, and letters before the rest.
     """
-    prefix = re.split(r"[\\\[(.*+?|]", pattern, maxsplit=1)[0]
-    known = run_tool("apt-cache", "pkgnames", prefix).decode().split()
-    names = [name for name in known if re.fullmatch(pattern, name)]
-    for name in sorted(names, key=_natural, reverse=True):
-        shown = run_tool("apt-cache", "show", "--no-all-versions", name).decode()
-        fields = dict(re.findall(r"^(Version|SHA256): (\S+)$", shown, re.MULTILINE))
-        if len(fields) == 2:
-            return Package(name, fields["Version"], fields["SHA256"])
-    raise MemtraceError(
-        f"apt knows no package named like {pattern}: run 'sudo apt-get update', or add "
-        "Debian 12 (bookworm) to the apt sources"
-    )
+    epoch, colon, rest = version.rpartition(":")
+    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
+    head = ((), int(epoch) if colon and epoch.isdigit() else 0)
+    # No character has the order of the end (0), so (0,) parts the two.
+    return (head, *_pieces(upstream), ((0, 0), 0), *_pieces(revision))
 
 
-def unpack(package: Package, folder: Path) -> None:
-    """Download the package and unpack its files into the folder."""
-    unpack_file(download(package, folder), folder)
+def _pieces(text: str) -> Key:
+    pairs = re.findall(r"(\D*)(\d*)", text)
+    return tuple(((*map(_order, word), 0), int(digits or 0)) for word, digits in pairs)
 
 
-def download(package: Package, folder: Path) -> Path:
-    """Download the package into the folder; apt checks its hash. Returns the .deb file."""
-    # As root, apt downloads as the user _apt, who cannot write here.
-    run_tool(
-        "apt-get",
-        "-qq",
-        *("-o", "APT::Sandbox::User=root"),
-        "download",
-        f"{package.name}={package.version}",
-        cwd=folder,
-    )
-    found = list(folder.glob(f"{package.name}_*.deb"))
-    if not found:
-        raise MemtraceError(f"apt-get download {package.name} left no file: is the disk full?")
-    return found[0]
+def _order(character: str) -> int:
+    if character == "~":
+        return -1
+    return ord(character) if character.isalpha() else ord(character) + 256
 
 
 def unpack_file(deb: Path, folder: Path, keep: bool = False) -> None:
@@ -71,5 +52,14 @@ def unpack_file(deb: Path, folder: Path, keep: bool = False) -> None:
         deb.unlink()
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+def gather_in_boot(folder: Path) -> None:
+    """Move kernels that are in usr/lib/modules/RELEASE to boot/, where older packages have them.
+
+    The config and System.map beside them go along.
+    """
+    for vmlinuz in sorted(folder.glob("usr/lib/modules/*/vmlinuz")):
+        (folder / "boot").mkdir(exist_ok=True)
+        for name in ("vmlinuz", "config", "System.map"):
+            source = vmlinuz.with_name(name)
+            if source.exists():
+                source.rename(folder / "boot" / f"{name}-{vmlinuz.parent.name}")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import cache, debian
+from memtrace.lab import cache, stock
 from memtrace.lab.kernels import Kernel
 from memtrace.lab.needs import For, require
 from memtrace.lab.requirements import BUILT_IN_OR_MODULE
@@ -99,16 +99,14 @@ def _add_module(source: Path, folder: Path) -> str:
 
 def _busybox() -> Path:
     """Any version serves, so one that was fetched once is not looked up again."""
-    folder = cache.newest(BUSYBOX)
-    if folder is None:
+
+    def build(packages: stock.Packages, folder: Path) -> None:
         require(For.KERNEL)
-        package = debian.newest_package(BUSYBOX)
+        stock.fetch(packages, folder)
+        # In usr/bin from Debian 13 on.
+        found = next(path for path in folder.rglob("busybox") if path.is_file() and path.parent.name == "bin")
+        shutil.move(found, folder / "busybox")
+        for rest in ("bin", "usr", "etc"):
+            shutil.rmtree(folder / rest, ignore_errors=True)
 
-        def build(folder: Path) -> None:
-            debian.unpack(package, folder)
-            shutil.move(folder / "bin" / "busybox", folder / "busybox")
-            for rest in ("bin", "usr", "etc"):
-                shutil.rmtree(folder / rest, ignore_errors=True)
-
-        folder = cache.ensure(BUSYBOX, cache.key_of(package.sha256), build)
-    return folder / "busybox"
+    return (cache.newest(BUSYBOX) or stock.entry(BUSYBOX, BUSYBOX, build)) / "busybox"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels that guests can boot.  Another one is one more entry of KERNELS.
+"""The kernels that guests can boot.  Another one is one more entry of KERNELS, and its series in stock.py.
 
 Each is prepared once and kept in the cache: unpacked or built, with the ELF vmlinux
 taken out of its bzImage where that can be started directly, and with its modules.
@@ -8,13 +8,14 @@ taken out of its bzImage where that can be started directly, and with its module
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import acceptance, cache, debian
+from memtrace.lab import acceptance, cache, debian, stock
 from memtrace.lab.needs import For, require
 from memtrace.lab.run import run_tool
 from memtrace.lab.vmlinux import (
@@ -50,78 +51,96 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Entry:
-    """One kernel of the list: `prepare(name)` gives it from the cache or makes it."""
+    """One kernel of the list, made of the packages that its name is pinned to.
+
+    needs    what the host must have to make it
+    build    makes boot/ and perhaps lib/modules/ in an empty folder
+    inputs   the project's own files that decide what is built
+    """
 
     name: str
     what: str
-    prepare: Callable[[str], Kernel]
+    needs: tuple[For, ...]
+    build: Callable[[stock.Packages, Path], None]
+    inputs: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Of the cache's entries, those that hold this kernel."""
+        return f"kernels/{self.name}"
 
 
-def debian_image(pattern: str) -> Callable[[str], Kernel]:
-    """Prepares the newest linux-image package whose name matches the pattern."""
+def debian_image(name: str, what: str) -> Entry:
+    """A kernel of Debian's, which is unpacked."""
 
-    def prepare_package(name: str) -> Kernel:
-        kind = f"kernels/{name}"
-        try:
-            package = debian.newest_package(pattern)
-        except MemtraceError:
-            # Without apt's lists, what an earlier day has fetched serves.
-            folder = cache.newest(kind)
-            if folder is None:
-                raise
-            return _load(name, folder)
+    def build(packages: stock.Packages, folder: Path) -> None:
+        stock.fetch(packages, folder)
+        debian.gather_in_boot(folder)
 
-        def build(folder: Path) -> None:
-            require(For.KERNEL)
-            debian.unpack(package, folder)
-            _finish(folder)
-
-        key = cache.key_of(package.name, package.version, package.sha256)
-        return _load(name, cache.ensure(kind, key, build))
-
-    return prepare_package
+    return Entry(name, what, (For.KERNEL,), build)
 
 
-def emulated_acceptance(name: str) -> Kernel:
-    """Prepares the kernel with emulated acceptance, or the one already built."""
-    ready_made = os.environ.get(READY_MADE)
-    if ready_made:
-        return _from_file(name, Path(ready_made))
-    kind = f"kernels/{name}"
-    try:
-        package = debian.newest_package(acceptance.SOURCE_PACKAGE)
-    except MemtraceError:
-        folder = cache.newest(kind)
-        if folder is None:
-            raise
-        return _load(name, folder)
+def emulated_acceptance(name: str, what: str) -> Entry:
+    """A kernel with emulated acceptance, which is built unless one is ready-made."""
+    series = name.removeprefix("accept-")
 
-    def build(folder: Path) -> None:
-        require(For.KERNEL, For.WORKLOAD, For.BUILD)
-        acceptance.build(package, folder / "boot")
-        _finish(folder)
+    def build(packages: stock.Packages, folder: Path) -> None:
+        acceptance.build(series, packages[0], folder / "boot")
 
-    key = cache.key_of(package.name, package.version, package.sha256, *acceptance.inputs())
-    return _load(name, cache.ensure(kind, key, build))
+    needs = (For.KERNEL, For.WORKLOAD, For.BUILD)
+    return Entry(name, what, needs, build, acceptance.inputs(series))
 
 
 KERNELS = (
-    Entry(
-        "debian-6.1",
-        "Debian 12's kernel",
-        debian_image(r"linux-image-6\.1\.0-\d+-amd64"),
-    ),
-    Entry(
-        "debian-6.12",
-        "Debian 12's newer kernel",
-        debian_image(r"linux-image-6\.12\.\d+\+(deb12|bpo)-amd64"),
-    ),
-    Entry(
-        "accept-6.12",
-        "6.12 with emulated acceptance, runs guest_memfd",
-        emulated_acceptance,
-    ),
+    debian_image("debian-6.1", "Debian 12's kernel"),
+    debian_image("debian-6.12", "Debian 12's newer kernel"),
+    debian_image("debian-7.3", "Debian's newest kernel, from its backports"),
+    emulated_acceptance("accept-6.12", "6.12 with emulated acceptance, runs guest_memfd"),
+    emulated_acceptance("accept-7.3", "7.3 with emulated acceptance, runs guest_memfd"),
 )
+
+
+def ready_made(name: str) -> Path | None:
+    """The file that $MEMTRACE_LAB_KERNEL names for this kernel, None where it names none.
+
+    NAME=PATH, or several with colons between them; a path alone is accept-6.12's.
+    """
+    value = os.environ.get(READY_MADE)
+    if not value:
+        return None
+    can_be = [entry.name for entry in KERNELS if entry.inputs]
+    files = {}
+    for item in re.split(r":(?=[\w.-]+=)", value):
+        named = re.fullmatch(r"([\w.-]+)=(.+)", item)
+        files[named[1] if named else can_be[0]] = Path(named[2] if named else item)
+    wrong = sorted(files.keys() - set(can_be))
+    if wrong:
+        raise MemtraceError(f"{READY_MADE} can name {' and '.join(can_be)}, not '{wrong[0]}'", 2)
+    return files.get(name)
+
+
+def prepared(entry: Entry, any_version: bool = False) -> Kernel | None:
+    """A kernel of the list if it is prepared, in its pinned version or in any."""
+    path = ready_made(entry.name)
+    if path:
+        return _from_file(entry.name, path)
+    folder = stock.prepared(entry.kind, entry.name, *entry.inputs)
+    if folder is None and any_version:
+        folder = cache.newest(entry.kind)
+    return _load(entry.name, folder) if folder else None
+
+
+def _prepare(entry: Entry) -> Kernel:
+    path = ready_made(entry.name)
+    if path:
+        return _from_file(entry.name, path)
+
+    def build(packages: stock.Packages, folder: Path) -> None:
+        require(*entry.needs)
+        entry.build(packages, folder)
+        _finish(folder)
+
+    return _load(entry.name, stock.entry(entry.kind, entry.name, build, *entry.inputs))
 
 
 def check(name: str) -> None:
@@ -138,7 +157,7 @@ def prepare(name: str) -> Kernel:
     """
     for entry in KERNELS:
         if entry.name == name:
-            return entry.prepare(name)
+            return _prepare(entry)
     check(name)
     path = Path(name)
     if path.is_dir():

@@ -10,7 +10,8 @@ import pytest
 
 from memtrace import cli
 
-KERNEL = "is neither a kernel of the list (debian-6.1, debian-6.12, accept-6.12) nor a file"
+NAMES = "debian-6.1, debian-6.12, debian-7.3, accept-6.12, accept-7.3"
+KERNEL = f"is neither a kernel of the list ({NAMES}) nor a file"
 MEMORY = "a guest needs 512M of memory or more, and some of it on node 0"
 SIZE = "is not a memory size: write it like 512M or 2G"
 

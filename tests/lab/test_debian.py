@@ -1,34 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packages are found by the pattern of their name, the newest first."""
+"""Versions in dpkg's order, and a kernel's files where the lab looks for them."""
 
-from collections.abc import Iterator
+import itertools
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from memtrace.errors import MemtraceError
-from memtrace.lab import debian
+from memtrace.lab.debian import gather_in_boot, version_key
+
+# As deb-version(7) orders them.
+IN_ORDER = (
+    "1.0~~", "1.0~rc1", "1.0~rc1-1", "1.0~rc2", "1.0", "1.0-0.1", "1.0-1~bpo13+1", "1.0-1", "1.0-1+b1",
+    "1.0-1.1", "1.0-2", "1.0-10", "1.0a", "1.0+b", "1.0.9", "1.0.10", "1.1~1", "1.1", "10", "1:0.1",
+)  # fmt: skip
+SHUFFLED = IN_ORDER[1::2] + IN_ORDER[::2]
 
 
-@pytest.fixture
-def apt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    names = "linux-image-6.1.0-9-amd64 linux-image-6.1.0-47-amd64 linux-image-6.1.0-47-rt-amd64"
-
-    def run_tool(*command: str) -> bytes:
-        if command[1] == "pkgnames":
-            return names.encode() if names.startswith(command[2]) else b""
-        return b"Package: x\nVersion: 6.1.170-1\nSHA256: abc\n"
-
-    debian.newest_package.cache_clear()
-    monkeypatch.setattr(debian, "run_tool", run_tool)
-    yield
-    debian.newest_package.cache_clear()
+def test_versions_are_in_dpkg_s_order() -> None:
+    assert sorted(SHUFFLED, key=version_key) == list(IN_ORDER)
+    assert version_key("1.0-0") == version_key("1.0") == version_key("0:1.0")
 
 
-def test_numbers_are_compared_as_numbers(apt: None) -> None:
-    found = debian.newest_package(r"linux-image-6\.1\.0-\d+-amd64")
-    assert found == debian.Package("linux-image-6.1.0-47-amd64", "6.1.170-1", "abc")
+@pytest.mark.skipif(shutil.which("dpkg") is None, reason="there is no dpkg to compare with")
+def test_the_order_is_dpkg_s_own() -> None:
+    for low, high in itertools.pairwise(IN_ORDER):
+        assert subprocess.run(["dpkg", "--compare-versions", low, "lt", high]).returncode == 0, (low, high)
 
 
-def test_a_host_whose_apt_does_not_know_it(apt: None) -> None:
-    with pytest.raises(MemtraceError, match="apt-get update"):
-        debian.newest_package(r"linux-image-9\.9\.\d+-amd64")
+def test_numbers_in_names_are_compared_as_numbers() -> None:
+    names = ["linux-image-6.1.0-100-amd64", "linux-image-6.1.0-9-amd64", "linux-image-6.1.0-47-amd64"]
+    assert sorted(names, key=version_key) == [names[1], names[2], names[0]]
+
+
+def test_a_kernel_beside_its_modules_is_moved_to_boot(tmp_path: Path) -> None:
+    modules = tmp_path / "usr/lib/modules/7.3.4-amd64"
+    (modules / "kernel").mkdir(parents=True)
+    for name in ("vmlinuz", "config", "modules.order"):
+        (modules / name).write_text(name)
+    gather_in_boot(tmp_path)
+    assert (tmp_path / "boot/vmlinuz-7.3.4-amd64").read_text() == "vmlinuz"
+    assert (tmp_path / "boot/config-7.3.4-amd64").read_text() == "config"
+    assert sorted(path.name for path in modules.iterdir()) == ["kernel", "modules.order"]
+    gather_in_boot(tmp_path)
+    assert len(list((tmp_path / "boot").iterdir())) == 2
