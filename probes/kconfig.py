@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from memtrace.probes.sources import Root, read_bytes, read_text
+from memtrace.probes.sources import Root, read_bytes, read_text, uname
 
 CONFIG_NAMES: tuple[str, ...] = (
     # what can be hooked
@@ -93,7 +93,7 @@ class KernelConfig:
 
 def release(root: Root = "/") -> str:
     """``uname -r``."""
-    return read_text(root, "/proc/sys/kernel/osrelease") or ""
+    return uname(root, "release")
 
 
 def kernel_config(root: Root = "/") -> KernelConfig:

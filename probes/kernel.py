@@ -7,7 +7,6 @@ import os
 import re
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 from memtrace.probes.kconfig import KernelConfig, kernel_config, release
 from memtrace.probes.platform import platform_facts
@@ -20,6 +19,7 @@ from memtrace.probes.sources import (
     option,
     read_bytes,
     read_text,
+    uname,
 )
 from memtrace.probes.topology import nodes, online_cpus
 from memtrace.traces.run import Fact, Node
@@ -54,9 +54,9 @@ def describe_system(root: Root = "/") -> SystemDescription:
     config = found.chosen()
     page_size = os.sysconf("SC_PAGE_SIZE")
     return SystemDescription(
-        hostname=read_text(root, "/proc/sys/kernel/hostname") or "",
+        hostname=uname(root, "nodename"),
         kernel_release=release(root),
-        kernel_version=read_text(root, "/proc/sys/kernel/version") or "",
+        kernel_version=uname(root, "version"),
         kernel_cmdline=cmdline,
         machine=machine(root),
         build_id=build_id(root),
@@ -76,9 +76,7 @@ def describe_system(root: Root = "/") -> SystemDescription:
 
 def machine(root: Root = "/") -> str:
     """``uname -m``; of a recorded tree, what it says of itself, else empty."""
-    if Path(root) == Path("/"):
-        return os.uname().machine
-    return read_text(root, "/proc/sys/kernel/arch") or ""
+    return uname(root, "machine")
 
 
 def build_id(root: Root = "/") -> str | None:

@@ -12,6 +12,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 Root = str | Path
 
@@ -36,6 +37,17 @@ def read_text(root: Root, path: str) -> str | None:
     """Content of ``path`` below ``root`` without surrounding white space; None if unreadable."""
     data = read_bytes(root, path)
     return None if data is None else data.decode(errors="replace").strip()
+
+
+def uname(root: Root, field: Literal["release", "version", "nodename", "machine"]) -> str:
+    """A field of uname(2); of a recorded tree what its /proc says, empty where that says nothing.
+
+    A kernel without CONFIG_SYSCTL has no /proc/sys, so the running one is asked itself.
+    """
+    if Path(root) == Path("/"):
+        return str(getattr(os.uname(), field))
+    files = {"release": "osrelease", "nodename": "hostname", "machine": "arch"}
+    return read_text(root, f"/proc/sys/kernel/{files.get(field, field)}") or ""
 
 
 def exists(root: Root, path: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from memtrace.probes import sources
 from memtrace.probes.kconfig import KernelConfig, parse_config
 from memtrace.probes.kernel import (
     build_id,
@@ -123,6 +124,18 @@ def test_an_empty_tree_is_described_as_unknown(tmp_path: Path) -> None:
     description = describe_system(tmp_path)
     assert (description.kernel_release, description.build_id, description.config) == ("", None, {})
     assert description.nodes[0].pfn_ranges == ()
+
+
+def test_a_kernel_without_sysctls_still_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_bytes = sources.read_bytes
+
+    def without_sysctls(root: Any, path: str) -> bytes | None:
+        return None if path.startswith("/proc/sys/") else read_bytes(root, path)
+
+    monkeypatch.setattr(sources, "read_bytes", without_sysctls)
+    description, uname = describe_system(), os.uname()
+    assert (description.kernel_release, description.kernel_version) == (uname.release, uname.version)
+    assert (description.hostname, description.boot_id) == (uname.nodename, None)
 
 
 def test_the_running_kernel() -> None:
