@@ -43,6 +43,15 @@ def read() -> Pins:
     return pins
 
 
+def move(pins: Pins) -> None:
+    """Make these the pins; of the user's file only what differs from the list is in it."""
+    path = own_file()
+    if path != LIST:
+        listed = _read(LIST)
+        pins = {kernel: packages for kernel, packages in pins.items() if listed.get(kernel) != packages}
+    write(pins, path)
+
+
 def write(pins: Mapping[str, tuple[Package, ...]], path: Path) -> None:
     """Replace the file by these pins, at once or not at all."""
     lines = [

@@ -109,7 +109,7 @@ def update_pins() -> dict[str, tuple[Packages, Packages]]:
     new = {pin: found for pin, found in newest_versions().items() if found}
     moved = {pin: (old.get(pin, ()), found) for pin, found in new.items() if old.get(pin) != found}
     if moved:
-        pins.write({**old, **new}, pins.own_file())
+        pins.move({**old, **new})
     return moved
 
 

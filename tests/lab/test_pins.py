@@ -46,6 +46,13 @@ def test_the_user_s_file_goes_before_the_list_of_an_installed_one(installed: Pat
     assert pins.read() == {"debian-6.1": (NEW,), "accept-6.12": (OLD, NEW)}
 
 
+def test_the_user_s_file_holds_only_what_was_moved(installed: Path) -> None:
+    pins.move({"debian-6.1": (NEW,), "accept-6.12": (OLD, NEW)})
+    assert list(pins.parse(pins.own_file().read_text(), "")) == ["debian-6.1"]
+    pins.write({"debian-6.1": (NEW,), "accept-6.12": (NEW,)}, pins.LIST)
+    assert pins.read() == {"debian-6.1": (NEW,), "accept-6.12": (NEW,)}
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
