@@ -212,7 +212,8 @@ def _loss_check(run: Run) -> Check:
         "entry without exit": losses.entry_without_exit,
     }
     found = ", ".join(f"{name} {'unknown' if value is None else value}" for name, value in parts.items())
-    why = "recursion: interrupts that allocated while a program of ours ran on their CPU were not seen"
+    # The kernel skips a program that is active on the CPU (bpf_prog_enter), also while it is preempted.
+    why = "recursion: what interrupted or preempted a program of ours and allocated was not seen"
     others = any(value for name, value in parts.items() if name != "recursion")
     passed = False if others else (None if losses.recursion else True)
     return Check("losses", "none", found, passed, why if losses.recursion else "")
