@@ -92,11 +92,13 @@ def check_ledger(report: Report) -> None:
         assert all(value is None or value >= 0 for value in spent.values())
 
 
-@pytest.mark.parametrize("on_memory", ["N", "Y"])
-def test_struct_pages_of_a_node_without_memory(guest: Guest, on_memory: str) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "on_memory"), [("debian-6.12", "N"), ("debian-6.12", "Y"), ("debian-7.3", "N")]
+)
+def test_struct_pages_of_a_node_without_memory(guest: Guest, kernel: str, on_memory: str) -> None:
     work = "lab-mark plug; wait_blocks 4; online online_movable 1; sleep 1.5"
     result = guest(
-        "debian-6.12",
+        kernel,
         ADDED + RECORD.format(events="hotplug,zero", work=work),
         memory=(2 * GIB, 0),
         append=f"memhp_default_state=offline memory_hotplug.memmap_on_memory={on_memory}",
