@@ -12,6 +12,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import text_option, words
+from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from memtrace.lab.series import Progress, Series
@@ -57,8 +58,18 @@ def _common(function: Any) -> Any:
             metavar="N",
             help="Boots of each kernel.",
         ),
-        click.option(
-            "--mem", default="2G", show_default=True, metavar="SIZE,…", help="Memory per NUMA node."
+        click.option("--mem", default=None, metavar="SIZE,…", help="Memory per NUMA node.  [default: 2G]"),
+        text_option(
+            "--hotplug",
+            metavar="DEVICE,…",
+            multiple=True,
+            help="Memory to add while recording: [virtio-mem:]SIZE[@NODE][:at=MARK].",
+        ),
+        text_option(
+            "--unplug",
+            metavar="NAME,…",
+            multiple=True,
+            help="What to take away again: dimm0, virtio-mem0, …, with :at=MARK.",
         ),
         click.option("--cpus", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N"),
         click.option(
@@ -89,7 +100,7 @@ def _common(function: Any) -> Any:
             "-o",
             "--output",
             type=click.Path(path_type=Path),
-            default=Path("lab"),
+            default=Path("memtrace-lab"),
             show_default=True,
             metavar="FOLDER",
         ),
@@ -102,7 +113,8 @@ def _common(function: Any) -> Any:
 
 @lab.command(
     context_settings=SETTINGS,
-    epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs",
+    epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs\n"
+    "  memtrace lab run --kernel debian-6.12 --hotplug 512M@1,virtio-mem:1G@1 -- sleep 2",
 )
 @click.option("--kernel", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
 @click.option("--append", default="", metavar="TEXT", help="Added to the kernel command line.")
@@ -112,7 +124,12 @@ def run(kernel: str, append: str, output: Path, **given: Any) -> None:
 
     Run files are FOLDER/runs/boot-NNN.parquet.  Stopped with Ctrl-C, the same
     command goes on where it was.  WORKLOAD defaults to counted page touches,
-    4096 small and 16 huge pages on every node.
+    4096 small and 16 huge pages on every node.  What it prints is beside its run
+    as boot-NNN.out and .err, the files it puts into $RESULTS in boot-NNN.files.
+
+    --hotplug 512M@1 adds a DIMM to node 1 before WORKLOAD starts, and names it
+    dimm0; --unplug dimm0 takes it away after WORKLOAD.  With :at=MARK both wait
+    until WORKLOAD calls `lab-mark MARK`.  All of it is recorded (-a is implied).
     """
     from memtrace.lab.series import Side
 
@@ -156,13 +173,21 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     check(series)
     total = len(sides) * series.boots
     click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
+    undone: list[str] = []
+
+    def show(progress: Progress) -> None:
+        _show(progress)
+        undone.extend(progress.undone)
+
     try:
-        files = run_series(series, output, _show)
+        files = run_series(series, output, show)
     except KeyboardInterrupt:
         click.echo(f"memtrace: stopped; what is whole is kept in {output}", err=True)
         sys.exit(130)
     for file in files:
         click.echo(str(file))
+    if undone:
+        raise MemtraceError("the runs are kept, but not all that --hotplug and --unplug ask for was done")
 
 
 def _tell_progress() -> None:
@@ -171,25 +196,30 @@ def _tell_progress() -> None:
 
 
 def _series(sides: Any, given: dict[str, Any]) -> Series:
+    from memtrace.lab import plugging
     from memtrace.lab.series import Series
-    from memtrace.lab.sizes import parse_sizes
+    from memtrace.lab.sizes import GIB, parse_sizes
     from memtrace.probes import events
 
+    memory = parse_sizes(given["mem"]) if given["mem"] is not None else None
+    plugged = plugging.parse(given["hotplug"], given["unplug"], memory)
     record: list[str] = ["--stream", given["stream"]]
     if given["events"]:
         events.select(words("-e", given["events"]))
         record += ["-e", given["events"]]
-    if given["all_cpus"]:
+    # Memory is added by a thread of the kernel's, not by the workload.
+    if given["all_cpus"] or plugged.steps:
         record.append("-a")
     return Series(
         sides=sides,
         boots=given["boots"],
-        memory=parse_sizes(given["mem"]),
+        memory=memory or (2 * GIB,),
         cpus=given["cpus"],
         record=tuple(record),
         workload=tuple(given["workload"]),
         time_limit_s=given["limit"],
         clock=given["clock"],
+        plugging=plugged,
     )
 
 
@@ -201,3 +231,6 @@ def _show(progress: Progress) -> None:
         f"about {minutes}:{seconds:02d} left",
         err=True,
     )
+    for sentence in (*progress.notes, *progress.undone):
+        which = f"boot {progress.boot.number} of {progress.boot.side.kernel}"
+        click.echo(f"memtrace: {which}: {sentence}", err=True)

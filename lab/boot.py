@@ -86,6 +86,8 @@ def boot_once(spec: GuestSpec, parts: Parts, results: Path, limits: Limits, echo
             wall_s=end - start,
             boot_s=(watch.started_at or end) - start,
             tries=1,
+            done=tuple(watch.marks.done),
+            marks=tuple(watch.marks.called),
         )
 
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import kernels, programs, spec
+from memtrace.lab import harvest, kernels, plugging, programs, spec
 from memtrace.lab.guest import run_guest
+from memtrace.lab.plugging import NOTHING, Plugging
 from memtrace.lab.sizes import GIB
-from memtrace.lab.spec import Clock, GuestSpec
+from memtrace.lab.spec import Clock, GuestError, GuestResult, GuestSpec
 
 _PLAN_FILE = "series.json"
 
@@ -43,7 +44,8 @@ class Series:
 
     record    options for `memtrace record`, e.g. ("-e", "zero")
     workload  the command recorded; empty: counted page touches on every node; one that begins
-              with a name of `programs.names()` runs that program, and what it prints is kept
+              with a name of `programs.names()` runs that program
+    plugging  memory that comes and goes
     """
 
     sides: tuple[Side, ...]
@@ -54,6 +56,7 @@ class Series:
     workload: tuple[str, ...] = ()
     time_limit_s: float = 180.0
     clock: Clock = "host"
+    plugging: Plugging = NOTHING
 
     @property
     def program(self) -> str | None:
@@ -61,13 +64,19 @@ class Series:
         return self.workload[0] if self.workload and self.workload[0] in programs.names() else None
 
     def script(self) -> str:
-        """What each guest runs."""
+        """What each guest runs: the workload's $RESULTS is a folder of its own."""
         nids = [str(nid) for nid, size in enumerate(self.memory) if size]
-        known = ("python3", "-m", "memtrace.probes.knownwork", "$RESULTS/known.json", "4096", "16", *nids)
-        command = shlex.join(self.workload) if self.workload else " ".join(known)
+        known = f"python3 -m memtrace.probes.knownwork $LAB/{harvest.KNOWN} 4096 16 {' '.join(nids)}"
+        command = shlex.join(self.workload) if self.workload else known
         if self.program:
-            command = f"$FILES/{command} > $RESULTS/output"
-        return f"memtrace record -q -f -o $RESULTS/run.parquet {shlex.join(self.record)} -- {command}"
+            command = f"$FILES/{command}"
+        if self.plugging.around:
+            command = f"lab-run {command}"
+        record = f"memtrace record -q -f -o $LAB/{harvest.RUN} {shlex.join(self.record)}"
+        return (
+            f"export LAB=$RESULTS RESULTS=$RESULTS/{harvest.FILES}; mkdir $RESULTS\n"
+            f"{record} -- {command} >$LAB/{harvest.STDOUT} 2>$LAB/{harvest.STDERR}"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,19 @@ class Boot:
 
 @dataclass(frozen=True)
 class Progress:
-    """After a boot: how many are done of how many, and the seconds the rest should take."""
+    """After a boot: how many are done of how many, and the seconds the rest should take.
+
+    notes    sentences about what came out otherwise than one may think
+    undone   sentences about what was to be done to the guest's memory and was not
+    """
 
     boot: Boot
     done: int
     total: int
     took_s: float
     left_s: float
+    notes: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
 
 
 def order(series: Series) -> tuple[Boot, ...]:
@@ -123,11 +138,11 @@ def run_series(series: Series, folder: Path, report: Callable[[Progress], None])
     times: list[float] = []
     for boot in pending:
         begun = time.monotonic()
-        _make(series, boot, folder)
+        notes, undone = _make(series, boot, folder)
         times.append(time.monotonic() - begun)
         done += 1
         left = (len(boots) - done) * sum(times) / len(times)
-        report(Progress(boot, done, len(boots), times[-1], left))
+        report(Progress(boot, done, len(boots), times[-1], left, notes, undone))
     return tuple(_run_file(folder, boot) for boot in boots)
 
 
@@ -163,29 +178,49 @@ def _guest(series: Series, side: Side) -> GuestSpec:
     return GuestSpec(
         kernel=side.kernel,
         script=series.script(),
-        memory=series.memory,
+        memory=plugging.with_nodes(series.memory, series.plugging),
         cpus=series.cpus,
-        append=side.append,
+        append=f"{series.plugging.append} {side.append}".strip(),
+        modules=series.plugging.modules,
+        virtio_mem=series.plugging.virtio_mem,
+        steps=series.plugging.steps,
         time_limit_s=series.time_limit_s,
         clock=series.clock,
     )
 
 
-def _make(series: Series, boot: Boot, folder: Path) -> None:
+def _make(series: Series, boot: Boot, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make one boot and keep what it leaves; returns the notes and what was not done."""
     guest = _guest(series, boot.side)
     if series.program:
         guest = dataclasses.replace(guest, files=(programs.program(series.program),))
     final = _run_file(folder, boot)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:
-        result = run_guest(guest, Path(scratch))
-        final.with_suffix(".console").write_text(result.console)
-        if result.status:
-            last = "\n".join(f"  {line}" for line in result.output.splitlines()[-5:])
-            which = f"boot {boot.number} of {boot.side.kernel}"
-            raise MemtraceError(f"{which} ended with status {result.status}, last words:\n{last}")
-        known = Path(scratch) / "known.json"
-        if known.exists():
-            shutil.move(known, final.with_suffix(".known.json"))
-        if series.program:
-            shutil.move(Path(scratch) / "output", final.with_suffix(".txt"))
-        shutil.move(Path(scratch) / "run.parquet", final)
+    which = f"boot {boot.number} of {boot.side.kernel}"
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".boot-") as scratch:
+            result = _run(guest, Path(scratch), final, which)
+            kept = harvest.keep(Path(scratch), final)
+            undone = tuple(plugging.undone(guest.steps, result.done, result.marks))
+            if result.status:
+                how = harvest.how_it_ended(result.status)
+                words = harvest.last_words(kept, result.output)
+                also = "".join(f"{sentence}; " for sentence in undone)
+                raise MemtraceError(f"{which} ended with {how}; {also}{words}")
+            harvest.take_run(Path(scratch), final)
+    except OSError as error:
+        raise MemtraceError(
+            f"cannot keep what {which} left: {error.filename or folder}: {error.strerror or error}"
+        ) from error
+    return ((kept.note,) if kept.note else ()), undone
+
+
+def _run(guest: GuestSpec, scratch: Path, final: Path, which: str) -> GuestResult:
+    """Run the guest; its console is kept, and of one that comes to no end its words too."""
+    try:
+        result = run_guest(guest, scratch)
+    except GuestError as error:
+        final.with_suffix(".console").write_text(error.console)
+        words = harvest.last_words(harvest.keep(scratch, final), "")
+        raise MemtraceError(f"{which}: {error}\nof the workload: {words}") from error
+    final.with_suffix(".console").write_text(result.console)
+    return result

@@ -49,10 +49,18 @@ Action = PlugDimm | UnplugDimm | ResizeVirtioMem | CutPower
 
 @dataclass(frozen=True)
 class Step:
-    """What the host does when the guest's script runs `lab-mark MARK`."""
+    """What the host does when the guest's script runs `lab-mark MARK`, the first time."""
 
     mark: str
     action: Action
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that its mark came for, and the answer: "done ..." or "failed ..."."""
+
+    step: Step
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,8 @@ class GuestResult:
     wall_s   seconds from the start of QEMU to its end, the last try only
     boot_s   seconds of these until the script was started
     tries    boots it took, 1 or 2
+    done     the steps whose mark came, and how they ended
+    marks    all marks that came, in their order
     """
 
     status: int | None
@@ -142,6 +152,8 @@ class GuestResult:
     wall_s: float
     boot_s: float
     tries: int
+    done: tuple[Done, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 class GuestError(MemtraceError):

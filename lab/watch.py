@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Following a guest while it runs: what it says on its control line, and the answers.
 
-The guest writes lines to its second serial port (`init/guest.sh`): "up" once its script
-starts, "mark NAME", "end STATUS", or "fail REASON" where it cannot start.
+The guest writes lines to its second serial port (`init/guest.sh`): "up BYTES" (of its memory
+blocks) once its script starts, "mark NAME" and "now BYTES" (`marks`), "end STATUS", or
+"fail REASON" where it cannot start.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
-from memtrace.lab import hotplug
+from memtrace.lab.marks import Marks
 from memtrace.lab.qmp import Qmp
-from memtrace.lab.spec import CutPower, Step
+from memtrace.lab.spec import Step
 
 TICK_S = 0.1
-STEP_PATIENCE_S = 20.0
 
 Echo = Callable[[str], None]
 
@@ -41,6 +41,7 @@ class Watch:
     started_at  time.monotonic() when the script was started, None before
     status      the script's exit status, None where it has not ended
     refusal     why the guest cannot run, in its own words
+    marks       what was done at the marks that came
     """
 
     def __init__(self, control: socket.socket, qmp: Qmp, steps: tuple[Step, ...]) -> None:
@@ -48,8 +49,7 @@ class Watch:
         self.status: int | None = None
         self.refusal = ""
         self._control = control
-        self._qmp = qmp
-        self._steps = steps
+        self.marks = Marks(qmp, steps)
         self._unread = b""
 
     def follow(
@@ -98,9 +98,15 @@ class Watch:
             match word:
                 case "up":
                     self.started_at = time.monotonic()
-                case "mark" if self._mark(rest, deadline):
-                    return Ending.POWER_CUT
-                case "end":
+                    self.marks.note_blocks(_number(rest))
+                case "mark":
+                    answer = self.marks.come(rest, deadline)
+                    if answer is None:
+                        return Ending.POWER_CUT
+                    self._tell(answer)
+                case "now":
+                    self._tell(self.marks.look(_number(rest)))
+                case "end" if rest.isascii() and rest.isdigit():
                     self.status = int(rest)
                     return Ending.SCRIPT
                 case "fail":
@@ -108,19 +114,13 @@ class Watch:
                     return Ending.REFUSED
         return None
 
-    def _mark(self, mark: str, deadline: float) -> bool:
-        """Do the steps of a mark and answer the guest; True where its power is to be cut."""
-        answer = "done"
-        for step in self._steps:
-            if step.mark == mark:
-                if isinstance(step.action, CutPower):
-                    return True
-                self._qmp.timeout_s = min(STEP_PATIENCE_S, max(deadline - time.monotonic(), 1.0))
-                answer = hotplug.perform(self._qmp, step.action)
-                if not answer.startswith("done"):
-                    break
+    def _tell(self, answer: str) -> None:
         self._control.sendall(answer.encode() + b"\n")
-        return False
+
+
+def _number(text: str) -> int:
+    # The guest's root may write to the line too.
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 class OutputTail:

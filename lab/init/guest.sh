@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Process 1 of a lab guest: runs /lab/job/script once and tells the host how it ended.
-# To the host over /dev/ttyS1: "up", "mark NAME" (answered "done …" or "failed …"), "end STATUS".
+# To the host over /dev/ttyS1: "up BYTES", "mark NAME" (answered "done …", "failed …" or "look BYTES"),
+# "now BYTES" (answered "done …" or "failed …"), "end STATUS".  BYTES are those of all memory blocks.
 
 export PATH=/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 TERM=dumb
@@ -34,17 +35,45 @@ exec 9>/run/lab/mark.lock 8<>/dev/ttyS1
 flock 9
 printf 'mark %s\n' "$1" >&8
 read -r answer <&8
+if [[ $answer == look* ]]; then
+	# A device has handed out its last block before the kernel has added it.
+	SECONDS=0
+	while (($(lab-blocks) < ${answer#look } && SECONDS < 5)); do
+		sleep .1
+	done
+	# Waits for the lock that is held until an added block is online, and changes nothing.
+	echo online >/sys/devices/system/memory/memory0/state
+	printf 'now %s\n' "$(lab-blocks)" >&8
+	read -r answer <&8
+fi 2>/dev/null
 echo "$answer"
 [[ $answer == done* ]]
+END
+cat >/run/lab/bin/lab-blocks <<'END'
+#!/bin/bash
+# lab-blocks: bytes of all memory blocks, online or not; 0 where the kernel has no hotplug.
+cd /sys/devices/system/memory 2>/dev/null || exec echo 0
+blocks=(memory[0-9]*)
+echo $((${#blocks[@]} * 0x$(<block_size_bytes)))
+END
+cat >/run/lab/bin/lab-run <<'END'
+#!/bin/bash
+# lab-run COMMAND: COMMAND between the marks "start" and "end"; the host keeps their answers.
+lab-mark start >/dev/null
+"$@"
+status=$?
+lab-mark end >/dev/null
+exit $status
 END
 chmod +x /run/lab/bin/*
 
 exec 8<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
 for module in $(cat /lab/job/modules); do
-	modprobe "$module" || echo "fail it cannot load the module $module" >&8
+	# What is built in may be in no modules.builtin, where a kernel has no modules.
+	[ -d "/sys/module/$module" ] || modprobe "$module" || echo "fail it cannot load the module $module" >&8
 done
-echo up >&8
+echo "up $(lab-blocks)" >&8
 cd /root || exit
 setsid bash /lab/job/script </dev/null >/lab/job/output 2>&1 8>&-
 status=$?

@@ -28,6 +28,10 @@ SIZE = "is not a memory size: write it like 512M or 2G"
         ("run --kernel debian-6.12 --mem 2G,", f"'' {SIZE}"),
         ("run --kernel debian-6.12 --mem 1073741825", "the memory of each node must be whole MiB"),
         ("run --kernel debian-6.12 -e nonsense", "unknown event 'nonsense'"),
+        ("run --kernel debian-6.12 --hotplug 100M@1", "--hotplug 100M@1: the size must be a multiple"),
+        ("run --kernel debian-6.12 --hotplug 512M@2", "--hotplug 512M@2: there is no node 2; give --mem"),
+        ("run --kernel debian-6.12 --mem 2G --hotplug 512M@1", "--hotplug 512M@1: there is no node 1; 0 as"),
+        ("ab --before debian-6.1 --after debian-6.12 --unplug dimm0", "--unplug dimm0: no device is named"),
         ("run --kernel debian-6.12 -e ,", "-e ,: give words with commas between them"),
     ],
 )

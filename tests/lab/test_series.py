@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memtrace.errors import MemtraceError
+from memtrace.lab.plugging import parse
 from memtrace.lab.series import Series, Side, order, run_series
 
 AB = (Side("before", "kernel-a"), Side("after", "kernel-b"))
@@ -68,15 +69,22 @@ def test_an_unwritable_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 def test_the_default_workload_touches_every_node_that_has_memory() -> None:
     script = Series(AB, 1, memory=(1 << 30, 0, 1 << 30)).script()
-    assert script.endswith("4096 16 0 2")
+    assert " 4096 16 0 2 >$LAB/stdout " in script
 
 
 def test_a_workload_is_quoted() -> None:
-    assert Series(AB, 1, workload=("sh", "-c", "a b")).script().endswith("-- sh -c 'a b'")
+    assert Series(AB, 1, workload=("sh", "-c", "a b")).script().split(" -- ")[1].startswith("sh -c 'a b' >")
 
 
-def test_the_lab_s_own_program_is_brought_in_and_its_words_kept() -> None:
+def test_the_lab_s_own_program_is_brought_in() -> None:
     series = Series(AB, 1, workload=("gmemtest", "-n", "300"))
     assert series.program == "gmemtest"
-    assert series.script().endswith("-- $FILES/gmemtest -n 300 > $RESULTS/output")
+    assert series.script().endswith(" -- $FILES/gmemtest -n 300 >$LAB/stdout 2>$LAB/stderr")
     assert Series(AB, 1, workload=("sleep", "1")).program is None
+
+
+def test_memory_that_comes_at_the_start_comes_inside_the_recording() -> None:
+    plugged = parse(["512M@1"], [], None)
+    assert " -- lab-run sleep 1 >" in Series(AB, 1, workload=("sleep", "1"), plugging=plugged).script()
+    at_a_mark = parse(["512M@1:at=mark"], [], None)
+    assert " -- sleep 1 >" in Series(AB, 1, workload=("sleep", "1"), plugging=at_a_mark).script()
