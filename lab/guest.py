@@ -44,6 +44,7 @@ def run_guest(spec: GuestSpec, results: Path, echo: Echo | None = None) -> Guest
     of memory or ends before its script; then too only `results` is left.
     """
     check(spec)
+    kernels.check(spec.kernel)
     require(For.BOOT)
     with ended_by_signals():
         kernel = kernels.prepare(spec.kernel)
