@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.cells import FEW
+from memtrace.analyzer.clock import by_instructions, takes_turns, turns_text
 from memtrace.analyzer.facts import fact
 from memtrace.analyzer.integrity import disagreements
 from memtrace.analyzer.keys import Key, without_aggregates
@@ -30,8 +31,6 @@ VAGUE_NS = 1_000_000
 _IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
 SAMPLED_ENOUGH = 0.9
 """Share of the clock samples due below which estimates are too low to be left without a word."""
-INSTRUCTIONS = "memtrace.clock=instructions"
-"""On the kernel command line of a guest of `memtrace lab --clock instructions`."""
 _SAMPLES = "by samples of CPU time (no waits) at even intervals, which misjudge work in step with them"
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
@@ -86,7 +85,9 @@ def lost(run: Run, in_file: int, so: str) -> Found:
 
 def _recording(run: Run, in_file: int, integrity: Table) -> Found:
     yield from cut_short(run)
-    if INSTRUCTIONS in run.header.kernel_cmdline.split():
+    if takes_turns(run.header):
+        yield "clock-shared", turns_text(run.header)
+    if by_instructions(run.header):
         yield (
             "clock-instructions",
             "the guest's clock counted instructions, 1 ns each: memory and waiting cost nothing, one CPU ran"

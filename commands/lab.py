@@ -77,7 +77,8 @@ def _common(function: Any) -> Any:
             type=click.Choice(["host", "instructions"]),
             default="host",
             show_default=True,
-            help="The guest's: instructions is 1 ns for each one executed, whatever the host's load.",
+            help="The guest's: instructions is 1 ns for each one executed, whatever the host's load; "
+            "with --cpus above 1 they take turns, and waiting for each other is not measured.",
         ),
         text_option("-e", "--events", metavar="LIST", help="As for record."),
         click.option(
@@ -173,6 +174,12 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     check(series)
     total = len(sides) * series.boots
     click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
+    if series.clock == "instructions" and series.cpus > 1:
+        click.echo(
+            f"memtrace: {series.cpus} CPUs take turns on a clock of instructions: the runs say nothing of"
+            " time in which one waits for another; --cpus 1 gives exact times",
+            err=True,
+        )
     undone: list[str] = []
 
     def show(progress: Progress) -> None:

@@ -30,7 +30,8 @@ marginal
 Saturated at k CPUs: the first k after which one more adds surely (upper bound)
 less than a quarter of the first CPU; not saturated: surely (lower bound) more up to
 all that were seen; else it cannot be told.  Nothing is said of numbers of CPUs that were never
-seen at once.  Exact but for the even spreading; with durations asked only.
+seen at once, and nothing of waiting, of several CPUs' throughput and of saturation where CPUs took turns
+on a clock of instructions (analyzer/clock.py).  Exact but for the even spreading; with durations asked only.
 """
 
 from __future__ import annotations
@@ -191,9 +192,16 @@ def _error(wall: Ints, done: Floats) -> float:
     return float(np.sqrt((n - 1) / n * ((rates - rates.mean()) ** 2).sum()))
 
 
-def parallel(accepts: Accepts, found: Curves) -> Table:
-    """One row per node and number of CPUs; the machine's first, where it has several nodes."""
+def parallel(accepts: Accepts, found: Curves, doubt: str = "") -> Table:
+    """One row per node and number of CPUs; the machine's first, where it has several nodes.
+
+    ``doubt`` says why waiting and overlap cannot be measured in this run, "" if they can.
+    """
     rows = [row for nid, points in found.items() for row in _rows(nid, points)]
+    if doubt and rows:
+        rows = [row | dict.fromkeys(_OF_OVERLAP if row["cpus"] > 1 else _OF_WAITING) for row in rows]
+        note = f"cannot be told what one more CPU adds, and whether it saturates: {doubt}"
+        return Table("parallel", _TITLE, _NAMES, tuple(rows), _COLUMNS, 2, notes=(note,))
     notes = [knee(nid, points).text for nid, points in found.items() if points]
     low = [row["marginal_low"] for row in rows if row["marginal_low"] is not None]
     if any(bound > PROPORTIONAL for bound in low):
@@ -204,7 +212,7 @@ def parallel(accepts: Accepts, found: Curves) -> Table:
     elif not len(accepts.arch):
         event = CALL if len(accepts.call) else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")
-    return Table("parallel", "CPUs accepting at once", _NAMES, tuple(rows), _COLUMNS, 2, notes=tuple(notes))
+    return Table("parallel", _TITLE, _NAMES, tuple(rows), _COLUMNS, 2, notes=tuple(notes))
 
 
 def _rows(nid: int | None, points: tuple[Point, ...]) -> list[dict[str, Any]]:
@@ -270,6 +278,9 @@ def knee(nid: int | None, points: tuple[Point, ...]) -> Knee:
     return Knee(nid, None, seen, text)
 
 
+_TITLE = "CPUs accepting at once"
+_OF_WAITING = ("wait_share", "marginal", "marginal_low", "marginal_high")
+_OF_OVERLAP = ("gib_per_s", *_OF_WAITING)
 _NAMES = (
     "of",
     "nid",

@@ -34,6 +34,7 @@ from memtrace.analyzer.accept.stalls import Stalls, stalls
 from memtrace.analyzer.accept.steps import steps
 from memtrace.analyzer.accept.victims import bursts, victims, worst
 from memtrace.analyzer.caveats import caveats
+from memtrace.analyzer.clock import takes_turns, turns_text
 from memtrace.analyzer.facts import facts, heading, page_title, period_ns
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT
@@ -94,6 +95,7 @@ def _tables(
     if not whole.any:
         window = contamination(run, whole, found.stalls, choice.window, connection, whole)
         return window, progress(run, whole)
+    doubt = turns_text(run.header) if takes_turns(run.header) else ""
     part, waits, at_once = whole, found.stalls, curves(whole)
     inside = at_once
     if choice.window is not None:
@@ -107,9 +109,9 @@ def _tables(
         victims(waits, run.header, whole.none),
         worst(run, waits, connection),
         bursts(waits, whole.none),
-        parallel(part, inside),
+        parallel(part, inside, doubt),
         redundant(run, whole, found.platform, connection),
-        lazy(run, whole) or eager(run, whole, at_once, found.stalls, found.platform),
+        lazy(run, whole) or eager(run, whole, {} if doubt else at_once, found.stalls, found.platform),
         background(run, whole, found.stalls),
         granule(whole, found.stalls),
     ]

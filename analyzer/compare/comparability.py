@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from memtrace.analyzer.clock import by_instructions, takes_turns, turns_text
 from memtrace.analyzer.compare import sites
 from memtrace.analyzer.compare.metrics import Metric
 from memtrace.analyzer.compare.sides import CUT_SHORT, Side, window_ns
@@ -139,6 +140,7 @@ def _workload(before: Side, after: Side) -> Iterator[Finding]:
 def _recording(before: Side, after: Side) -> Iterator[Finding]:
     if said := _differs(before, after, lambda r: r.header.origin):
         yield Finding("origin", f"runs are {said}: other tracers have other overhead, clocks and resolution")
+    yield from _clocks(before, after)
     filters = lambda r: ", ".join(f"{k} {v}" for k, v in sorted(r.header.filters.items())) or "none"  # noqa: E731
     if said := _differs(before, after, filters):
         yield Finding(
@@ -160,6 +162,14 @@ def _recording(before: Side, after: Side) -> Iterator[Finding]:
         said := _differs(before, after, phases)
     ):
         yield Finding("phases", f"boot phases are from {said}: these begin and end elsewhere")
+
+
+def _clocks(before: Side, after: Side) -> Iterator[Finding]:
+    runs = (*before.runs, *after.runs)
+    if said := _differs(before, after, lambda r: "instructions" if by_instructions(r.header) else "time"):
+        yield Finding("clock", f"clock of the guest: {said}: no times are compared", _of_times, "other clock")
+    if shared := next((run.header for run in runs if takes_turns(run.header)), None):
+        yield Finding("clock-shared", turns_text(shared))
 
 
 def _streaming(run: Run) -> str:
@@ -264,6 +274,10 @@ def _share(value: float) -> str:
 
 def _of_events(metric: Metric) -> bool:
     return metric.scope != "boot"
+
+
+def _of_times(metric: Metric) -> bool:
+    return metric.timed
 
 
 def _of_sums(metric: Metric) -> bool:

@@ -76,7 +76,7 @@ def test_a_clean_run_has_none(run_of: RunOf) -> None:
         (with_header(facts=(Fact("init_on_alloc", "yes"),)), "init-on-alloc", "clears all pages"),
         (with_header(config={}), "config-unknown", "configuration is unknown"),
         (
-            with_header(kernel_cmdline="quiet memtrace.clock=instructions"),
+            with_header(kernel_cmdline="quiet memtrace.clock=instructions", cpus=1),
             "clock-instructions",
             "counted instructions, 1 ns each",
         ),
@@ -98,6 +98,13 @@ def test_a_fact_brings_its_caveat_and_no_other(case: Case, id_: str, text: str, 
     found = texts(run_of(case))
     assert set(found) == {id_}
     assert text in found[id_]
+
+
+@pytest.mark.parametrize(("cpus", "told"), [(2, "2 CPUs took turns"), (0, "CPUs took turns"), (1, None)])
+def test_cpus_that_share_a_clock_of_instructions_are_told(cpus: int, told: str | None, run_of: RunOf) -> None:
+    found = texts(run_of(with_header(kernel_cmdline="memtrace.clock=instructions", cpus=cpus)))
+    assert "clock-instructions" in found
+    assert told in found["clock-shared"] if told else "clock-shared" not in found
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,24 @@ def test_waiting_is_apart_from_accepting(tables: Tables) -> None:
     assert both["marginal"] == pytest.approx(0, abs=0.01)
 
 
+def test_where_cpus_took_turns_on_a_clock_of_instructions_nothing_is_said_of_waiting(tables: Tables) -> None:
+    case = CASES["saturated"]()
+    header = dataclasses.replace(case.header, kernel_cmdline="memtrace.clock=instructions")
+    found = tables(dataclasses.replace(case, header=header))
+    by_host = tables(case)
+    (note,) = found["parallel"].notes
+    assert "cannot be told what one more CPU adds" in note and "took turns" in note
+    assert not any("saturated at" in note for note in found["parallel"].notes)
+    for row, other in zip(found["parallel"].rows, by_host["parallel"].rows, strict=True):
+        assert row["wait_share"] is row["marginal"] is row["marginal_low"] is row["marginal_high"] is None
+        assert row["gib_per_s"] == (other["gib_per_s"] if row["cpus"] == 1 else None)
+        assert (row["calls"], row["bytes"]) == (other["calls"], other["bytes"])
+    assert {row["cpus_per_node"] for row in found["eager"].rows} <= {None, 1}
+    # One CPU waits for nobody.
+    alone = dataclasses.replace(case, header=dataclasses.replace(header, cpus=1))
+    assert tables(alone)["parallel"].notes == by_host["parallel"].notes
+
+
 def test_accepts_of_an_unknown_node_are_the_machines(tables: Tables) -> None:
     rows = [row for i in range(40) for row in stall(START + 10 * i * MS, pfn=(1 << 16) + i * PAGES)]
     for row in rows:

@@ -51,6 +51,8 @@ def test_nothing_differs_between_runs_of_one_kernel(folder: Path, compared: Comp
         ({"kernel_cmdline": "quiet transparent_hugepage=never"}, "cmdline", "transparent_hugepage"),
         ({"sysctls": {"vm.min_free_kbytes": "99"}}, "sysctls", "min_free_kbytes 45 against 99"),
         ({"cpus": 4}, "cpus", "2 against 4"),
+        ({"kernel_cmdline": "memtrace.clock=instructions"}, "clock", "time against instructions"),
+        ({"kernel_cmdline": "memtrace.clock=instructions"}, "clock-shared", "2 CPUs took turns"),
         ({"machine": "aarch64"}, "machine", "aarch64"),
         ({"workload": ("memhog", "2g")}, "workload", "memhog 1g against memhog 2g"),
         ({"tool_version": "9"}, "tool", "0.1.0 against 9"),
@@ -72,6 +74,14 @@ def test_a_difference_is_named(
     write_side(folder / "b", BOOTS, events=20, first=50, **(plain | fields))
     found = compared("a", "b").findings
     assert text in found[id_]
+
+
+def test_times_by_different_clocks_are_not_compared(folder: Path, compared: Compare) -> None:
+    write_side(folder / "a", BOOTS, events=20)
+    write_side(folder / "b", BOOTS, events=20, first=50, kernel_cmdline="memtrace.clock=instructions")
+    found = compared("a", "b")
+    assert found.change("alloc.total")["verdict"] == "withheld"
+    assert found.change("alloc.bytes")["verdict"] != "withheld"
 
 
 def test_a_side_that_is_mixed_is_named(folder: Path, compared: Compare) -> None:
