@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import text_option, words
+from memtrace.commands.steps import Steps
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -38,12 +40,14 @@ def kernels(prepare: bool, update_pins: bool) -> None:
     """
     from memtrace.lab import listing, pins, stock
 
-    _tell_progress()
-    if update_pins:
-        for name, (old, new) in stock.update_pins().items():
-            click.echo(f"memtrace: {name}: {old[0].version if old else 'none'} -> {new[0].version}", err=True)
-        click.echo(f"memtrace: the pins in {pins.own_file()} are the newest", err=True)
-    click.echo(listing.table(list(listing.lines(prepare))))
+    with _steps():
+        if update_pins:
+            for name, (old, new) in stock.update_pins().items():
+                before = old[0].version if old else "none"
+                click.echo(f"memtrace: {name}: {before} -> {new[0].version}", err=True)
+            click.echo(f"memtrace: the pins in {pins.own_file()} are the newest", err=True)
+        rows = list(listing.lines(prepare))
+    click.echo(listing.table(rows))
     click.echo("Any bzImage, vmlinux, linux-image package or unpacked one can be given by its path.")
 
 
@@ -169,7 +173,6 @@ def ab(
 def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     from memtrace.lab.series import check, run_series
 
-    _tell_progress()
     series = _series(sides, given)
     check(series)
     total = len(sides) * series.boots
@@ -183,11 +186,13 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     undone: list[str] = []
 
     def show(progress: Progress) -> None:
-        _show(progress)
+        for sentence in _sentences(progress):
+            steps.tell(f"memtrace: {sentence}")
         undone.extend(progress.undone)
 
     try:
-        files = run_series(series, output, show)
+        with _steps() as steps:
+            files = run_series(series, output, show)
     except KeyboardInterrupt:
         click.echo(f"memtrace: stopped; what is whole is kept in {output}", err=True)
         sys.exit(130)
@@ -197,9 +202,9 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
         raise MemtraceError("the runs are kept, but not all that --hotplug and --unplug ask for was done")
 
 
-def _tell_progress() -> None:
-    """What the lab's rooms log (preparing, trying again) goes to stderr."""
-    logging.basicConfig(level=logging.INFO, format="memtrace: %(message)s")
+def _steps() -> Steps:
+    """What the lab's rooms log (preparing, booting, trying again), on standard error meanwhile."""
+    return Steps(logging.getLogger("memtrace.lab"))
 
 
 def _series(sides: Any, given: dict[str, Any]) -> Series:
@@ -230,14 +235,12 @@ def _series(sides: Any, given: dict[str, Any]) -> Series:
     )
 
 
-def _show(progress: Progress) -> None:
+def _sentences(progress: Progress) -> Iterator[str]:
     minutes, seconds = divmod(round(progress.left_s), 60)
-    click.echo(
-        f"memtrace: boot {progress.done} of {progress.total} ({progress.boot.side.name} "
-        f"{progress.boot.number}, {progress.boot.side.kernel}) took {progress.took_s:.0f} s, "
-        f"about {minutes}:{seconds:02d} left",
-        err=True,
+    boot = progress.boot
+    yield (
+        f"boot {progress.done} of {progress.total} ({boot.side.name} {boot.number}, {boot.side.kernel}) "
+        f"took {progress.took_s:.0f} s, about {minutes}:{seconds:02d} left"
     )
     for sentence in (*progress.notes, *progress.undone):
-        which = f"boot {progress.boot.number} of {progress.boot.side.kernel}"
-        click.echo(f"memtrace: {which}: {sentence}", err=True)
+        yield f"boot {boot.number} of {boot.side.kernel}: {sentence}"

@@ -23,9 +23,14 @@ class StatusLine:
             self._told = True
             click.echo(f"\r{text}\033[K", err=True, nl=False)
 
+    def clear(self) -> None:
+        """Take away what is shown."""
+        if self._told:
+            self._told = False
+            click.echo("\r\033[K", err=True, nl=False)
+
     def __enter__(self) -> StatusLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._told:
-            click.echo("\r\033[K", err=True, nl=False)
+        self.clear()

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import debian, stock
+from memtrace.lab import debian, progress, stock
 from memtrace.lab.run import run_tool
 
 FOLDER = Path(__file__).resolve().parent / "accept"
@@ -47,13 +47,15 @@ def build(series: str, source: debian.Package, boot: Path) -> None:
     tarballs = list(work.glob("usr/src/linux-source-*.tar.xz"))
     if len(tarballs) != 1:
         raise MemtraceError(f"{source.name} {source.version} holds no source tarball")
-    run_tool("tar", "-xf", tarballs[0], "--strip-components=1", cwd=work)
+    with progress.step("unpacking the kernel's source"):
+        run_tool("tar", "-xf", tarballs[0], "--strip-components=1", cwd=work)
     for patch in _patches(series):
         run_tool("patch", "-p1", "--batch", "--forward", "-i", patch, cwd=work)
     make = ("make", "-s", "O=build", f"-j{os.cpu_count() or 1}")
     config = {"KCONFIG_ALLCONFIG": str(FOLDER / series / CONFIG)}
     run_tool(*make, "allnoconfig", cwd=work, env={**FIXED, **config})
-    run_tool(*make, "bzImage", cwd=work, env=FIXED)
+    with progress.step("compiling the kernel", progress.files_like("*.o", work / "build", "objects")):
+        run_tool(*make, "bzImage", cwd=work, env=FIXED)
     boot.mkdir()
     shutil.copyfile(work / "build/arch/x86/boot/bzImage", boot / "vmlinuz")
     shutil.copyfile(work / "build/.config", boot / "config")

@@ -9,7 +9,6 @@ by the keyring of its source, and each package by its list.
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import time
 from collections.abc import Iterator
@@ -17,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import cache, sources
+from memtrace.lab import cache, progress, sources
 from memtrace.lab.debian import Package
 from memtrace.lab.run import run_tool
 
 DAY_S = 24 * 3600.0
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,9 @@ def refresh() -> None:
             _configure(files)
         except OSError as error:
             raise cache.refusal(folder(), error) from error
-        LOG.info("fetching the lists of Debian's packages")
         try:
-            _run("apt-get", "-q", "update")
+            with progress.step("fetching the lists of Debian's packages"):
+                _run("apt-get", "-q", "update")
         except MemtraceError as error:
             if "NO_PUBKEY" in str(error):
                 raise MemtraceError(f"{error}; upgrade the package debian-archive-keyring") from error
@@ -124,7 +122,12 @@ def known(pattern: str) -> list[Offer]:
 
 def download(package: Package, into: Path) -> Path:
     """Download the package into the folder; apt checks its hash. Returns the .deb file."""
-    _run("apt-get", "-qq", "download", f"{package.name}={package.version}", cwd=into)
+    wanted = f"{package.name}={package.version}"
+    # 'ADDRESS' NAME SIZE HASH
+    uris = _run("apt-get", "-qq", "download", "--print-uris", wanted, cwd=into).decode().split()
+    size = int(uris[2]) if len(uris) > 2 and uris[2].isdigit() else None
+    with progress.download(package.name, into, size):
+        _run("apt-get", "-qq", "download", wanted, cwd=into)
     found = list(into.glob(f"{package.name}_*.deb"))
     if not found:
         raise MemtraceError(f"apt-get download {package.name} left no file: is the disk full?")

@@ -16,10 +16,12 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.lab import progress
 
 SEAL = "seal.json"
 LOG = logging.getLogger(__name__)
@@ -125,12 +127,15 @@ def _build(shelf: Path, folder: Path, build: Callable[[Path], None]) -> None:
     partial = shelf / f".partial-{folder.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    begun = time.monotonic()
     try:
         build(partial)
         _seal(partial)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
+        kind = shelf.relative_to(cache_root())
+        LOG.info("%s is prepared, in %s", kind, progress.seconds(time.monotonic() - begun))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

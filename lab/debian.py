@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from memtrace.lab import progress
 from memtrace.lab.run import run_tool
 
 Key = tuple[tuple[tuple[int, ...], int], ...]
@@ -47,7 +48,8 @@ def _order(character: str) -> int:
 
 def unpack_file(deb: Path, folder: Path, keep: bool = False) -> None:
     """Unpack a .deb file into the folder, and remove the file unless it is to be kept."""
-    run_tool("dpkg-deb", "-x", deb, folder)
+    with progress.step(f"unpacking {deb.name.split('_')[0]}"):
+        run_tool("dpkg-deb", "-x", deb, folder)
     if not keep:
         deb.unlink()
 

@@ -44,12 +44,8 @@ def run_guest(spec: GuestSpec, results: Path, echo: Echo | None = None) -> Guest
     of memory or ends before its script; then too only `results` is left.
     """
     check(spec)
-    kernels.check(spec.kernel)
-    require(For.BOOT)
     with ended_by_signals():
-        kernel = kernels.prepare(spec.kernel)
-        _check_kernel(kernel)
-        parts = Parts(kernel, initramfs.prepare(kernel), image.prepare())
+        parts = prepare(spec.kernel)
         try:
             results.mkdir(parents=True, exist_ok=True)
             _check_space(results)
@@ -61,6 +57,15 @@ def run_guest(spec: GuestSpec, results: Path, echo: Echo | None = None) -> Guest
         except OSError as error:
             where = error.filename or results
             raise MemtraceError(f"cannot run a guest: {where}: {error.strerror or error}") from error
+
+
+def prepare(name: str) -> Parts:
+    """All that a guest of this kernel boots from, out of the cache or made now."""
+    kernels.check(name)
+    require(For.BOOT)
+    kernel = kernels.prepare(name)
+    _check_kernel(kernel)
+    return Parts(kernel, initramfs.prepare(kernel), image.prepare())
 
 
 def _with_a_retry(spec: GuestSpec, parts: Parts, results: Path, echo: Echo | None) -> GuestResult:
@@ -127,7 +132,9 @@ def main(argv: list[str]) -> int:
         clock=arguments.clock,
     )
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    shown = logging.StreamHandler()
+    shown.addFilter(lambda record: not getattr(record, "ongoing", False))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
 
     def echo(text: str) -> None:
         print(text, end="", flush=True)

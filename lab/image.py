@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from memtrace.lab import cache
+from memtrace.lab import cache, progress
 from memtrace.lab.needs import For, require
 from memtrace.lab.run import run_tool
 from memtrace.lab.sizes import MIB
@@ -38,8 +38,18 @@ def prepare() -> Path:
 def _build(folder: Path) -> None:
     require(For.IMAGE, *(() if _is_root() else (For.IMAGE_NOT_AS_ROOT,)))
     wheels = folder / Path(WHEELS_FOLDER).name
-    _fetch_wheels(wheels)
+    with progress.step("downloading the Python packages of the root image"):
+        _fetch_wheels(wheels)
     archive = folder / "root.tar"
+    with progress.step("installing Debian into the root image"):
+        _install(wheels, archive)
+    shutil.rmtree(wheels)
+    with progress.step("making the root image's file system"):
+        _make_ext4(archive, folder / "root.ext4")
+    archive.unlink()
+
+
+def _install(wheels: Path, archive: Path) -> None:
     run_tool(
         *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
         '--aptopt=Apt::Install-Recommends "false"',
@@ -50,9 +60,6 @@ def _build(folder: Path) -> None:
         *(f'--customize-hook=mkdir -p "$1{path}"' for path in MOUNT_POINTS),
         *(SUITE, archive),
     )
-    shutil.rmtree(wheels)
-    _make_ext4(archive, folder / "root.ext4")
-    archive.unlink()
 
 
 def _make_ext4(archive: Path, image: Path) -> None:

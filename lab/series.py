@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.lab import harvest, kernels, plugging, programs, spec
-from memtrace.lab.guest import run_guest
+from memtrace.lab import harvest, kernels, plugging, programs, progress, spec
+from memtrace.lab.guest import prepare, run_guest
 from memtrace.lab.plugging import NOTHING, Plugging
+from memtrace.lab.process import ended_by_signals
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import Clock, GuestError, GuestResult, GuestSpec
 
@@ -135,10 +136,15 @@ def run_series(series: Series, folder: Path, report: Callable[[Progress], None])
     boots = order(series)
     pending = [boot for boot in boots if not _run_file(folder, boot).exists()]
     done = len(boots) - len(pending)
+    with ended_by_signals():
+        for kernel in dict.fromkeys(boot.side.kernel for boot in pending):
+            prepare(kernel)
     times: list[float] = []
     for boot in pending:
         begun = time.monotonic()
-        notes, undone = _make(series, boot, folder)
+        which = f"boot {done + 1} of {len(boots)} ({boot.side.name} {boot.number}, {boot.side.kernel})"
+        with progress.step(which, ends=False):
+            notes, undone = _make(series, boot, folder)
         times.append(time.monotonic() - begun)
         done += 1
         left = (len(boots) - done) * sum(times) / len(times)
