@@ -8,8 +8,8 @@
  *
  *   gmem.fault     kvm_mmu_page_fault(vcpu, gpa, error_code, ...)
  *     gmem.get     kvm_gmem_get_pfn(kvm, slot, gfn, *pfn, ..., *max_order)
- *       gmem.zero  from the return of __kvm_gmem_get_pfn() to gmem.prepare
- *       gmem.prepare   kvm_arch_gmem_prepare(kvm, gfn, pfn, max_order)
+ *       gmem.zero  around the return of __kvm_gmem_get_pfn(): see there
+ *       gmem.prepare   kvm_arch_gmem_prepare() or _make_private(kvm, gfn, pfn, ...)
  *         gmem.assign  rmp_make_private(pfn, gpa, level, ...)
  *     gmem.assign  tdh_mem_page_aug(td, gpa, level, ...)
  *   gmem.punch     kvm_gmem_fallocate(file, mode, offset, len) with mode & 2
@@ -23,7 +23,12 @@
 #define MT_KVM_PRE_FAULT_MEMORY 0xc040aed5
 #define MT_ATTRIBUTE_PRIVATE 8
 #define MT_PFERR_PRIVATE (1ULL << 49)
+/* Bits of a frame's flags that are no flags of a row. */
 #define MT_FRAME_CHANGED (1U << 31)
+#define MT_FRAME_FIRST (1U << 30)	/* the page looked up was not in use before */
+#define MT_FRAME_ASSIGNED (1U << 29)	/* a gmem.assign lay inside */
+#define MT_FRAME_BITS (MT_FRAME_CHANGED | MT_FRAME_FIRST | MT_FRAME_ASSIGNED)
+#define MT_MAX_ERRNO 4095
 
 struct mt_vm_t {
 	u64 first_ns;
@@ -59,6 +64,14 @@ BPF_PERCPU_ARRAY(mt_bindings_new, struct mt_bindings_t, 1);
 #ifndef MT_GMEM_PREPARE_GFN_ARG
 #define MT_GMEM_PREPARE_GFN_ARG 1
 #define MT_GMEM_PREPARE_PFN_ARG 2
+#define MT_GMEM_PREPARE_ARGS 4
+#endif
+#ifndef MT_GMEM_POPULATE_GFN_ARG
+#define MT_GMEM_POPULATE_GFN_ARG 1
+#define MT_GMEM_POPULATE_PAGES_ARG 3
+#endif
+#ifndef MT_PG_UPTODATE
+#define MT_PG_UPTODATE 0
 #endif
 
 #define MT_READ(to, at) bpf_probe_read_kernel(&(to), sizeof(to), (void *)(at))
@@ -202,7 +215,7 @@ static __always_inline void mt_guest(struct mt_occurrence *o, struct mt_frame_t 
 	o->requested = f->requested;
 	o->vm = f->vm;
 	o->vcpu = f->vcpu;
-	o->flags |= f->flags & ~MT_FRAME_CHANGED;
+	o->flags |= f->flags & ~MT_FRAME_BITS;
 }
 
 static __always_inline void mt_guest_pfn(struct mt_conf_t *conf, struct mt_occurrence *o, u64 pfn)
@@ -373,7 +386,7 @@ static __always_inline int mt_fault_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	int result = mt_result(ctx, way, 5);
+	int result = mt_result(ctx, way, MT_GMEM_FAULT_ARGS);
 	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_FAULT, MT_GMEM_SITE(FAULT, way), result < 0,
 					  &o, &f, &parent);
 
@@ -457,15 +470,182 @@ static __always_inline int mt_get_enter(void *ctx, enum mt_way way)
 	return mt_stamp(f);
 }
 
+static __always_inline int mt_gmem_folio_order(u64 folio)
+{
+	u64 flags = 0;
+
+	MT_READ(flags, folio + MT_PAGE_FLAGS);
+	if (!(flags >> MT_PG_HEAD & 1))
+		return 0;
+	MT_READ(flags, folio + MT_FOLIO_FLAGS_1);
+	return flags & 0xff;
+}
+
+/*
+ * ---- gmem.zero ----
+ *
+ * A page is cleared before its first use, when its folio is not up to date yet.  Kernels
+ * clear either after the return of __kvm_gmem_get_pfn() (up to the architecture's hook) or
+ * inside it, after that of kvm_gmem_get_folio(); the folio's flag at both returns tells.
+ * The frame's scratch holds when the clearing can have begun; 0: nothing to clear.
+ */
+static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *around,
+						u64 gfn, u64 pfn, u64 order)
+{
+	struct mt_occurrence o = {};
+
+	o.ts = bpf_ktime_get_boot_ns();
+	o.task = bpf_get_current_pid_tgid();
+	o.dur = o.ts - around->scratch;
+	o.self = o.dur;
+	o.event = MT_EV_GMEM_ZERO;
+	o.site = MT_SITE_GMEM_ZERO;
+	o.parent = around->event;
+	o.order = order;
+	o.pages = 1U << (order & 31);
+	o.nid = -1;
+	o.nid_requested = -1;
+	mt_guest(&o, around);
+	o.gfn = gfn;
+	mt_guest_pfn(conf, &o, pfn);
+	around->child_ns += o.dur;
+	around->scratch = 0;
+	mt_emit(ctx, conf, &o);
+}
+
+/* The frame that a look-up is for, or 0: also one with a root.* event that begins where it does. */
+static __always_inline struct mt_frame_t *mt_lookup_frame(void)
+{
+	u64 context = mt_context(bpf_get_current_pid_tgid());
+	struct mt_frames_t *frames = mt_open.lookup(&context);
+
+	if (!frames)
+		return 0;
+#pragma unroll
+	for (int i = 1; i <= 2; i++) {
+		u64 at = frames->depth - i;
+		struct mt_frame_t *f;
+
+		if (at >= MT_DEPTH)
+			return 0;
+		f = mt_at(frames, at);
+		if (f->event == MT_EV_GMEM_GET || f->event == MT_EV_GMEM_POPULATE)
+			return f;
+		if (!MT_IS_ROOT(f->event))
+			return 0;
+	}
+	return 0;
+}
+
+/* Whether what a function returned is a folio, not an error, that is not up to date. */
+static __always_inline int mt_not_uptodate(u64 folio)
+{
+	u64 flags = 0;
+
+	if (!folio || folio >= (u64)-MT_MAX_ERRNO)
+		return 0;
+	MT_READ(flags, folio + MT_PAGE_FLAGS);
+	return !(flags >> MT_PG_UPTODATE & 1);
+}
+
+/* kvm_gmem_get_folio(): nothing can have cleared the page yet. */
+static __always_inline int mt_folio_exit(void *ctx, enum mt_way way)
+{
+	struct mt_frame_t *f = mt_lookup_frame();
+
+	if (!f)
+		return 0;
+	f->flags &= ~MT_FRAME_FIRST;
+	f->scratch = 0;
+	if (!mt_not_uptodate(mt_result(ctx, way, MT_GMEM_FOLIO_ARGS)))
+		return 0;
+	f->flags |= MT_FRAME_FIRST;
+	f->scratch = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/* A page that was cleared when the folio of a look-up came back. */
+static __always_inline void mt_cleared_inside(void *ctx, struct mt_frame_t *f, u64 folio)
+{
+#ifdef MT_WANT_GMEM_ZERO
+	struct mt_conf_t *conf = mt_gate();
+	u64 pfn;
+
+	if (!conf)
+		return;
+	pfn = mt_page_pfn(conf, folio);
+	/* Of a populated range the frame has the begin only. */
+	mt_zeroed_until_now(ctx, conf, f, f->event == MT_EV_GMEM_GET ? f->gfn : MT_NO_GFN,
+			    pfn == MT_NO_PFN ? 0 : pfn, mt_gmem_folio_order(folio));
+#endif
+}
+
+/* __kvm_gmem_get_pfn() */
+static __always_inline int mt_lookup_exit(void *ctx, enum mt_way way)
+{
+	struct mt_frame_t *f = mt_lookup_frame();
+	u64 folio = mt_result(ctx, way, MT_GMEM_LOOKUP_ARGS);
+
+	if (!f)
+		return 0;
+#ifdef MT_GMEM_SEES_FOLIO
+	if (!(f->flags & MT_FRAME_FIRST))
+		return 0;
+	if (folio && folio < (u64)-MT_MAX_ERRNO && !mt_not_uptodate(folio)) {
+		mt_cleared_inside(ctx, f, folio);
+		f->scratch = 0;
+		return 0;
+	}
+#endif
+	f->scratch = 0;
+	f->flags &= ~MT_FRAME_FIRST;
+	if (!mt_not_uptodate(folio))
+		return 0;
+	f->flags |= MT_FRAME_FIRST;
+	/* What is populated gets its contents from user space. */
+	if (f->event == MT_EV_GMEM_GET)
+		f->scratch = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+#ifdef MT_FN_GMEM_LOOKUP
+MT_GMEM_FEXIT(LOOKUP, lookup)
+#endif
+MT_GMEM_KRETPROBE(lookup)
+
+#ifdef MT_FN_GMEM_FOLIO
+MT_GMEM_FEXIT(FOLIO, folio)
+#endif
+MT_GMEM_KRETPROBE(folio)
+
+/* ---- gmem.get, its end ---- */
+/* Where no hook was called, the clearing ended before the look-up did. */
+static __always_inline void mt_cleared_without_hook(void *ctx, int result)
+{
+#ifdef MT_WANT_GMEM_ZERO
+	struct mt_frame_t *f = mt_lookup_frame();
+	struct mt_conf_t *conf = mt_gate();
+	s32 order = 0;
+
+	if (!conf || !f || f->event != MT_EV_GMEM_GET || !f->scratch || result < 0)
+		return;
+	if (f->zero_ns)
+		MT_READ(order, f->zero_ns);
+	mt_zeroed_until_now(ctx, conf, f, f->gfn, mt_pointer(f->arg), order);
+#endif
+}
+
 static __always_inline int mt_get_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	int result = mt_result(ctx, way, MT_GMEM_GET_ORDER_ARG + 1);
+	int result = mt_result(ctx, way, MT_GMEM_GET_ARGS);
 	s32 order = 0;
-	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_GET, MT_GMEM_SITE(GET, way), result < 0,
-					  &o, &f, &parent);
+	struct mt_conf_t *conf;
 
+	mt_cleared_without_hook(ctx, result);
+	conf = mt_close(ctx, way, MT_EV_GMEM_GET, MT_GMEM_SITE(GET, way), result < 0,
+			&o, &f, &parent);
 	if (!conf)
 		return 0;
 	if (result >= 0) {
@@ -488,44 +668,6 @@ MT_GMEM_PAIR(GET, get)
 #endif
 MT_GMEM_KPROBES(get)
 
-/* ---- gmem.zero: begun here, ended by gmem.prepare ---- */
-static __always_inline int mt_lookup_exit(void *ctx, enum mt_way way)
-{
-	struct mt_frame_t *top = mt_top();
-
-	if (top && top->event == MT_EV_GMEM_GET)
-		top->scratch = bpf_ktime_get_boot_ns();
-	return 0;
-}
-
-#ifdef MT_FN_GMEM_LOOKUP
-MT_GMEM_FEXIT(LOOKUP, lookup)
-#endif
-MT_GMEM_KRETPROBE(lookup)
-
-static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *get,
-						u64 pfn, u64 order)
-{
-	struct mt_occurrence o = {};
-
-	o.ts = bpf_ktime_get_boot_ns();
-	o.task = bpf_get_current_pid_tgid();
-	o.dur = o.ts - get->scratch;
-	o.self = o.dur;
-	o.event = MT_EV_GMEM_ZERO;
-	o.site = MT_SITE_GMEM_ZERO;
-	o.parent = MT_EV_GMEM_GET;
-	o.order = order;
-	o.pages = 1U << (order & 31);
-	o.nid = -1;
-	o.nid_requested = -1;
-	mt_guest(&o, get);
-	mt_guest_pfn(conf, &o, pfn);
-	get->child_ns += o.dur;
-	get->scratch = 0;
-	mt_emit(ctx, conf, &o);
-}
-
 /* ---- gmem.prepare ---- */
 #define MT_LOG2(pages) ((pages) >> 18 ? 18 : (pages) >> 9 ? 9 : 0)
 #ifdef MT_GMEM_PREPARE_HAS_PAGES
@@ -538,15 +680,16 @@ static __always_inline int mt_prepare_enter(void *ctx, enum mt_way way)
 {
 	u64 pfn = mt_arg(ctx, way, MT_GMEM_PREPARE_PFN_ARG);
 	int order = MT_GMEM_PREPARE_ORDER(mt_arg(ctx, way, 3));
-	struct mt_frame_t *top = mt_top(), *f;
-	s16 vcpu = top ? top->vcpu : -1;
+	struct mt_frame_t *get = mt_lookup_frame(), *f;
+	s16 vcpu = get ? get->vcpu : -1;
+	u32 first = get ? get->flags & MT_FRAME_FIRST : 0;
 	struct mt_conf_t *conf = mt_gate();
 
 	if (!conf)
 		return 0;
 #ifdef MT_WANT_GMEM_ZERO
-	if (top && top->event == MT_EV_GMEM_GET && top->scratch)
-		mt_zeroed_until_now(ctx, conf, top, pfn, order);
+	if (get && get->event == MT_EV_GMEM_GET && get->scratch)
+		mt_zeroed_until_now(ctx, conf, get, get->gfn, pfn, order);
 #endif
 #ifndef MT_WANT_GMEM_PREPARE
 	return 0;
@@ -557,6 +700,7 @@ static __always_inline int mt_prepare_enter(void *ctx, enum mt_way way)
 	f->vm = mt_vm(mt_arg(ctx, way, 0));
 	f->arg = pfn;
 	f->order = order;
+	f->flags |= first;
 	return mt_stamp(f);
 }
 
@@ -569,6 +713,16 @@ static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 sit
 
 	if (!conf)
 		return 0;
+#ifdef MT_GMEM_HOOK_FOR_ALL
+	/* The hook is called for each look-up; for a page in use it has nothing to do. */
+	if (event == MT_EV_GMEM_PREPARE && !failed && !(f.flags & (MT_FRAME_FIRST | MT_FRAME_ASSIGNED))) {
+		if (parent)
+			parent->child_ns -= o.dur;
+		return 0;
+	}
+#endif
+	if (event == MT_EV_GMEM_ASSIGN && parent && parent->event == MT_EV_GMEM_PREPARE)
+		parent->flags |= MT_FRAME_ASSIGNED;
 	o.pages = failed ? 0 : 1U << (f.order & 31);
 	mt_guest_pfn(conf, &o, f.arg);
 	return mt_done(ctx, conf, &o);
@@ -577,7 +731,7 @@ static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 sit
 static __always_inline int mt_prepare_exit(void *ctx, enum mt_way way)
 {
 	return mt_made(ctx, way, MT_EV_GMEM_PREPARE, MT_GMEM_SITE(PREPARE, way),
-		       (int)mt_result(ctx, way, 4) < 0);
+		       (int)mt_result(ctx, way, MT_GMEM_PREPARE_ARGS) < 0);
 }
 
 #ifdef MT_FN_GMEM_PREPARE
@@ -632,7 +786,7 @@ static __always_inline int mt_split_enter(void *ctx, enum mt_way way)
 static __always_inline int mt_split_exit(void *ctx, enum mt_way way)
 {
 	return mt_made(ctx, way, MT_EV_GMEM_SPLIT, MT_GMEM_SITE(SPLIT, way),
-		       (int)mt_result(ctx, way, 1) != 0);
+		       (int)mt_result(ctx, way, MT_GMEM_SPLIT_ARGS) != 0);
 }
 
 #ifdef MT_FN_GMEM_ASSIGN
@@ -702,7 +856,7 @@ static __always_inline int mt_fallocated(void *ctx, enum mt_way way, int event, 
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
 	s64 change;
-	struct mt_conf_t *conf = mt_close(ctx, way, event, site, (s64)mt_result(ctx, way, 4) < 0,
+	struct mt_conf_t *conf = mt_close(ctx, way, event, site, (s64)mt_result(ctx, way, MT_GMEM_FALLOCATE_ARGS) < 0,
 					  &o, &f, &parent);
 
 	if (!conf)
@@ -734,17 +888,6 @@ MT_GMEM_PAIR(FALLOCATE, fallocate)
 MT_GMEM_KPROBES(fallocate)
 
 /* ---- gmem.free ---- */
-static __always_inline int mt_gmem_folio_order(u64 folio)
-{
-	u64 flags = 0;
-
-	MT_READ(flags, folio + MT_PAGE_FLAGS);
-	if (!(flags >> MT_PG_HEAD & 1))
-		return 0;
-	MT_READ(flags, folio + MT_FOLIO_FLAGS_1);
-	return flags & 0xff;
-}
-
 static __always_inline int mt_free_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top(), *f;
@@ -813,7 +956,7 @@ static __always_inline int mt_convert_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	s64 result = mt_result(ctx, way, 3);
+	s64 result = mt_result(ctx, way, MT_GMEM_CONVERT_ARGS);
 	struct mt_conf_t *conf;
 
 	if (!mt_innermost_is(MT_EV_GMEM_CONVERT))
@@ -854,15 +997,16 @@ MT_GMEM_FENTRY(CHANGE, change)
 #endif
 MT_GMEM_KPROBE(change)
 
-/* ---- gmem.populate: kvm_gmem_populate(kvm, start_gfn, src, npages, ...) ---- */
+/* ---- gmem.populate: kvm_gmem_populate(kvm, start_gfn, src, npages, ...), places by name ---- */
 static __always_inline int mt_populate_enter(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_POPULATE, -1, mt_arg(ctx, way, 1));
+	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_POPULATE, -1,
+					  mt_arg(ctx, way, MT_GMEM_POPULATE_GFN_ARG));
 
 	if (!f)
 		return 0;
 	f->vm = mt_vm(mt_arg(ctx, way, 0));
-	f->requested = mt_arg(ctx, way, 3);
+	f->requested = mt_arg(ctx, way, MT_GMEM_POPULATE_PAGES_ARG);
 	return mt_stamp(f);
 }
 
@@ -870,7 +1014,7 @@ static __always_inline int mt_populate_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	s64 result = mt_result(ctx, way, 6);
+	s64 result = mt_result(ctx, way, MT_GMEM_POPULATE_ARGS);
 	struct mt_conf_t *conf = mt_close(ctx, way, MT_EV_GMEM_POPULATE, MT_GMEM_SITE(POPULATE, way), result < 0,
 			&o, &f, &parent);
 
@@ -920,7 +1064,7 @@ static __always_inline int mt_prefault_exit(void *ctx, enum mt_way way)
 	if (!mt_innermost_is(MT_EV_GMEM_PREFAULT))
 		return 0;
 	conf = mt_close(ctx, way, MT_EV_GMEM_PREFAULT, MT_GMEM_SITE(PREFAULT, way),
-			(s64)mt_result(ctx, way, 3) < 0, &o, &f, &parent);
+			(s64)mt_result(ctx, way, MT_GMEM_PREFAULT_ARGS) < 0, &o, &f, &parent);
 	if (!conf)
 		return 0;
 	o.pages = MT_PAGES_UNKNOWN;
@@ -949,10 +1093,10 @@ MT_GMEM_FENTRY(DESTROY, destroy)
 MT_GMEM_KPROBE(destroy)
 
 #ifdef MT_FN_GMEM_BIND
-/* kvm_gmem_bind(kvm, slot, fd, offset) */
+/* kvm_gmem_bind(kvm, slot, fd, offset) or kvm_gmem_commit_memory_region(kvm, slot) */
 MT_FEXIT(MT_FN_GMEM_BIND, unsigned long first)
 {
-	if (mt_gate() && !(int)mt_argument(ctx, 4))
+	if (mt_gate() && !(int)mt_argument(ctx, MT_GMEM_BIND_ARGS))
 		mt_bind(mt_argument(ctx, 1), mt_vm(mt_argument(ctx, 0)));
 	return 0;
 }

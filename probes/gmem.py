@@ -8,9 +8,11 @@ gmem.fault     kvm_mmu_page_fault(), of VMs that can have private memory; FAILED
                (to user space, e.g. to convert), RETRIED: the guest takes it again.  Both are
                known from KVM's own counts of what became of its faults.
 gmem.get       kvm_gmem_get_pfn(): a look-up, which allocates only where the page is not there.
-gmem.zero      return of __kvm_gmem_get_pfn() to entry of the architecture's hook: the clearing.
+gmem.zero      the clearing of a page before its first use, in __kvm_gmem_get_pfn() or between its
+               return and the entry of the architecture's hook: see gmem_first.py.
 gmem.prepare   the architecture's hook, at the first use of a page; it returns at once for a VM
-               that is neither SNP nor TDX.
+               that is neither SNP nor TDX.  Kernels that call it for every look-up (7.0 on): only
+               calls for a first use, that failed, or with a gmem.assign inside.
 gmem.assign    rmp_make_private() or tdh_mem_page_aug(): order 0, 9, 18 is the level.
 gmem.punch     bytes are those really freed, bytes_requested the length of the hole.
 gmem.convert   bytes are those of a call that changed something, 0 (NOOP) of one that did not.
@@ -26,6 +28,8 @@ from pathlib import Path
 
 from memtrace.probes.btf import Btf
 from memtrace.probes.functions import function_ladder
+from memtrace.probes.gmem_arguments import counts, places
+from memtrace.probes.gmem_first import LOOKUP, FirstUse, first_use
 from memtrace.probes.ladder import Candidate, Ladder, resolve
 from memtrace.probes.module import Module
 from memtrace.probes.refusal import RefusedError
@@ -57,13 +61,16 @@ SITES = (
 
 _FUNCTIONS = frozenset(
     f"MT_FN_GMEM_{part}"
-    for part in (*_PAIRED, "PREFAULT", "FALLOCATE", "LOOKUP", "CHANGE", "DETAIL", "DESTROY")
+    for part in (*_PAIRED, "PREFAULT", "FALLOCATE", "LOOKUP", "FOLIO", "CHANGE", "DETAIL", "DESTROY")
 )
 """Macros that make the programs of one event; the others are for all."""
-NEEDS = {"gmem.zero": ("gmem.get",)}
+NEEDS = {"gmem.zero": ("gmem.get",), "gmem.prepare": ("gmem.get",)}
 
-LOOKUP = "__kvm_gmem_get_pfn"
+GET = "kvm_gmem_get_pfn"
+BIND = ("kvm_gmem_bind", "kvm_gmem_commit_memory_region")
 HOOKS = ("kvm_arch_gmem_prepare", "kvm_arch_gmem_make_private")
+IN_PLACE = ("kvm_gmem_ioctl", "__kvm_gmem_set_attributes", "kvm_gmem_set_attributes")
+IN_PLACE_SETTING = Path("/sys/module/kvm/parameters/gmem_in_place_conversion")
 CHANGE = "kvm_arch_pre_set_memory_attributes"
 DETAIL = "kvm_tdp_page_fault"
 _GUEST = "vm, vcpu, gfn: arguments"
@@ -100,21 +107,20 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
         refusal = Refusal("kvm", "absent", "no BTF of KVM to tell where its structures hold what")
     if refusal is not None or btf is None or macros is None:
         return tuple(Ladder(event, (), (refusal,) if refusal else ()) for event in EVENTS)
+    get, first = _get(system, btf), first_use(system, btf)
     made = {
         "gmem.fault": _fault(system),
-        "gmem.get": _get(system, btf),
-        "gmem.zero": _zero(system, btf),
-        "gmem.prepare": _prepare(system, btf),
+        "gmem.get": get,
+        "gmem.zero": _zero(system, btf, get, first),
+        "gmem.prepare": _prepare(system, btf, get, first),
         "gmem.assign": _assign(system),
         "gmem.split": _split(system),
-        **_fallocate(system),
+        **_fallocate(system, btf),
         "gmem.free": _plain(
             system, "gmem.free", "kvm_gmem_free_folio", "FREE", "folio: argument; gfn: in a hole"
         ),
         "gmem.convert": _convert(system),
-        "gmem.populate": _plain(
-            system, "gmem.populate", "kvm_gmem_populate", "POPULATE", f"{_GUEST}; pages: return value"
-        ),
+        "gmem.populate": _populate(system, btf),
         "gmem.prefault": _plain(
             system,
             "gmem.prefault",
@@ -125,7 +131,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     }
     # Each event must compile with the others left out.
     shared = {k: v for ladder in made.values() for k, v in ladder.macros.items() if k not in _FUNCTIONS}
-    shared |= macros | {"MT_GMEM": "1"}
+    shared |= macros | counts(system, btf) | {"MT_GMEM": "1"}
     made = {
         event: dataclasses.replace(ladder, macros=ladder.macros | shared) for event, ladder in made.items()
     }
@@ -242,32 +248,57 @@ def _fault(system: System) -> Ladder:
 
 
 def _get(system: System, btf: Btf) -> Ladder:
-    parameters = btf.parameters("kvm_gmem_get_pfn")
+    parameters = btf.parameters(GET)
     if parameters is None or "max_order" not in parameters:
-        return Ladder("gmem.get", (), (Refusal("kvm_gmem_get_pfn", "absent", "no BTF of its arguments"),))
+        return Ladder("gmem.get", (), (Refusal(GET, "absent", "no BTF of its arguments"),))
     decode = f"{_GUEST}; pfn, order: what the arguments pfn and max_order point to"
-    ladder = _plain(
-        system, "gmem.get", "kvm_gmem_get_pfn", "GET", decode, ("alloc", "gmem.zero", "gmem.prepare")
-    )
-    place = {"MT_GMEM_GET_ORDER_ARG": str(parameters.index("max_order"))}
-    bind = function_ladder(system, "gmem.get", ("kvm_gmem_bind",), "MT_FN_GMEM_BIND", "", "", "")
+    ladder = _plain(system, "gmem.get", GET, "GET", decode, ("alloc", "gmem.zero", "gmem.prepare"))
+    bind, macros = _bind(system, btf)
     candidates = tuple(
-        dataclasses.replace(c, attach=partial(_attach_with_bind, first=c.attach)) if c.kind == "fentry" else c
+        dataclasses.replace(
+            c,
+            attach=partial(_attach_with_bind, first=c.attach, bind=bind)
+            if c.kind == "fentry"
+            else partial(_attach_once, first=c),
+        )
         for c in ladder.candidates
     )
+    place = {"MT_GMEM_GET_ORDER_ARG": str(parameters.index("max_order"))}
     return dataclasses.replace(
-        ladder, candidates=candidates, macros=ladder.macros | place | (bind.macros if candidates else {})
+        ladder, candidates=candidates, macros=ladder.macros | place | (macros if candidates else {})
     )
 
 
-def _attach_with_bind(module: Module, first: Callable[[Module], None]) -> None:
+def _bind(system: System, btf: Btf) -> tuple[str | None, dict[str, str]]:
+    """The function that makes a slot stand for a range of a guest_memfd, and the macros of its program."""
+    ladder = function_ladder(system, "gmem.get", BIND, "MT_FN_GMEM_BIND", "", "", "")
+    function = resolve(system, BIND)
+    parameters = btf.parameters(function) if function else None
+    if not ladder.macros or parameters is None or parameters[:2] != ("kvm", "slot"):
+        return None, {}
+    return function, ladder.macros | {"MT_GMEM_BIND_ARGS": str(len(parameters))}
+
+
+def _attach_with_bind(module: Module, first: Callable[[Module], None], bind: str | None) -> None:
     first(module)
     # Without it gfns of a file are known from the first fault on.
-    with contextlib.suppress(RefusedError):
-        module.attach_fentry("kvm_gmem_bind", entry=False)
+    if bind is not None:
+        with contextlib.suppress(RefusedError):
+            module.attach_fentry(bind, entry=False)
 
 
-def _prepare(system: System, btf: Btf) -> Ladder:
+def _populate(system: System, btf: Btf) -> Ladder:
+    found = places(btf, "kvm_gmem_populate")
+    if isinstance(found, Refusal):
+        return Ladder("gmem.populate", (), (found,))
+    ladder = _plain(
+        system, "gmem.populate", "kvm_gmem_populate", "POPULATE", f"{_GUEST}; pages: return value"
+    )
+    return dataclasses.replace(ladder, macros=ladder.macros | found)
+
+
+def _hook(system: System, btf: Btf) -> Ladder:
+    """The architecture's hook, whenever it is called."""
     hook = resolve(system, HOOKS)
     if hook is None:
         why = "no hook of the architecture in this kernel (CONFIG_KVM_AMD_SEV), or renamed"
@@ -276,6 +307,7 @@ def _prepare(system: System, btf: Btf) -> Ladder:
     if parameters is None or "gfn" not in parameters or "pfn" not in parameters:
         return Ladder("gmem.prepare", (), (Refusal(hook, "absent", "no BTF to tell pfn from gfn"),))
     macros = {f"MT_GMEM_PREPARE_{name.upper()}_ARG": str(parameters.index(name)) for name in ("gfn", "pfn")}
+    macros["MT_GMEM_PREPARE_ARGS"] = str(len(parameters))
     if "nr_pages" in parameters:
         macros["MT_GMEM_PREPARE_HAS_PAGES"] = "1"
     decode = (
@@ -288,31 +320,62 @@ def _prepare(system: System, btf: Btf) -> Ladder:
     return dataclasses.replace(ladder, candidates=candidates, macros=ladder.macros | macros)
 
 
-def _zero(system: System, btf: Btf) -> Ladder:
-    """Its end is the entry of gmem.prepare's function, whose programs are there anyway."""
-    ends = _prepare(system, btf)
-    lookup = function_ladder(
-        system, "gmem.zero", (LOOKUP,), "MT_FN_GMEM_LOOKUP", "MT_SITE_GMEM_ZERO", "mt_gmem_lookup", ""
-    )
-    if not lookup.candidates or not ends.candidates:
-        refused = (*lookup.ruled_out, *ends.ruled_out)
-        return Ladder("gmem.zero", (), refused)
+def _prepare(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
+    ladder = _hook(system, btf)
+    if first.hook_tells or not ladder.candidates:
+        return ladder
+    refused = first.refused or (() if get.candidates else get.ruled_out)
+    if refused:
+        return Ladder("gmem.prepare", (), (*ladder.ruled_out, *refused))
     candidates = tuple(
         dataclasses.replace(
             c,
-            site=f"{c.kind}:{LOOKUP}..{ends.candidates[0].function}",
-            macro="MT_SITE_GMEM_ZERO",
-            decode="from the return of the look-up to the entry of the hook: clearing, and some ns of checks",
-            attach=partial(_attach_zero, kind=c.kind, ends=ends),
+            decode=f"called for each look-up, kept at first uses; {c.decode}",
+            attach=partial(_attach_first, first=first, kind=c.kind, then=c),
         )
-        for c in lookup.candidates
+        for c in ladder.candidates
+        if c.kind in first.kinds
     )
-    return dataclasses.replace(lookup, candidates=candidates, macros=lookup.macros | ends.macros)
+    macros = ladder.macros | first.macros | {"MT_GMEM_HOOK_FOR_ALL": "1"}
+    return dataclasses.replace(ladder, candidates=candidates, macros=macros)
 
 
-def _attach_zero(module: Module, kind: str, ends: Ladder) -> None:
-    _attach_helper(module, kind, LOOKUP, "exit", "mt_gmem_lookup")
-    next(c for c in ends.candidates if c.kind == kind).attach(module)
+def _zero(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
+    """Its end may be the entry of gmem.prepare's function, whose programs are there anyway."""
+    hook = _hook(system, btf)
+    refused = first.refused or (() if get.candidates else get.ruled_out)
+    if refused:
+        return Ladder("gmem.zero", (), refused)
+    begin = first.functions[0][0]
+    decode = "a folio not up to date when looked up: from there to when it is cleared, and some ns of checks"
+    candidates = []
+    for kind in first.kinds:
+        then = next((c for c in hook.candidates if c.kind == kind), None)
+        end = then.function if then else GET
+        candidates.append(
+            Candidate(
+                event="gmem.zero",
+                site=f"{kind}:{begin}..{end}",
+                kind=kind,
+                macro="MT_SITE_GMEM_ZERO",
+                function=LOOKUP,
+                attach=partial(_attach_first, first=first, kind=kind, then=then),
+                decode=decode,
+            )
+        )
+    return Ladder("gmem.zero", tuple(candidates), (), first.macros | hook.macros)
+
+
+def _attach_first(module: Module, first: FirstUse, kind: str, then: Candidate | None) -> None:
+    """What tells first uses, then the hook; needs gmem.get, whose intervals they are told in."""
+    if GET not in module.hooked:
+        raise RefusedError("absent", "needs gmem.get, which has no site here")
+    for function, program in first.functions:
+        if function not in module.hooked:
+            _attach_helper(module, kind, function, "exit", program)
+            module.hooked.add(function)
+    if then is not None:
+        then.attach(module)
 
 
 def _assign(system: System) -> Ladder:
@@ -335,8 +398,9 @@ def _split(system: System) -> Ladder:
     return dataclasses.replace(ladder, candidates=(*ladder.candidates, last))
 
 
-def _fallocate(system: System) -> dict[str, Ladder]:
+def _fallocate(system: System, btf: Btf) -> dict[str, Ladder]:
     """gmem.allocate and gmem.punch: one function serves both."""
+    bind, _ = _bind(system, btf)
     made = {}
     for event, part, said in (
         ("gmem.allocate", "ALLOCATE", "bytes: how the file grew meanwhile, by whomever"),
@@ -353,7 +417,9 @@ def _fallocate(system: System) -> dict[str, Ladder]:
             ("alloc",) if part == "ALLOCATE" else ("gmem.free",),
         )
         candidates = tuple(
-            dataclasses.replace(c, attach=partial(_attach_with_bind, first=partial(_attach_once, first=c)))
+            dataclasses.replace(
+                c, attach=partial(_attach_with_bind, first=partial(_attach_once, first=c), bind=bind)
+            )
             if c.kind == "fentry"
             else dataclasses.replace(c, attach=partial(_attach_once, first=c))
             for c in ladder.candidates
@@ -371,8 +437,26 @@ def _attach_once(module: Module, first: Candidate) -> None:
 
 
 def _convert(system: System) -> Ladder:
+    if refusal := _in_place(system):
+        return Ladder("gmem.convert", (), (refusal,))
     decode = "KVM_SET_MEMORY_ATTRIBUTES; range: user's struct; changed: kvm_arch_pre_set_memory_attributes()"
     ladder = _plain(system, "gmem.convert", "kvm_vm_ioctl", "CONVERT", decode)
     ladder = _with_helpers(system, ladder, {"MT_FN_GMEM_CHANGE": (CHANGE, "entry", "mt_gmem_change")})
     sees = {"MT_GMEM_SEES_CHANGES": "1"} if "MT_FN_GMEM_CHANGE" in ladder.macros else {}
     return dataclasses.replace(ladder, macros=ladder.macros | sees)
+
+
+def _in_place(system: System) -> Refusal | None:
+    """Why kvm_vm_ioctl() sees no conversion: they are made on the guest_memfd's own descriptor."""
+    ioctl = resolve(system, IN_PLACE)
+    if ioctl is None:
+        return None
+    with contextlib.suppress(OSError):
+        if IN_PLACE_SETTING.read_text().strip() in ("N", "0"):
+            return None
+    return Refusal(
+        ioctl,
+        "failed",
+        "memory is converted by an ioctl of the guest_memfd (gmem_in_place_conversion), which is not"
+        " decoded; kvm_vm_ioctl sees none of it",
+    )
