@@ -43,10 +43,15 @@ def caveats(
     keys: Sequence[Key],
     partials: Partials,
     integrity: Table,
+    quiet: Sequence[tuple[str, str]] = (),
 ) -> tuple[Caveat, ...]:
-    """All caveats of a run; ``events`` and ``main`` are cells, by event and by ``keys``."""
+    """All caveats of a run; ``events`` and ``main`` are cells, by event and by ``keys``.
+
+    ``quiet``: of witnesses.py, about sites that stay silent.
+    """
     found = [
         *_recording(run, int(partials.count.sum()), integrity),
+        *quiet,
         *_imported(run),
         *_sites(run),
         *_times(run, events),

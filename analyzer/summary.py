@@ -28,6 +28,7 @@ from memtrace.analyzer.tables import Column, Report, Row, Table
 from memtrace.analyzer.tasks import tasks
 from memtrace.analyzer.tracer import apart, tracer
 from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.witnesses import Evidence, of_partials, silent
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,6 +50,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         grouped = parts if {key.word for key in by} <= _ANSWERED else _by_other(run, by, connection)
         task_table = tasks(run, connection)
         caller_table = callers(run, connection)
+        quiet = tuple(silent(Evidence(run, of_partials(parts), connection)))
     events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
     main = main_table(run, cell.in_cells(grouped), by)
     check = integrity(parts, run.status, run.header.origin)
@@ -71,7 +73,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run),
         heading=heading(run, in_file),
         tables=tables,
-        caveats=caveats(run, events, main.rows, by, parts, check),
+        caveats=caveats(run, events, main.rows, by, parts, check, quiet),
     )
 
     def draw(path: Path) -> None:

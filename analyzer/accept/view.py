@@ -42,6 +42,7 @@ from memtrace.analyzer.render.units import written
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.witnesses import Evidence, of_partials, silent
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,6 +68,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         accepts = load(run, connection)
         found = Found(accepts, stalls(run, accepts, connection), what)
         reason = unapplicable(run, accepts)
+        quiet = tuple(silent(Evidence(run, of_partials(parts), connection), "accept."))
         tables = (_unapplicable(reason),) if reason else _tables(run, found, choice, connection)
     machine = next((t.rows[0] for t in tables if t.name == "progress"), None)
     own = () if machine is None else accept_caveats(run, accepts, what, machine)
@@ -76,7 +78,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run) | {"accept": _facts(run, what)},
         heading=(*heading(run, int(parts.count.sum())), ("accepting", _platform(run, what))),
         tables=tables,
-        caveats=(*_general(run, parts), *own),
+        caveats=(*(Caveat(*pair) for pair in quiet), *_general(run, parts), *own),
         main="calls" if accepts.any else tables[0].name,
     )
 

@@ -25,6 +25,7 @@ from memtrace.analyzer.gmem import (
 )
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import Choice, Result
+from memtrace.analyzer.witnesses import silent_in
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def view(run: Run, choice: Choice) -> Result:
         if not count:
             raise MemtraceError(_nothing(run))
         whole = in_file(run, connection)
+        quiet = silent_in(run, connection, "gmem.")
         life.trace(connection)
         coverage.prepare(connection)
         tables: tuple[Table, ...] = (
@@ -69,7 +71,7 @@ def view(run: Run, choice: Choice) -> Result:
         run=facts(run),
         heading=heading(run, whole),
         tables=tables,
-        caveats=(*_caveats(run, whole), *untold),
+        caveats=(*(Caveat(*pair) for pair in quiet), *_caveats(run, whole), *untold),
         main="vms",
     )
 

@@ -20,6 +20,7 @@ from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
 from memtrace.analyzer.scan import connect, in_file
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.witnesses import silent_in
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -36,6 +37,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         adds = [add for add in everything if any(_touches(span, choice) for span in add.windows)]
         inner = nested(run, adds, connection)
         whole = in_file(run, connection)
+        quiet = silent_in(run, connection, "hot.")
     seen = _seen(run, rows)
     times = {add.number: phases.exclusive(add, inner.get(add.number, NONE), seen) for add in adds}
     rounds = brackets.brackets(everything, brackets.taken(run), rows)
@@ -48,7 +50,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run),
         heading=(*heading(run, whole), *_window(choice)),
         tables=tables or (_nothing(run, choice),),
-        caveats=tuple(Caveat(*pair) for pair in _caveats(run, adds, seen, whole)),
+        caveats=tuple(Caveat(*pair) for pair in (*quiet, *_caveats(run, adds, seen, whole))),
         main="adds",
     )
 

@@ -15,6 +15,7 @@ from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.witnesses import Evidence, of_partials, silent
 from memtrace.analyzer.zero.accounts import accounts, at_once
 from memtrace.analyzer.zero.by.view import view as grouped
 from memtrace.analyzer.zero.caveats import caveats_of
@@ -40,6 +41,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
         totals = totals_of(run, connection)
         ledger = accounts(run, connection)
+        quiet = tuple(silent(Evidence(run, of_partials(parts), connection), "zero."))
         together = at_once(run, connection)
         touched = touches(run, connection)
         known = counted(run, totals)
@@ -65,7 +67,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         run=facts(run),
         heading=heading(run, int(parts.count.sum())),
         tables=tables,
-        caveats=_caveats(run, parts, tables),
+        caveats=(*(Caveat(*pair) for pair in quiet), *_caveats(run, parts, tables)),
     )
 
     def draw(path: Path) -> None:
