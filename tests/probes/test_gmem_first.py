@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from memtrace.probes import gmem, ladder
+from memtrace.probes import gmem, gmem_convert, ladder
 from memtrace.probes.btf import Btf
 from memtrace.probes.gmem_arguments import counts
 from memtrace.probes.gmem_first import first_use
@@ -145,7 +145,7 @@ def test_conversions_that_go_by_the_file_itself_are_refused(
     path = tmp_path / "gmem_in_place_conversion"
     if setting is not None:
         path.write_text(setting)
-    monkeypatch.setattr(gmem, "IN_PLACE_SETTING", path)
+    monkeypatch.setattr(gmem_convert, "IN_PLACE_SETTING", path)
     assert ladders(NEW)["gmem.convert"].candidates
     convert = ladders(NEXT)["gmem.convert"]
     assert bool(convert.candidates) == served
