@@ -5,6 +5,10 @@ The kernel's text is read from /proc/kcore as it runs now (alternatives patched
 in).  A near call is ``e8`` and a 32-bit displacement; a byte that only looks
 like one would have to name the target exactly, and the kernel checks the
 instruction boundary once more when a kprobe is set there.
+
+From 7.0 on clear_pages() (arch/x86/include/asm/page_64.h) is inlined: seven bytes
+that are a call where the CPU has no fast string instructions, else that instruction
+itself, filled up with a nop.
 """
 
 from __future__ import annotations
@@ -16,16 +20,22 @@ from pathlib import Path
 from memtrace.probes.symbols import Symbol
 
 CALL_BYTES = 5
+INLINED = "clear_pages"
+"""``target`` of a place at which clear_pages() is inlined."""
+_CLEARS = {b"\xf3\xaa\x0f\x1f\x44\x00\x00": 2, b"\x48\xc1\xe9\x03\xf3\x48\xab": 7}
+"""``rep stosb``, and ``shr $3,%rcx; rep stosq``: what clear_pages() is at run time, and the bytes of it."""
 _PT_LOAD = 1
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """``call target`` at ``function + offset``."""
+    """``call target`` at ``function + offset``, or ``target`` inlined there."""
 
     function: str
     offset: int
     target: str
+    length: int = CALL_BYTES
+    """Bytes; what comes behind is the return."""
 
 
 def read_text(symbol: Symbol, path: Path = Path("/proc/kcore")) -> bytes | None:
@@ -59,3 +69,14 @@ def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[Ca
             found.append(CallSite(symbol.name, at, target))
         at = code.find(b"\xe8", at + 1)
     return tuple(found)
+
+
+def find_clears(code: bytes, symbol: Symbol) -> tuple[CallSite, ...]:
+    """Places in ``code`` at which clear_pages() is inlined: ``%rdi`` the address, ``%rcx`` the bytes."""
+    found = []
+    for pattern, length in _CLEARS.items():
+        at = code.find(pattern)
+        while at >= 0:
+            found.append(CallSite(symbol.name, at, INLINED, length))
+            at = code.find(pattern, at + len(pattern))
+    return tuple(sorted(found, key=lambda site: site.offset))

@@ -9,6 +9,17 @@
  * post_alloc_hook() and clear_page_*() refuse probes, so zero.alloc comes from a
  * traceable leaf where one exists, else from the instructions that call them.
  */
+static __always_inline int mt_order_of(u64 pages)
+{
+	int order = 0;
+
+#pragma unroll
+	for (int i = 1; i <= 20; i++)
+		if (pages >> i)
+			order = i;
+	return order;
+}
+
 /* address: of the memory, or of its struct page (struct_page); 0 if unknown. */
 static __always_inline int mt_zero_enter(u64 key, u64 pages, int order, u64 address, u8 site)
 {
@@ -86,18 +97,42 @@ int mt_hook_return(struct pt_regs *ctx)
 {
 	return mt_zero_exit(ctx, PT_REGS_SP(ctx), 1);
 }
+
+/* Before and after a call of the leaf: page, number of pages. */
+int mt_pages_call(struct pt_regs *ctx)
+{
+	u32 pages = PT_REGS_PARM2(ctx);
+
+	return mt_zero_enter(PT_REGS_SP(ctx), pages, mt_order_of(pages), PT_REGS_PARM1(ctx),
+			     MT_SITE_ZERO_CALLS);
+}
+
+int mt_pages_return(struct pt_regs *ctx)
+{
+	return mt_zero_exit(ctx, PT_REGS_SP(ctx), 1);
+}
 #endif
 
-/* Before and after `call clear_page_*` elsewhere: one page, by its address. */
+/*
+ * Before and after `call clear_page_*` elsewhere: one page, by its address.  The same for
+ * clear_pages() inlined (arch/x86/include/asm/page_64.h): its bytes are in %rcx.
+ */
 #ifdef MT_PAGE_CALLS
-static __always_inline int mt_page_enter(int event, struct pt_regs *ctx)
+static __always_inline int mt_page_enter(int event, struct pt_regs *ctx, u64 bytes)
 {
-	struct mt_frame_t *f = mt_begin(event, 0, PT_REGS_SP(ctx));
+	u64 address = PT_REGS_PARM1(ctx);
+	int order = mt_order_of(bytes >> 12);
+	struct mt_frame_t *f;
 
+	/* Other code may look like it: that does not clear whole pages. */
+	if (!bytes || (bytes | address) & 4095)
+		return 0;
+	f = mt_begin(event, order, PT_REGS_SP(ctx));
 	if (!f)
 		return 0;
-	f->arg = mt_virtual_pfn(PT_REGS_PARM1(ctx));
-	f->order = 0;
+	f->arg = mt_virtual_pfn(address);
+	f->zero_pages = bytes >> 12;
+	f->order = order;
 	return mt_stamp(f);
 }
 
@@ -110,7 +145,7 @@ static __always_inline int mt_page_exit(struct pt_regs *ctx, int event, u8 site)
 	if (!conf)
 		return 0;
 	o.pfn = f.arg;
-	o.pages = 1;
+	o.pages = f.zero_pages;
 	o.flags = MT_FLAG_ZEROED;
 	if (o.pfn)
 		o.nid = mt_pfn_nid(conf, o.pfn);
@@ -120,7 +155,12 @@ static __always_inline int mt_page_exit(struct pt_regs *ctx, int event, u8 site)
 
 int mt_page_call(struct pt_regs *ctx)
 {
-	return mt_page_enter(MT_EV_ZERO_PAGE, ctx);
+	return mt_page_enter(MT_EV_ZERO_PAGE, ctx, 4096);
+}
+
+int mt_page_range(struct pt_regs *ctx)
+{
+	return mt_page_enter(MT_EV_ZERO_PAGE, ctx, PT_REGS_PARM4(ctx));
 }
 
 int mt_page_return(struct pt_regs *ctx)
@@ -130,7 +170,12 @@ int mt_page_return(struct pt_regs *ctx)
 
 int mt_free_call(struct pt_regs *ctx)
 {
-	return mt_page_enter(MT_EV_ZERO_FREE, ctx);
+	return mt_page_enter(MT_EV_ZERO_FREE, ctx, 4096);
+}
+
+int mt_free_range(struct pt_regs *ctx)
+{
+	return mt_page_enter(MT_EV_ZERO_FREE, ctx, PT_REGS_PARM4(ctx));
 }
 
 int mt_free_return(struct pt_regs *ctx)
@@ -139,31 +184,72 @@ int mt_free_return(struct pt_regs *ctx)
 }
 #endif
 
+/* A leaf (page, number of pages): the allocator's, or with init_on_free that of what is freed. */
+#ifdef MT_LEAF_FREES
+static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
+{
+	int order = mt_order_of(pages);
+	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_FREE, order, key);
+
+	if (!f)
+		return 0;
+	f->arg = page;
+	f->zero_pages = pages;
+	f->order = order;
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
+{
+	struct mt_occurrence o = {};
+	struct mt_frame_t f, *parent;
+	struct mt_conf_t *conf = mt_end(MT_EV_ZERO_FREE, key, site, &o, &f, &parent);
+
+	if (!conf)
+		return 0;
+	o.page = f.arg;
+	o.pages = f.zero_pages;
+	o.flags = MT_FLAG_ZEROED;
+	o.nid = mt_page_nid(f.arg);
+	mt_emit(ctx, conf, &o);
+	return 0;
+}
+#else
+static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
+{
+	return mt_zero_enter(key, pages, mt_order_of(pages), page, site);
+}
+
+static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
+{
+	return mt_zero_exit(ctx, key, 1);
+}
+#endif
+
 #ifdef MT_KPROBES
 int mt_zero_leaf_kprobe(struct pt_regs *ctx)
 {
-	return mt_zero_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx), -1, PT_REGS_PARM1(ctx),
+	return mt_leaf_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx),
 			     MT_SITE_ZERO_LEAF_KPROBE);
 }
 
 int mt_zero_leaf_kretprobe(struct pt_regs *ctx)
 {
-	return mt_zero_exit(ctx, PT_REGS_SP(ctx) - 8, 1);
+	return mt_leaf_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ZERO_LEAF_KPROBE);
 }
 #endif
 
-/* A leaf (page, number of pages), traceable as a whole. */
 #ifdef MT_FN_ZERO_LEAF
 MT_FENTRY(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
 	u64 first = mt_argument(ctx, 0);
 
-	return mt_zero_enter(first, (u32)pages, -1, first, MT_SITE_ZERO_LEAF_FENTRY);
+	return mt_leaf_enter(first, first, pages, MT_SITE_ZERO_LEAF_FENTRY);
 }
 
 MT_FEXIT(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
-	return mt_zero_exit(ctx, mt_argument(ctx, 0), 1);
+	return mt_leaf_exit(ctx, mt_argument(ctx, 0), MT_SITE_ZERO_LEAF_FENTRY);
 }
 #endif
 
@@ -183,17 +269,6 @@ static __always_inline int mt_folio_order(u64 folio)
 #else
 	return -1;
 #endif
-}
-
-static __always_inline int mt_order_of(u64 pages)
-{
-	int order = 0;
-
-#pragma unroll
-	for (int i = 1; i <= 20; i++)
-		if (pages >> i)
-			order = i;
-	return order;
 }
 
 static __always_inline int mt_user_enter(u64 page, int order, u64 key)

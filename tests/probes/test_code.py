@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace.probes.code import CallSite, find_calls, read_text
+from memtrace.probes.code import INLINED, CallSite, find_calls, find_clears, read_text
 from memtrace.probes.symbols import Symbol, SymbolTable
 
 DATA = Path(__file__).parent / "data"
@@ -51,6 +51,27 @@ def test_post_alloc_hook_is_inlined_on_debian_and_calls_clear_page(
     for site in find_calls((DATA / kernel / "get_page_from_freelist.text").read_bytes(), caller, targets):
         found.setdefault(site.target, []).append(site.offset)
     assert found == calls
+
+
+@pytest.mark.parametrize(
+    ("clear", "length"),
+    [("f3aa0f1f440000", 2), ("48c1e903f348ab", 7)],
+)
+def test_inlined_clear_pages_is_found_with_where_it_ends(clear: str, length: int) -> None:
+    # A plain rep stosb of some memset() is none.
+    text = bytes.fromhex("f3aa90") + bytes.fromhex(clear) + b"\xc3" + bytes.fromhex(clear)
+    symbol = Symbol("caller", BASE, BASE + len(text))
+    assert find_clears(text, symbol) == (
+        CallSite("caller", 3, INLINED, length),
+        CallSite("caller", 11, INLINED, length),
+    )
+
+
+def test_inlined_clear_pages_in_text_that_ran() -> None:
+    symbol = SymbolTable((DATA / "accept-7.3" / "kallsyms").read_bytes()).one("shmem_get_folio_gfp")
+    assert symbol is not None
+    text = (DATA / "accept-7.3" / "shmem_get_folio_gfp.text").read_bytes()
+    assert [(site.offset, site.length) for site in find_clears(text, symbol)] == [(0x33C, 2)]
 
 
 def test_an_unreadable_or_foreign_core_gives_nothing(tmp_path: Path) -> None:

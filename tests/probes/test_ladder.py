@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ladder decisions on symbol tables recorded from real kernels, and climbing one."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def sites(ladder: Ladder) -> list[str]:
     return [candidate.site for candidate in ladder.candidates]
 
 
-@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12"])
+@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12", "debian-7.3", "accept-7.3"])
 def test_alloc_goes_from_fentry_down_to_the_tracepoint(recorded: Callable[..., System], kernel: str) -> None:
     (ladder,) = alloc.ladders(recorded(kernel), False)
     assert sites(ladder) == [
@@ -76,7 +77,78 @@ def test_the_allocators_zeroing_is_seen_where_it_calls_clear_page(
 
 
 @pytest.mark.parametrize(
-    ("kernel", "function"), [("debian-6.1", "clear_huge_page"), ("debian-6.12", "folio_zero_user")]
+    ("kernel", "called", "offset"),
+    [("debian-7.3", "post_alloc_hook", 0x8D8), ("accept-7.3", "prep_new_page", 0x842)],
+)
+def test_the_allocators_zeroing_is_its_leafs_else_the_hooks_and_the_bulk_allocators_calls(
+    recorded: Callable[..., System], kernel: str, called: str, offset: int
+) -> None:
+    """post_alloc_hook() is called by get_page_from_freelist(), or inlined into prep_new_page()."""
+    ladder = zero.alloc_ladder(recorded(kernel), True)
+    leaf = "clear_highpages_kasan_tagged"
+    assert sites(ladder) == [f"fentry:{leaf}", f"kprobe:{leaf}", f"callsite:{called}", "inferred:gfp"]
+    assert ladder.ruled_out == ()
+    assert ladder.macros["MT_FN_ZERO_LEAF"] == leaf
+    calls = ladder.candidates[2]
+    assert (calls.offsets[0], calls.function) == (offset, "get_page_from_freelist")
+    assert "alloc_pages_bulk_noprof+" in calls.decode
+
+
+@pytest.mark.parametrize("kernel", ["debian-7.3", "accept-7.3"])
+def test_pages_cleared_one_by_one_are_found_called_or_inlined(
+    recorded: Callable[..., System], kernel: str
+) -> None:
+    """Debian's text is as built, a call; the other is as it ran, on a CPU with fast strings."""
+    page = {ladder.event: ladder for ladder in zero.ladders(recorded(kernel), True)}["zero.page"]
+    assert sites(page) == [f"callsite:{'clear_page' if kernel == 'debian-7.3' else 'clear_pages'}"]
+    assert page.candidates[0].function == "shmem_get_folio_gfp"
+    assert page.candidates[0].offsets == ((0x42F,) if kernel == "debian-7.3" else (0x33C,))
+
+
+@pytest.mark.parametrize("kernel", ["debian-7.3", "accept-7.3"])
+def test_with_init_on_free_the_leaf_clears_what_is_freed_and_not_what_is_allocated(
+    recorded: Callable[..., System], kernel: str
+) -> None:
+    system = dataclasses.replace(recorded(kernel), init_on_free=True)
+    ladders = {ladder.event: ladder for ladder in zero.ladders(system, True)}
+    leaf = "clear_highpages_kasan_tagged"
+    assert sites(ladders["zero.free"]) == [f"fentry:{leaf}", f"kprobe:{leaf}"]
+    assert ladders["zero.free"].macros["MT_LEAF_FREES"] == "1"
+    assert "MT_FN_ZERO_LEAF" not in ladders["zero.alloc"].macros
+    assert not [site for site in sites(ladders["zero.alloc"]) if leaf in site]
+    assert [r.candidate for r in ladders["zero.alloc"].ruled_out] == [leaf]
+
+
+def test_where_no_function_that_clears_can_be_read_the_reason_is_not_that_it_is_absent(
+    recorded: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = recorded("debian-7.3")
+    monkeypatch.setattr(code, "read_text", lambda symbol: b"\x90" * 64)
+    page = {ladder.event: ladder for ladder in zero.ladders(system, True)}["zero.page"]
+    assert (sites(page), [r.reason for r in page.ruled_out]) == ([], ["inlined"])
+
+
+@pytest.mark.parametrize("kernel", ["debian-7.3", "accept-7.3"])
+def test_acceptance_on_7_3_is_what_the_matrix_says(recorded: Callable[..., System], kernel: str) -> None:
+    types = Types(accept_memory="start size", __accept_page="zone flags page")
+    system = dataclasses.replace(recorded(kernel), confidential="TDX")
+    type(system).btf = types  # type: ignore[assignment]
+    found = {ladder.event: ladder for ladder in accept.ladders(system, False)}
+    assert sites(found["accept.burst"]) == ["kprobe:cond_accept_memory.part.0"]
+    assert sites(found["accept.block"]) == ["fentry:__accept_page", "kprobe:__accept_page"]
+    assert "MT_ACCEPT_HAS_SIZE" in found["accept.call"].macros
+    assert sites(found["accept.arch"])[0] == "fentry:tdx_accept_memory"
+    assert sites(found["accept.step"])[0] == "fentry:try_accept_one"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "function"),
+    [
+        ("debian-6.1", "clear_huge_page"),
+        ("debian-6.12", "folio_zero_user"),
+        ("debian-7.3", "folio_zero_user"),
+        ("accept-7.3", "folio_zero_user"),
+    ],
 )
 def test_zero_user_by_the_name_this_kernel_has(
     recorded: Callable[..., System], kernel: str, function: str

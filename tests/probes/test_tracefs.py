@@ -12,7 +12,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.mark.parametrize(
     ("kernel", "zero", "movable", "account"),
-    [("debian-6.1", 0x100, 0x8, 0x400000), ("debian-6.12", 0x100, 0x8, 0x400000)],
+    [(name, 0x100, 0x8, 0x400000) for name in ("debian-6.1", "debian-6.12", "debian-7.3", "accept-7.3")],
 )
 def test_gfp_bits_are_read_from_the_kernels_own_format(
     kernel: str, zero: int, movable: int, account: int
