@@ -157,6 +157,8 @@ def _sites(run: Run) -> Found:
         yield "site-failed", f"known work was not seen at the site of {', '.join(failed)}: do not trust these"
     if unproven:
         yield "site-unproven", f"unproven (attached, not checked against known work): {', '.join(unproven)}"
+    for site in (s for s in manifest if s.site and s.event == "zero.user" and s.unproven):
+        yield "site-unproven-why", f"{site.event} is unproven: {site.unproven}"
     if absent:
         yield "site-absent", f"not observed at all, no site here: {', '.join(absent)}"
     asked = run.header.events

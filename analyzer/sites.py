@@ -29,6 +29,7 @@ def sites(header: RunHeader) -> Table:
             "function": s.function,
             "proven": s.proven,
             "proof": _PROVEN[s.proven] if s.site else None,
+            "unproven": s.unproven or None,
             "time": s.time if s.site else None,
             "count": s.count if s.site else None,
             "decode": s.decode,
@@ -39,6 +40,11 @@ def sites(header: RunHeader) -> Table:
     )
     absent = [s for s in header.manifest if not s.site and s.decode != NOT_ASKED]
     notes = tuple(f"{s.event}: no site here ({refusals(s) or 'no reason kept'})" for s in absent)
+    reasons: dict[str, list[str]] = {}
+    for s in header.manifest:
+        if s.unproven:
+            reasons.setdefault(s.unproven, []).append(s.event)
+    notes += tuple(f"unproven {', '.join(events)}: {why}" for why, events in reasons.items())
     shown = tuple(i for i, s in enumerate(header.manifest) if s.site)
     return Table("sites", "Sites", _NAMES, rows, _COLUMNS, shown=shown, notes=notes)
 
@@ -55,6 +61,7 @@ _NAMES = (
     "function",
     "proven",
     "proof",
+    "unproven",
     "time",
     "count",
     "decode",

@@ -11,50 +11,100 @@ from __future__ import annotations
 import dataclasses
 import mmap
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from memtrace.probes import maps
 from memtrace.probes.events import NAMES
 from memtrace.probes.module import Module
 from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages, touch
-from memtrace.traces.run import ProbeSite
+from memtrace.traces.run import LEFT_TO_ALLOCATOR, ProbeSite
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from memtrace.probes.system import System
 
 _SMALL_PAGES = 128
-_EXERCISED = ("alloc", "zero.alloc", "zero.user", "zero.page", "root.fault", "root.shmem")
-"""Page faults reach these; acceptance and hotplug can't be provoked, and stay unproven."""
+_HUGE_ORDER = (HUGE_BYTES // mmap.PAGESIZE).bit_length() - 1
+_EXERCISED = ("alloc", "zero.alloc", "zero.user", "zero.page", "zero.free", "root.fault", "root.shmem")
+"""Page faults and their end reach these; acceptance and hotplug can't be provoked, and stay unproven."""
+_OUT_OF_REACH = "no work of ours reaches it"
+_SAMPLED = "sampled: nothing is counted"
+_FREED = "init_on_free is on: nothing is cleared as it is allocated"
+_NO_HUGE_PAGE = "the kernel granted no huge page to try it with"
+_ELSEWHERE = "a huge page of ours did not come here: init_on_alloc may have cleared it, which was not watched"
+
+
+@dataclass(frozen=True)
+class _Fired:
+    """What the known work set off."""
+
+    seen: dict[str, int]
+    """Occurrences by event."""
+    huge: int
+    """Huge pages that the kernel granted."""
+    huge_cleared: bool
+    """Whether the allocator was seen to clear as much while they were touched."""
 
 
 def prove(
-    module: Module, cpus: int, manifest: tuple[ProbeSite, ...], gate: Callable[[bool], None]
+    module: Module, system: System, manifest: tuple[ProbeSite, ...], gate: Callable[[bool], None]
 ) -> tuple[ProbeSite, ...]:
-    """The manifest with ``proven`` filled in where this work decides it."""
-    before = maps.counters(module, cpus)["seen"].copy()
+    """The manifest with ``proven`` filled in where this work decides it, else why it does not."""
     gate(True)
     try:
-        with fresh(_SMALL_PAGES * mmap.PAGESIZE, huge=False) as address:
-            touch(address, _SMALL_PAGES * mmap.PAGESIZE)
-        with fresh(HUGE_BYTES, huge=True) as address:
-            touch(address, 1)
-            huge = huge_pages(address, HUGE_BYTES)
-        with mmap.mmap(
-            -1, _SMALL_PAGES * mmap.PAGESIZE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
-        ) as shared:
-            for page in range(_SMALL_PAGES):
-                shared[page * mmap.PAGESIZE] = 1
+        fired = _work(lambda: maps.counters(module, system.cpus))
     finally:
         gate(False)
-    seen = maps.counters(module, cpus)["seen"] - before
+    return tuple(_judged(site, fired, system) if site.site else site for site in manifest)
+
+
+def _work(counters: Callable[[], npt.NDArray[Any]]) -> _Fired:
+    before = counters()
+    with fresh(_SMALL_PAGES * mmap.PAGESIZE, huge=False) as address:
+        touch(address, _SMALL_PAGES * mmap.PAGESIZE)
+    zeroing = NAMES.index("zero.alloc")
+    orders = int(counters()["sum_order"][zeroing])
+    with fresh(HUGE_BYTES, huge=True) as address:
+        touch(address, 1)
+        huge = huge_pages(address, HUGE_BYTES)
+        orders = int(counters()["sum_order"][zeroing]) - orders
+    with mmap.mmap(-1, _SMALL_PAGES * mmap.PAGESIZE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) as shared:
+        for page in range(_SMALL_PAGES):
+            shared[page * mmap.PAGESIZE] = 1
+    seen = counters()["seen"] - before["seen"]
     fired = dict(zip(NAMES, (int(n) for n in seen), strict=True))
-    return tuple(dataclasses.replace(site, proven=_verdict(site, fired, huge)) for site in manifest)
+    return _Fired(fired, huge, orders >= _HUGE_ORDER)
 
 
-def _verdict(site: ProbeSite, fired: dict[str, int], huge: int) -> bool | None:
-    if site.site is None or site.kind == "sampling" or site.event not in _EXERCISED:
-        return None
+def _judged(site: ProbeSite, fired: _Fired, system: System) -> ProbeSite:
+    why = _undecided(site, fired, system)
+    if why:
+        return dataclasses.replace(site, unproven=why)
     if site.event == "zero.user":
-        # From 6.14 on the caller leaves the clearing to an allocator that does it anyway
-        # (5708d96da20b, "mm: avoid zeroing user movable page twice with init_on_alloc=1").
-        if fired["zero.user"]:
-            return True
-        return None if not huge or fired["zero.alloc"] > _SMALL_PAGES else False
+        return dataclasses.replace(site, proven=fired.seen["zero.user"] > 0)
     event = "alloc" if site.kind == "inferred" else site.event
-    return fired[event] >= _SMALL_PAGES
+    return dataclasses.replace(site, proven=fired.seen[event] >= _SMALL_PAGES)
+
+
+def _undecided(site: ProbeSite, fired: _Fired, system: System) -> str:
+    """Why the work says nothing about a site; empty if it does."""
+    if site.event not in _EXERCISED:
+        return _OUT_OF_REACH
+    if site.kind == "sampling":
+        return _SAMPLED
+    if site.event == "zero.alloc" and system.init_on_free:
+        return _FREED
+    if site.event != "zero.user" or fired.seen["zero.user"]:
+        return ""
+    if not fired.huge:
+        return _NO_HUGE_PAGE
+    if not system.init_on_alloc:
+        return ""
+    # From 6.14 on the caller leaves the clearing to an allocator that does it anyway
+    # (5708d96da20b, "mm: avoid zeroing user movable page twice with init_on_alloc=1").
+    if fired.huge_cleared:
+        return LEFT_TO_ALLOCATOR
+    watched = fired.seen["zero.alloc"] >= _SMALL_PAGES
+    return "" if watched and not system.init_on_free else _ELSEWHERE

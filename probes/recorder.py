@@ -159,7 +159,7 @@ class Recorder:
         attached, system = self._attached, self._system
         if not self._own_work_counts:
             return attached.manifest
-        manifest = proof.prove(attached.module, system.cpus, attached.manifest, self._own_gate)
+        manifest = proof.prove(attached.module, system, attached.manifest, self._own_gate)
         time.sleep(_SETTLE_S)
         maps.clear(attached.module, self._cells, system.cpus, system.nids, attached.sampling)
         if self._options.filters.follow:

@@ -16,7 +16,7 @@ import json
 import mmap
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from memtrace.probes.recorder import Outcome, Recorder
 from memtrace.probes.topology import nodes
 from memtrace.probes.touch import HUGE_BYTES
 from memtrace.traces.reader import Run, open_run
-from memtrace.traces.run import ProbeSite
+from memtrace.traces.run import LEFT_TO_ALLOCATOR, ProbeSite
 from memtrace.traces.schema import Flag
 
 _COLUMNS = ["event", "order", "nid", "pfn", "gfp", "flags", "tid", "ts_ns", "count", "bytes"]
@@ -167,12 +167,13 @@ def _huge_checks(
         why = "; ".join(f"{r.candidate}: {r.reason}" for r in user.refused) or "no site"
         return [*checks, Check(f"{where}: cleared by the caller", str(pages), "unknown", None, why)]
     by_caller = int(_window(table, item, "zero.user", order).sum())
-    once = init_on_alloc and by_caller == 0
-    why = "from 6.14 on the caller leaves it to init_on_alloc" if once else ""
-    checks.append(
-        Check(f"{where}: cleared by the caller", str(pages), str(by_caller), by_caller == pages or once, why)
-    )
-    return checks
+    # From 6.14 on the caller leaves it to init_on_alloc: then the allocator must have been seen to do it.
+    once = init_on_alloc and by_caller == 0 and by_allocator == pages
+    why = LEFT_TO_ALLOCATOR if once else ""
+    return [
+        *checks,
+        replace(_count(f"{where}: cleared by the caller", 0 if once else pages, by_caller), why=why),
+    ]
 
 
 def _sums_checks(how: str, run: Run) -> list[Check]:

@@ -46,6 +46,8 @@ class Refusal:
 
 NOT_ASKED = "not asked for"
 """``decode`` of an event that the recording was not to see."""
+LEFT_TO_ALLOCATOR = "init_on_alloc clears huge pages already, and this kernel's faults leave it at that"
+"""``unproven`` of zero.user: transparent huge pages are cleared once, as zero.alloc."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class ProbeSite:
     """exact, inferred or unknown."""
     proven: bool | None = None
     """True or False after known work (selftest or liveness check); None: attached, unproven."""
+    unproven: str = ""
+    """Why ``proven`` is None, in words; empty where nothing was tried (or by older recorders)."""
     refused: tuple[Refusal, ...] = ()
 
 

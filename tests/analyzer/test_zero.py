@@ -22,7 +22,7 @@ from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, UNSEEN, UNSUR
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import CASES, START, Case, aggregated, header, status, streamed, total
 from memtrace.traces.reader import Run
-from memtrace.traces.run import Fact, Node, ProbeSite, RootTotal
+from memtrace.traces.run import LEFT_TO_ALLOCATOR, Fact, Node, ProbeSite, RootTotal
 from memtrace.traces.schema import Flag
 
 RunOf = Callable[[Case | str], Run]
@@ -387,6 +387,33 @@ def test_derived_clearing_is_marked_and_has_no_time(run_of: RunOf) -> None:
     assert rows(run, "whatifs") == ()
     assert one(run, "coverage", path="allocation")["seen"] == "derived"
     assert one(run, "coverage", path="compaction's targets")["seen"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("unproven", "init", "seen", "by"),
+    [
+        (LEFT_TO_ALLOCATOR, "yes", "yes", "fentry:leaf"),
+        ("", "yes", "yes", "fentry:user"),
+        ("", "no", None, None),
+    ],
+)
+def test_which_clears_of_huge_pages_are_seen_where(
+    run_of: RunOf, unproven: str, init: str, seen: str | None, by: str | None
+) -> None:
+    manifest = (
+        ProbeSite("zero.alloc", "fentry:leaf", "fentry", "leaf", proven=True),
+        ProbeSite("zero.user", "fentry:user", "fentry", "user", unproven=unproven),
+    )
+    head = header("zero.alloc", "zero.user", manifest=manifest)
+    head = dataclasses.replace(head, facts=(Fact("init_on_alloc", init),))
+    run = run_of(Case((), head, status(roots=())))
+    found = {row["path"]: row for row in rows(run, "coverage")}
+    if seen is None:
+        assert found["huge pages, hugetlb"]["by"] == "fentry:user"
+        return
+    assert (found["huge pages"]["seen"], found["huge pages"]["by"]) == (seen, by)
+    assert "zero.alloc" in found["huge pages"]["why"]
+    assert (found["hugetlb, at faults"]["seen"], found["hugetlb, at faults"]["by"]) == ("yes", "fentry:user")
 
 
 def thp_without_a_site(caller_seen: bool, small_only: bool = False) -> Case:
