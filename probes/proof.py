@@ -37,7 +37,7 @@ _ELSEWHERE = "a huge page of ours did not come here: init_on_alloc may have clea
 
 
 @dataclass(frozen=True)
-class _Fired:
+class Fired:
     """What the known work set off."""
 
     seen: dict[str, int]
@@ -57,10 +57,10 @@ def prove(
         fired = _work(lambda: maps.counters(module, system.cpus))
     finally:
         gate(False)
-    return tuple(_judged(site, fired, system) if site.site else site for site in manifest)
+    return tuple(judge(site, fired, system) if site.site else site for site in manifest)
 
 
-def _work(counters: Callable[[], npt.NDArray[Any]]) -> _Fired:
+def _work(counters: Callable[[], npt.NDArray[Any]]) -> Fired:
     before = counters()
     with fresh(_SMALL_PAGES * mmap.PAGESIZE, huge=False) as address:
         touch(address, _SMALL_PAGES * mmap.PAGESIZE)
@@ -75,10 +75,11 @@ def _work(counters: Callable[[], npt.NDArray[Any]]) -> _Fired:
             shared[page * mmap.PAGESIZE] = 1
     seen = counters()["seen"] - before["seen"]
     fired = dict(zip(NAMES, (int(n) for n in seen), strict=True))
-    return _Fired(fired, huge, orders >= _HUGE_ORDER)
+    return Fired(fired, huge, orders >= _HUGE_ORDER)
 
 
-def _judged(site: ProbeSite, fired: _Fired, system: System) -> ProbeSite:
+def judge(site: ProbeSite, fired: Fired, system: System) -> ProbeSite:
+    """The site with what the work says of it."""
     why = _undecided(site, fired, system)
     if why:
         return dataclasses.replace(site, unproven=why)
@@ -88,7 +89,7 @@ def _judged(site: ProbeSite, fired: _Fired, system: System) -> ProbeSite:
     return dataclasses.replace(site, proven=fired.seen[event] >= _SMALL_PAGES)
 
 
-def _undecided(site: ProbeSite, fired: _Fired, system: System) -> str:
+def _undecided(site: ProbeSite, fired: Fired, system: System) -> str:
     """Why the work says nothing about a site; empty if it does."""
     if site.event not in _EXERCISED:
         return _OUT_OF_REACH
