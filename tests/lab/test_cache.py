@@ -3,6 +3,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,24 @@ def test_the_key_follows_content_and_not_where_it_is_split(tmp_path: Path) -> No
     assert cache.key_of("ab", "c") != cache.key_of("a", "bc")
     file.write_text("ac")
     assert cache.key_of(file) != cache.key_of("ab")
+
+
+def test_a_failed_build_leaves_nothing_and_one_lock_serves_all_who_wait(tmp_path: Path) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half").write_text("")
+        raise MemtraceError("no")
+
+    with pytest.raises(MemtraceError, match="no"):
+        cache.ensure("kind", "key", fails)
+    assert list((cache.cache_root() / "kind").iterdir()) == []
+
+    built: list[int] = []
+
+    def builds(folder: Path) -> None:
+        built.append(1)
+        (folder / "file").write_text("")
+
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: cache.ensure("kind", "key", builds), range(8)))
+    assert len(made) == len(built) == 1
+    assert [path.name for path in (cache.cache_root() / "kind").iterdir()] == ["key"]
