@@ -33,7 +33,7 @@ test-all: lint $(VENV)/.ready-test
 
 # Status 5 of pytest: of the files chosen, none has such tests.
 test-changed: lint $(VENV)/.ready-test
-	cd $(ROOT) && chosen=$$(PATH=$(VENV)/bin:$$PATH $(PYTHON) -m memtrace.tests.changed $(or $(BASE),main)) && \
+	cd $(ROOT) && chosen=$$($(PYTHON) -m memtrace.tests.changed $(or $(BASE),main)) && \
 	if [ -z "$$chosen" ]; then echo "No test can be broken by these changes."; exit 0; fi && \
 	{ $(QUICK) $$chosen || [ $$? = 5 ]; } && { $(GUESTS) -m "vm and not long" $$chosen || [ $$? = 5 ]; }
 

@@ -48,7 +48,8 @@ def kernels(prepare: bool, update_pins: bool) -> None:
             click.echo(f"memtrace: the pins in {pins.own_file()} are the newest", err=True)
         rows = list(listing.lines(prepare))
     click.echo(listing.table(rows))
-    click.echo("Any bzImage, vmlinux, linux-image package or unpacked one can be given by its path.")
+    click.echo("Any other is given by its path: a bzImage, a vmlinux, a build tree, /lib/modules/RELEASE,")
+    click.echo("a kernel's .deb or .rpm (several with commas), or a folder that holds them or their files.")
 
 
 def _common(function: Any) -> Any:
@@ -119,9 +120,15 @@ def _common(function: Any) -> Any:
 @lab.command(
     context_settings=SETTINGS,
     epilog="\b\nExample:\n  memtrace lab run --kernel debian-6.12 --boots 3 --mem 2G,2G -o runs\n"
-    "  memtrace lab run --kernel debian-6.12 --hotplug 512M@1,virtio-mem:1G@1 -- sleep 2",
+    "  memtrace lab run --kernel debian-6.12 --hotplug 512M@1,virtio-mem:1G@1 -- sleep 2\n\n"
+    "\b\nYour own kernel:\n"
+    "  --kernel ~/linux                       a build tree, its modules too\n"
+    "  --kernel arch/x86/boot/bzImage         one with all that it needs built in\n"
+    "  --kernel /lib/modules/$(uname -r)      the running one\n"
+    "  --kernel 'linux-*7.3.4*.deb'           packages: a quoted glob, or with commas\n"
+    "  --kernel rpmbuild/RPMS/x86_64          a folder of them, or an unpacked one",
 )
-@click.option("--kernel", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
+@click.option("--kernel", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a path (below).")
 @click.option("--append", default="", metavar="TEXT", help="Added to the kernel command line.")
 @_common
 def run(kernel: str, append: str, output: Path, **given: Any) -> None:
@@ -147,7 +154,9 @@ def run(kernel: str, append: str, output: Path, **given: Any) -> None:
     "  memtrace lab ab --before debian-6.1 --after debian-6.12 --boots 5 -o ab\n"
     "  memtrace lab ab --before K --after K --append-after init_on_alloc=0 -o ab",
 )
-@click.option("--before", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a file.")
+@click.option(
+    "--before", required=True, metavar="KERNEL", help="A name of `lab kernels`, or a path, as for run."
+)
 @click.option("--after", required=True, metavar="KERNEL", help="The kernel it is compared with.")
 @click.option("--append", default="", metavar="TEXT", help="Added to both kernel command lines.")
 @click.option("--append-before", default="", metavar="TEXT", help="Added to BEFORE's alone.")
@@ -173,6 +182,10 @@ def ab(
 def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     from memtrace.lab.series import check, run_series
 
+    if given["workload"] and given["workload"][0].endswith((".deb", ".rpm")):
+        raise click.UsageError(
+            f"{given['workload'][0]} is no workload: write several packages with commas, or quote the glob"
+        )
     series = _series(sides, given)
     check(series)
     total = len(sides) * series.boots

@@ -52,16 +52,3 @@ def unpack_file(deb: Path, folder: Path, keep: bool = False) -> None:
         run_tool("dpkg-deb", "-x", deb, folder)
     if not keep:
         deb.unlink()
-
-
-def gather_in_boot(folder: Path) -> None:
-    """Move kernels that are in usr/lib/modules/RELEASE to boot/, where older packages have them.
-
-    The config and System.map beside them go along.
-    """
-    for vmlinuz in sorted(folder.glob("usr/lib/modules/*/vmlinuz")):
-        (folder / "boot").mkdir(exist_ok=True)
-        for name in ("vmlinuz", "config", "System.map"):
-            source = vmlinuz.with_name(name)
-            if source.exists():
-                source.rename(folder / "boot" / f"{name}-{vmlinuz.parent.name}")

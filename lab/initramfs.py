@@ -10,7 +10,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab import cache, stock
 from memtrace.lab.kernels import Kernel
 from memtrace.lab.needs import For, require
-from memtrace.lab.requirements import BUILT_IN_OR_MODULE
+from memtrace.lab.requirements import BUILT_IN_OR_MODULE, module_name
 from memtrace.lab.run import run_tool
 
 SCRIPT = Path(__file__).resolve().parent / "init" / "initramfs.sh"
@@ -51,7 +51,7 @@ def prepare(kernel: Kernel) -> Path:
 def module_files(modules_dir: Path) -> list[Path]:
     """The files of the modules that a guest needs to mount its disk, in loading order."""
     depends = _dependencies(modules_dir)
-    built_in = {_name(line) for line in _lines(modules_dir / "modules.builtin")}
+    built_in = {module_name(line) for line in _lines(modules_dir / "modules.builtin")}
     order: list[str] = []
 
     def add(file: str) -> None:
@@ -60,7 +60,7 @@ def module_files(modules_dir: Path) -> list[Path]:
         if file not in order:
             order.append(file)
 
-    by_name = {_name(file): file for file in depends}
+    by_name = {module_name(file): file for file in depends}
     for name in (*FIRST, *BUILT_IN_OR_MODULE.values()):
         if name in by_name:
             add(by_name[name])
@@ -82,14 +82,10 @@ def _lines(path: Path) -> list[str]:
         raise MemtraceError(f"cannot read {path}: {error.strerror}; run depmod for this kernel") from error
 
 
-def _name(file: str) -> str:
-    return Path(file).name.split(".")[0].replace("-", "_")
-
-
 def _add_module(source: Path, folder: Path) -> str:
     """Unpacked here rather than in the guest, where it costs emulated time."""
     unpackers = {".xz": ("xz", "-dc"), ".zst": ("zstd", "-dcq"), ".gz": ("gzip", "-dc")}
-    target = folder / (_name(source.name) + ".ko")
+    target = folder / (module_name(source.name) + ".ko")
     if source.suffix in unpackers:
         run_tool(*unpackers[source.suffix], source, stdout=target)
     else:

@@ -25,6 +25,7 @@ class For(Enum):
     IMAGE_NOT_AS_ROOT = "build the root image without being root"
     WORKLOAD = "build the workloads"
     BUILD = "build the emulated-acceptance kernel"
+    RPM = "unpack an .rpm"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ NEEDS = (
     Need("perl", "perl", For.BUILD),
     Need("/usr/include/gelf.h", "libelf-dev", For.BUILD),
     Need("/usr/include/openssl/ssl.h", "libssl-dev", For.BUILD),
+    Need("bsdtar", "libarchive-tools", For.RPM),
 )
 
 
@@ -78,8 +80,9 @@ def find(command: str) -> str | None:
 
 
 def all_steps() -> tuple[For, ...]:
-    """The steps that this user can come to."""
-    return tuple(step for step in For if step is not For.IMAGE_NOT_AS_ROOT or os.geteuid() != 0)
+    """The steps that this user comes to; not those of a file that he may or may not have."""
+    left_out = {For.RPM, *([For.IMAGE_NOT_AS_ROOT] if os.geteuid() == 0 else [])}
+    return tuple(step for step in For if step not in left_out)
 
 
 def missing(*steps: For) -> tuple[Need, ...]:
@@ -100,6 +103,14 @@ def require(*steps: For) -> None:
     if lacking:
         names = ", ".join(need.looked_for for need in lacking)
         raise MemtraceError(f"cannot {lacking[0].step.value}: no {names} here; {cure(lacking)}")
+
+
+def require_tools(*names: str) -> None:
+    """Raise MemtraceError naming which of these commands of NEEDS is missing, and its cure."""
+    lacking = [need for need in NEEDS if need.looked_for in names and find(need.looked_for) is None]
+    if lacking:
+        missed = ", ".join(need.looked_for for need in lacking)
+        raise MemtraceError(f"cannot {lacking[0].step.value}: no {missed} here; {cure(lacking)}")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 # Needed before modules can be loaded, or for tracing.
@@ -32,7 +33,20 @@ BUILT_IN_OR_MODULE = {
 
 def read_config(path: Path) -> dict[str, str]:
     """Option -> "y", "m" or value; options that are not set are absent."""
-    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", path.read_text(), re.MULTILINE))
+    text = path.read_text(errors="replace")
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
+
+
+def module_name(file: str) -> str:
+    """What a module is called, of its path: 9pnet_virtio of net/9p/9pnet-virtio.ko.xz."""
+    return Path(file).name.split(".")[0].replace("-", "_")
+
+
+def missing_modules(config: dict[str, str], files: Iterable[str]) -> list[str]:
+    """The modules that a guest needs, that this kernel has as modules, and that no file is."""
+    there = set(map(module_name, files))
+    needed = [module for option, module in BUILT_IN_OR_MODULE.items() if config.get(option) == "m"]
+    return [module for module in needed if module not in there]
 
 
 def missing_options(config: dict[str, str], with_modules: bool) -> list[str]:

@@ -8,11 +8,18 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from memtrace.errors import MemtraceError
 from memtrace.lab.needs import NEEDS, cure, find, search_path
 from memtrace.lab.process import END_S, signals_held
+
+
+class ToolFailed(MemtraceError):
+    """A host tool that ended with an error, told by its own complaint."""
 
 
 def run_tool(
@@ -28,9 +35,7 @@ def run_tool(
     SIGTERM) ends the tool and all that it has started.
     """
     name = str(command[0])
-    path = find(name)
-    if path is None:
-        raise MemtraceError(f"no {name} here; {cure(need for need in NEEDS if need.looked_for == name)}")
+    path = _found(name)
     process = None
     with contextlib.ExitStack() as files:
         taken = files.enter_context(stdout.open("wb")) if stdout else None
@@ -56,8 +61,45 @@ def run_tool(
             raise MemtraceError(
                 f"{name} failed: the disk is full; free some, or set XDG_CACHE_HOME to another"
             )
-        raise MemtraceError(f"{name} failed ({process.returncode}): {last_complaint(said)}")
+        raise ToolFailed(f"{name} failed ({process.returncode}): {last_complaint(said)}")
     return printed or b""
+
+
+@contextlib.contextmanager
+def stream_tool(*command: str | Path) -> Iterator[IO[bytes]]:
+    """What a host tool prints, to be read while it prints it.
+
+    Raises ToolFailed at the end of the block where the tool failed; a block that is left
+    early, whatever the cause, ends the tool.
+    """
+    name = str(command[0])
+    path = _found(name)
+    process = None
+    with tempfile.TemporaryFile() as complaint:
+        try:
+            with signals_held():
+                process = subprocess.Popen(
+                    [path, *map(str, command[1:])],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=complaint,
+                    env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8"},
+                    start_new_session=True,
+                )
+            assert process.stdout is not None
+            with process.stdout as stream:
+                yield stream
+                while stream.read(1 << 20):
+                    pass
+            process.wait()
+        except BaseException:
+            if process is not None:
+                _end_group(process)
+            raise
+        if process.returncode:
+            complaint.seek(0)
+            said = complaint.read().decode(errors="replace")
+            raise ToolFailed(f"{name} failed ({process.returncode}): {last_complaint(said)}")
 
 
 def last_complaint(text: str) -> str:
@@ -67,6 +109,13 @@ def last_complaint(text: str) -> str:
     # apt ends with this, having said before which and why.
     errors = [line for line in errors if "Some index files failed" not in line] or errors
     return (errors or lines or ["it said nothing"])[-1]
+
+
+def _found(name: str) -> str:
+    path = find(name)
+    if path is None:
+        raise MemtraceError(f"no {name} here; {cure(need for need in NEEDS if need.looked_for == name)}")
+    return path
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

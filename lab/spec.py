@@ -80,8 +80,8 @@ class VirtioMem:
 class GuestSpec:
     """One boot.
 
-    kernel       a name of `kernels.KERNELS`, or a path: bzImage, vmlinux, linux-image
-                 .deb, or the folder that one was unpacked into
+    kernel       a name of `kernels.KERNELS`, or what `own.paths_of` takes: a bzImage, a vmlinux,
+                 packages, a folder that they are or were unpacked in, or a build tree
     script       bash text, run as root; $RESULTS is brought out, $FILES holds `files`
     memory       bytes per NUMA node, node 0 first; 0 makes a node without memory
     cpus         spread over the nodes that have memory

@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from memtrace.errors import MemtraceError
 from memtrace.lab.run import run_tool
@@ -20,6 +21,10 @@ from memtrace.lab.run import run_tool
 ELF_MAGIC = b"\x7fELF"
 PVH_NOTE = (b"Xen\0", 18)
 PT_NOTE = 4
+# The first boot protocol whose header tells where the payload is.
+PAYLOAD_TOLD = 0x0208
+# Bytes from the start that tell what a file is; a bzImage's release is in them.
+HEAD = 1 << 16
 
 # First bytes of a payload -> the command that unpacks it.
 UNPACKERS = {
@@ -32,26 +37,47 @@ UNPACKERS = {
 
 def is_bzimage(image: bytes) -> bool:
     """Whether the bytes begin with an x86 boot sector and setup header."""
-    return image[0x1FE:0x200] == b"\x55\xaa" and image[0x202:0x206] == b"HdrS"
+    # The header's fields up to init_size are read: a file that ends before them is none.
+    return len(image) >= 0x264 and image[0x1FE:0x200] == b"\x55\xaa" and image[0x202:0x206] == b"HdrS"
 
 
 def is_elf(image: bytes) -> bool:
     """Whether the bytes begin an x86-64 ELF file."""
-    return image[:5] == ELF_MAGIC + b"\x02" and image[18:20] == b"\x3e\x00"
+    return len(image) >= 64 and image[:5] == ELF_MAGIC + b"\x02" and image[18:20] == b"\x3e\x00"
 
 
 def read_kernel(path: Path) -> bytes:
     """The content of a kernel file; MemtraceError where it is not one for x86-64."""
+    with open_kernel(path) as file:
+        head = file.read(HEAD)
+        image = head + file.read() if is_bzimage(head) or is_elf(head) else b""
+    if image:
+        if _end_of(image) > len(image):
+            raise MemtraceError(f"{path} is cut short: copy or build it again")
+        return image
+    for magic, (command, _) in UNPACKERS.items():
+        if head.startswith(magic):
+            raise MemtraceError(
+                f"{path} is packed with {command}: unpack it first, with '{command} -dc < {path} > KERNEL'"
+            )
+    raise MemtraceError(
+        f"{path} is not an x86-64 kernel: give a bzImage, an ELF vmlinux, a kernel's .deb or .rpm, "
+        "or a folder that one was unpacked or built in"
+    )
+
+
+def open_kernel(path: Path) -> BinaryIO:
+    """Open a kernel file for reading; MemtraceError says how to make it readable."""
     try:
-        image = path.read_bytes()
+        if not path.is_file():
+            raise MemtraceError(f"{path} is not a regular file: give a bzImage or an ELF vmlinux")
+        return open(path, "rb")
+    except PermissionError as error:
+        raise MemtraceError(
+            f"cannot read the kernel {path}: run 'sudo chmod a+r {path}', or give a copy that you may read"
+        ) from error
     except OSError as error:
         raise MemtraceError(f"cannot read the kernel {path}: {error.strerror}") from error
-    if not is_bzimage(image) and not is_elf(image):
-        raise MemtraceError(
-            f"{path} is not an x86-64 kernel: give a bzImage, an ELF vmlinux, "
-            "a linux-image .deb or a folder that one was unpacked into"
-        )
-    return image
 
 
 def release_of(image: bytes) -> str | None:
@@ -66,13 +92,10 @@ def release_of(image: bytes) -> str | None:
 
 def unpack_bzimage(image: bytes) -> bytes | None:
     """The ELF vmlinux packed in a bzImage, None where its packing is not known."""
-    setup_sectors = image[0x1F1] or 4
-    (protocol,) = struct.unpack_from("<H", image, 0x206)
-    if protocol < 0x0208:
+    if _protocol(image) < PAYLOAD_TOLD:
         return None
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    start = (setup_sectors + 1) * 512 + offset
-    payload = image[start : start + length]
+    start, end = _payload(image)
+    payload = image[start:end]
     if is_elf(payload):
         return payload
     for magic, (command, flags) in UNPACKERS.items():
@@ -86,17 +109,42 @@ def unpack_bzimage(image: bytes) -> bytes | None:
 
 def has_pvh_entry(vmlinux: bytes) -> bool:
     """Whether the ELF file has the note that QEMU's -kernel needs to start it."""
-    phoff, phentsize, phnum = (
-        struct.unpack_from("<Q", vmlinux, 32)[0],
-        *struct.unpack_from("<HH", vmlinux, 54),
+    return any(
+        kind == PT_NOTE and PVH_NOTE in _notes(vmlinux[offset : offset + size])
+        for kind, offset, size in _segments(vmlinux)
     )
-    for index in range(phnum):
-        header = phoff + index * phentsize
-        if struct.unpack_from("<I", vmlinux, header)[0] == PT_NOTE:
-            offset, size = struct.unpack_from("<Q16xQ", vmlinux, header + 8)
-            if PVH_NOTE in _notes(vmlinux[offset : offset + size]):
-                return True
-    return False
+
+
+def _end_of(image: bytes) -> int:
+    """The bytes that a whole kernel has at least, by what its headers say."""
+    if is_elf(image):
+        return max((offset + size for _, offset, size in _segments(image)), default=0)
+    return _payload(image)[1] if _protocol(image) >= PAYLOAD_TOLD else 0
+
+
+def _protocol(image: bytes) -> int:
+    return int.from_bytes(image[0x206:0x208], "little")
+
+
+def _payload(image: bytes) -> tuple[int, int]:
+    """Start and end of the packed kernel in a bzImage."""
+    setup_sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    return start, start + length
+
+
+def _segments(vmlinux: bytes) -> list[tuple[int, int, int]]:
+    """Kind, offset and size in the file of each program header that is in the file."""
+    (phoff,) = struct.unpack_from("<Q", vmlinux, 32)
+    phentsize, phnum = struct.unpack_from("<HH", vmlinux, 54)
+    headers = (phoff + index * phentsize for index in range(phnum))
+    found = []
+    for header in headers:
+        if header + 40 <= len(vmlinux):
+            kind, offset, size = struct.unpack_from("<I4xQ16xQ", vmlinux, header)
+            found.append((kind, offset, size))
+    return found
 
 
 def _notes(segment: bytes) -> list[tuple[bytes, int]]:

@@ -75,7 +75,8 @@ def importers_of(root: Path) -> dict[str, frozenset[str]]:
     with tempfile.TemporaryDirectory() as folder:
         # The tree is the package: under its name, so that its imports are found.
         (Path(folder) / "memtrace").symlink_to(root)
-        command = ("ruff", "analyze", "graph", "--preview", "--direction", "dependents", "memtrace")
+        ruff = str(Path(sys.executable).with_name("ruff"))
+        command = (ruff, "analyze", "graph", "--preview", "--direction", "dependents", "memtrace")
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     inside = "memtrace/"
     return {

@@ -4,11 +4,10 @@
 import itertools
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from memtrace.lab.debian import gather_in_boot, version_key
+from memtrace.lab.debian import version_key
 
 # As deb-version(7) orders them.
 IN_ORDER = (
@@ -32,16 +31,3 @@ def test_the_order_is_dpkg_s_own() -> None:
 def test_numbers_in_names_are_compared_as_numbers() -> None:
     names = ["linux-image-6.1.0-100-amd64", "linux-image-6.1.0-9-amd64", "linux-image-6.1.0-47-amd64"]
     assert sorted(names, key=version_key) == [names[1], names[2], names[0]]
-
-
-def test_a_kernel_beside_its_modules_is_moved_to_boot(tmp_path: Path) -> None:
-    modules = tmp_path / "usr/lib/modules/7.3.4-amd64"
-    (modules / "kernel").mkdir(parents=True)
-    for name in ("vmlinuz", "config", "modules.order"):
-        (modules / name).write_text(name)
-    gather_in_boot(tmp_path)
-    assert (tmp_path / "boot/vmlinuz-7.3.4-amd64").read_text() == "vmlinuz"
-    assert (tmp_path / "boot/config-7.3.4-amd64").read_text() == "config"
-    assert sorted(path.name for path in modules.iterdir()) == ["kernel", "modules.order"]
-    gather_in_boot(tmp_path)
-    assert len(list((tmp_path / "boot").iterdir())) == 2
