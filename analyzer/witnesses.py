@@ -12,8 +12,8 @@ hot.add       MemTotal between the same snapshots, less what hot.online brought 
 zero.alloc    allocations that the allocator zeroes (flag ZEROED of alloc), where the clears are
               observed, and not left to the freeing (init_on_free).
 gmem.zero, gmem.prepare
-              pages that gmem.get looked up, each once, of virtual machines first met while
-              recording, less those that were populated.
+              pages that gmem.get looked up, each once, of virtual machines made while recording
+              (their kvm-clock began then), less those that were populated.
 
 A pair speaks where the witness' figure is at least ``least`` and the event has fewer occurrences
 than SILENT_SHARE of it; occurrences known to be lost count as seen.  It needs a site for the
@@ -204,8 +204,10 @@ def _pages_looked_up(evidence: Evidence) -> Witness | None:
     run = evidence.run
     if not evidence.tallies.get("gmem.get", Tally()).count or "vm" not in run.columns:
         return None
-    began = run.status.started_ns + 10**6
-    fresh = [vm.number for vm in run.status.vms if vm.first_ns is not None and vm.first_ns >= began]
+    # KVM starts a VM's clock at 0 as it makes the VM (kvm_arch_init_vm()).
+    began = run.status.started_ns
+    offsets = {vm.number: vm.clock_offset_ns for vm in run.status.vms}
+    fresh = [number for number, offset in offsets.items() if offset is not None and -offset >= began]
     if not fresh:
         return None
     size, failed = run.header.page_size, f"flags & {int(Flag.FAILED)} != 0"

@@ -142,7 +142,7 @@ def test_the_allocator_must_have_cleared(run_of: RunOf) -> None:
     assert said(run_of, zeroing(0, manifest=inferred)) is None
 
 
-def guests(zeroed: int, populated: int = 0, met_after_ns: int = SECOND) -> Case:
+def guests(zeroed: int, populated: int = 0, made_after_ns: int = SECOND) -> Case:
     def row(event: str, gfn: int, **columns: Any) -> Row:
         return streamed(event, 0, 500, ts_ns=START + gfn, vm=1, gfn=gfn, pfn=gfn, **columns)
 
@@ -151,7 +151,7 @@ def guests(zeroed: int, populated: int = 0, met_after_ns: int = SECOND) -> Case:
     rows += [row(event, gfn) for gfn in range(zeroed) for event in ("gmem.zero", "gmem.prepare")]
     if populated:
         rows.append(row("gmem.populate", 0, bytes=populated * 4096))
-    machine = VirtualMachine(1, 7, "qemu", "snp", True, START + met_after_ns)
+    machine = VirtualMachine(1, 7, "qemu", "snp", True, START + SECOND, -START - made_after_ns)
     return case(rows, *GMEM, vms=(machine,))
 
 
@@ -163,7 +163,7 @@ def test_pages_of_a_guest_were_used_for_the_first_time(run_of: RunOf) -> None:
     assert own == text
     assert said(run_of, guests(200)) is None
     assert said(run_of, guests(0, populated=200)) is None
-    assert said(run_of, guests(0, met_after_ns=0)) is None
+    assert said(run_of, guests(0, made_after_ns=-SECOND)) is None
 
 
 @pytest.mark.parametrize(("name", "made"), [("accept", accepting((), 512 * MIB_KB)), ("zero", zeroing(0))])
