@@ -5,7 +5,7 @@
 start, end, 2 MiB units, ns wanted, ns really spent.  What it spent is the truth: under
 emulation the machine may take the CPU away meanwhile.
 
-Boots: 5.
+Boots: 7.
 """
 
 import json
@@ -28,6 +28,7 @@ from memtrace.traces.schema import Flag
 
 pytestmark = pytest.mark.vm
 
+KERNELS = ("accept-6.12", "accept-7.3")
 UNIT = 2 * MIB
 BLOCK = 4 * MIB
 NODES = (2 * GIB, 2 * GIB)
@@ -238,9 +239,17 @@ def victims_are_who_waited(run: Run) -> None:
     assert lost.most_common(1)[0][0] == ("grow", "/lab/grow")
 
 
-@pytest.fixture(scope="module")
-def lazy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of one lazy boot, recorded through fentry and then, with two rivals, through kprobes."""
+@dataclass(frozen=True)
+class Boot:
+    """A kernel, and the folder with what its boot gave."""
+
+    kernel: str
+    results: Path
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def lazy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    """One lazy boot of each kernel, recorded through fentry and then, with two rivals, through kprobes."""
     costs = " ".join(map(str, COSTS))
     script = f"""{GROW}{GROW_UNTIL}
 echo 0 > /sys/module/unaccepted_emul/parameters/ns_per_unit
@@ -249,19 +258,22 @@ echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
 record fentry -e accept -- python3 /tmp/grow-until.py fentry 1 {ACCEPTS} 0 {costs}
 record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} 2 {costs}
 """
-    spec = GuestSpec("accept-6.12", script, memory=NODES, append=EMULATE, time_limit_s=900)
+    kernel = str(request.param)
+    spec = GuestSpec(kernel, script, memory=NODES, append=EMULATE, time_limit_s=900)
     result = run_guest(spec, tmp_path_factory.mktemp("lazy"))
     assert result.status == 0, result.output
-    return result.results
+    return Boot(kernel, result.results)
 
 
 @pytest.mark.parametrize("kind", ["fentry", "kprobe"])
-def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(lazy: Path, kind: str) -> None:
-    run, log = load(lazy, kind)
+def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(lazy: Boot, kind: str) -> None:
+    run, log = load(lazy.results, kind)
     sites = {site.event: site.kind for site in run.header.manifest if site.site}
-    assert sites == dict.fromkeys(
-        ("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind
-    )
+    wanted = dict.fromkeys(("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind)
+    if lazy.kernel == "accept-7.3":
+        # The compiler splits cond_accept_memory() there, and BTF does not know the part.
+        wanted["accept.burst"] = "kprobe"
+    assert sites == wanted
     pairs = paired(run, log)
     for cost in COSTS:
         ours = [(row, accept) for row, accept in pairs if accept.cost == cost]
@@ -279,8 +291,8 @@ def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(lazy: Path, kin
     assert changes == sorted(changes, reverse=True)
 
 
-def test_two_cpus_that_compete_for_one_node_and_one_has_to_wait(lazy: Path) -> None:
-    run, log = load(lazy, "kprobe")
+def test_two_cpus_that_compete_for_one_node_and_one_has_to_wait(lazy: Boot) -> None:
+    run, log = load(lazy.results, "kprobe")
     # The rivals come last.
     alone = max(accept.at_ns for accept in log if accept.cost == COSTS[-1])
     rivals = [accept for accept in log if accept.at_ns > alone and accept.cost == RIVAL_COST]
@@ -301,14 +313,15 @@ def held_up(call: Row, accept: Logged) -> bool:
     return bool(accept.cpu != call["cpu"] and near and meanwhile)
 
 
-def test_eager_hot_added_memory_is_accepted_while_it_comes_online(guest: Guest) -> None:
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_eager_hot_added_memory_is_accepted_while_it_comes_online(guest: Guest, kernel: str) -> None:
     script = f"""{GROW}
 record eager -e accept,hotplug -- sh -c 'lab-mark plug; sleep 2
   for b in /sys/devices/system/memory/memory*; do
     grep -q offline $b/state && echo online > $b/state; done; true'
 """
     result = guest(
-        "accept-6.12",
+        kernel,
         script,
         memory=NODES,
         append=f"{EMULATE.replace('2G@4G', '2G@4G,512M@6G')} accept_memory=eager",
