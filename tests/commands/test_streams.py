@@ -20,7 +20,7 @@ from memtrace.tests.analyzer.cases import CASES, write
 TRACE = Path(__file__).parents[1] / "traces" / "importers" / "data" / "hotplug-kaslr-6.12.txt"
 PROGRAM = (sys.executable, "-m", "memtrace.cli")
 ANSWERS = ("report run.parquet", "report run.parquet --format json", "--help", "record --help", "--version")
-ANSWERS += ("workload", "boot prepare", "compare side run.parquet", "lab kernels")
+ANSWERS += ("workload", "boot prepare", "compare side run.parquet", "lab --help")
 
 
 @pytest.fixture(scope="module")
