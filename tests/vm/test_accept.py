@@ -29,6 +29,9 @@ from memtrace.traces.schema import Flag
 pytestmark = pytest.mark.vm
 
 KERNELS = ("accept-6.12", "accept-7.3")
+SKIPS = ("accept-7.3",)
+"""Preemptible: programs of fentry on what every task calls are skipped now and then (counted as
+recursion), so that an allocation that waited may be missed."""
 UNIT = 2 * MIB
 BLOCK = 4 * MIB
 NODES = (2 * GIB, 2 * GIB)
@@ -249,16 +252,18 @@ class Boot:
 
 @pytest.fixture(scope="module", params=KERNELS)
 def lazy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Boot:
-    """One lazy boot of each kernel, recorded through fentry and then, with two rivals, through kprobes."""
+    """One lazy boot of each kernel, recorded through fentry and, with two rivals, through kprobes."""
+    kernel = str(request.param)
     costs = " ".join(map(str, COSTS))
     script = f"""{GROW}{GROW_UNTIL}
 echo 0 > /sys/module/unaccepted_emul/parameters/ns_per_unit
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir -p /tmp/cgroup/lab/grow
 echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
-record fentry -e accept -- python3 /tmp/grow-until.py fentry 1 {ACCEPTS} 0 {costs}
-record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} 2 {costs}
+[ {kernel} = accept-6.12 ] && record fentry -e accept -- \\
+    python3 /tmp/grow-until.py fentry 1 {ACCEPTS} 0 {costs}
+record kprobe -e accept --avoid fentry -- \\
+    python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} 2 {costs}
 """
-    kernel = str(request.param)
     spec = GuestSpec(kernel, script, memory=NODES, append=EMULATE, time_limit_s=900)
     result = run_guest(spec, tmp_path_factory.mktemp("lazy"))
     assert result.status == 0, result.output
@@ -267,13 +272,13 @@ record kprobe -e accept --avoid fentry -- python3 /tmp/grow-until.py kprobe 1 {A
 
 @pytest.mark.parametrize("kind", ["fentry", "kprobe"])
 def test_lazy_each_accept_is_traced_with_its_cost_and_its_victim(lazy: Boot, kind: str) -> None:
+    if kind == "fentry" and lazy.kernel in SKIPS:
+        pytest.skip("programs of fentry are skipped now and then")
     run, log = load(lazy.results, kind)
     sites = {site.event: site.kind for site in run.header.manifest if site.site}
-    wanted = dict.fromkeys(("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind)
-    if lazy.kernel == "accept-7.3":
-        # The compiler splits cond_accept_memory() there, and BTF does not know the part.
-        wanted["accept.burst"] = "kprobe"
-    assert sites == wanted
+    assert sites == dict.fromkeys(
+        ("alloc", "accept.burst", "accept.block", "accept.call", "accept.arch"), kind
+    )
     pairs = paired(run, log)
     for cost in COSTS:
         ours = [(row, accept) for row, accept in pairs if accept.cost == cost]

@@ -28,19 +28,7 @@ from memtrace.traces.run import RootTotal
 
 pytestmark = pytest.mark.vm
 
-NEWEST = "accept-7.3"
-"""From 6.14 on huge pages are left to the allocator where that clears anyway; clear_pages() is inlined."""
 MIB = 16
-RUNGS = {"leaf": "fentry", "calls": "fentry,kprobe"}
-"""Recordings of known work by the lower rungs of zero.alloc: what each is to avoid."""
-SMALL, HUGE = 2048, 8
-KNOWN = "".join(
-    f"""
-memtrace record -q -f --avoid {avoid} -e alloc,zero --stream all -o $RESULTS/{name}.parquet -- \\
-    python3 -m memtrace.probes.knownwork $RESULTS/{name}.json {SMALL} {HUGE} 0 1
-"""
-    for name, avoid in RUNGS.items()
-)
 SCRIPT = f"""
 cat > /tmp/work <<'END'
 set -e
@@ -111,9 +99,9 @@ def work(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("init", [0, 1])
-@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12", NEWEST])
+@pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12"])
 def test_each_page_is_cleared_as_often_as_the_kernel_says(kernel: str, init: int, tmp_path: Path) -> None:
-    boot(kernel, f"init_on_alloc={init}", SCRIPT + KNOWN * (kernel == NEWEST), tmp_path)
+    boot(kernel, f"init_on_alloc={init}", SCRIPT, tmp_path)
     trace, done = Trace(tmp_path / "run.parquet"), work(tmp_path)
     assert set(done) >= (set(ALLOCATED) | {"vmalloc", "hugetlb"}) - (
         {"mthp"} if kernel == "debian-6.1" else set()
@@ -121,54 +109,22 @@ def test_each_page_is_cleared_as_often_as_the_kernel_says(kernel: str, init: int
     for name, row in done.items():
         window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']}"
         if name in ALLOCATED:
-            once = bool(kernel == NEWEST and init and CALLER.get(name) == "zero.user")
-            check_faults(trace, name, row, f"{window} AND tid = {row['tid']}", init, once)
+            check_faults(trace, name, row, f"{window} AND tid = {row['tid']}", init)
         if name == "fork":
             check_copies(trace, row, window, init)
     check_vmalloc(trace, done["vmalloc"])
     check_hugetlb(trace, done["hugetlb"], init)
     check_view(tmp_path / "run.parquet", kernel, init)
-    if kernel == NEWEST:
-        check_rungs(tmp_path, init)
 
 
-def check_rungs(folder: Path, init: int) -> None:
-    """Each rung of zero.alloc has the known work's pages, by order and node, and nothing besides."""
-    assert site_of(folder / "run.parquet", "zero.alloc") == "fentry:clear_highpages_kasan_tagged"
-    assert site_of(folder / "leaf.parquet", "zero.alloc") == "kprobe:clear_highpages_kasan_tagged"
-    # post_alloc_hook() is inlined into prep_new_page() here.
-    assert site_of(folder / "calls.parquet", "zero.alloc") == "callsite:prep_new_page"
-    for name in RUNGS:
-        trace = Trace(folder / f"{name}.parquet")
-        for item in json.loads((folder / f"{name}.json").read_text()):
-            small = item["kind"] == "small"
-            where = f"ts_ns BETWEEN {item['begin_ns']} AND {item['end_ns']} AND tid = {item['tid']}"
-            where += f' AND nid = {item["nid"]} AND "order" = {0 if small else 9}'
-            movable = f"{where} AND (gfp & 8) > 0"
-            got = trace.frames(f"event = 'alloc' AND {movable}")
-            assert len(got) == (SMALL if small else HUGE)
-            cleared = trace.frames(f"event = 'zero.alloc' AND {where}")
-            assert [pfn for pfn in cleared if pfn in set(got)] == (got if small or init else [])
-            if not small:
-                by_caller = trace.frames(f"event = 'zero.user' AND {where}")
-                expected = [] if init or name == "calls" else got
-                assert (name, by_caller) == (name, expected)
-
-
-def site_of(path: Path, event: str) -> str | None:
-    with open_run(path) as run:
-        return {site.event: site.site for site in run.header.manifest}[event]
-
-
-def check_faults(trace: Trace, name: str, row: dict[str, Any], window: str, init: int, once: bool) -> None:
-    """``once``: whether the caller leaves it to the allocator, which clears anyway."""
+def check_faults(trace: Trace, name: str, row: dict[str, Any], window: str, init: int) -> None:
     order, parent = ALLOCATED[name]
     kind = f'"order" = {order} AND nid = 1'
     got = trace.frames(f"event = 'alloc' AND parent = '{parent}' AND {kind} AND {window}")
     assert (name, len(got), row["page_bytes"]) == (name, row["pages"], 4096 << order)
     by_allocator = trace.frames(f"event = 'zero.alloc' AND {kind} AND {window}")
     assert (name, by_allocator) == (name, got if init or name in ASKED else [])
-    if name in CALLER and not once:
+    if name in CALLER:
         assert (name, trace.frames(f"event = '{CALLER[name]}' AND {kind} AND {window}")) == (name, got)
     else:
         assert (name, trace.pages(f"event IN ('zero.user', 'zero.page') AND {window}")) == (name, 0)
@@ -215,13 +171,12 @@ def check_view(path: Path, kernel: str, init: int) -> None:
     with open_run(path) as run:
         tables = {table.name: table.rows for table in view(run, "zero").report.tables}
     twice = 1.0 + init
-    huge = 1.0 if kernel == NEWEST else twice
     clears = {(r["kind"], r["order"]): r["clears_per_page"] for r in tables["main"] if r["nid"] == 1}
     assert clears[("anonymous", 0)] == 1.0
-    assert clears[("anonymous, huge", 9)] == huge
+    assert clears[("anonymous, huge", 9)] == twice
     assert clears[("hugetlb", 9)] == twice
     assert clears[("shmem", 0)] == twice
-    assert kernel == "debian-6.1" or clears[("anonymous, huge", 4)] == huge
+    assert kernel == "debian-6.1" or clears[("anonymous, huge", 4)] == twice
     redundant = {(r["why"], r["kind"]): r["bytes"] for r in tables["redundant"]}
     assert redundant.get(("again by the caller", "hugetlb"), 0) == init * MIB << 20
     (ledger,) = tables["ledger"]
