@@ -64,7 +64,7 @@ def prepare(name: str) -> Parts:
     kernels.check(name)
     require(For.BOOT)
     kernel = kernels.prepare(name)
-    _check_kernel(kernel)
+    check_kernel(kernel)
     return Parts(kernel, initramfs.prepare(kernel), image.prepare())
 
 
@@ -80,7 +80,8 @@ def _with_a_retry(spec: GuestSpec, parts: Parts, results: Path, echo: Echo | Non
         return dataclasses.replace(boot_once(spec, parts, results, late, echo), tries=2)
 
 
-def _check_kernel(kernel: Kernel) -> None:
+def check_kernel(kernel: Kernel) -> None:
+    """Raise MemtraceError where the kernel's configuration, if known, says that it cannot be a guest."""
     if kernel.config is None:
         return
     lacking = missing_options(read_config(kernel.config), kernel.modules_dir is not None)

@@ -30,7 +30,7 @@ EMULATE = "unaccepted_emul=768M@1G,2G@4G unaccepted_emul_cost="
 GOOD, BAD = f"{EMULATE}1000000 init_on_alloc=0", f"{EMULATE}2000000 init_on_alloc=1"
 """ns of accepting 2 MiB; what the allocator clears."""
 SMALL, HUGE = 65536, 16
-WORKLOAD = f"python3 -m memtrace.probes.knownwork $RESULTS/known.json {SMALL} {HUGE} 0 1"
+WORKLOAD = f"python3 -m memtrace.probes.knownwork {{}}/known.json {SMALL} {HUGE} 0 1"
 """256 MiB in small pages and 32 MiB in huge ones on each node."""
 HUGE_BYTES = 2 * HUGE << 21
 RECORDED = ("--mem", "2G,2G", "--limit", "600", "-e", "alloc,zero,accept.call")
@@ -60,7 +60,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kernels = ("--before", "accept-6.12", "--after", "accept-6.12")
     sides = ("--append-before", GOOD, "--append-after", BAD)
     series = ("lab", "ab", *kernels, *sides, *RECORDED, "-o", str(folder))
-    workload = ("--", "sh", "-c", WORKLOAD)
+    workload = ("--", "sh", "-c", WORKLOAD.format("$RESULTS"))
     assert "boot 2 of 2" in memtrace(*series, "--boots", "1", *workload).stderr
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")}
     assert len(stamps) == 2
@@ -74,7 +74,7 @@ def test_what_differs_is_found_and_what_does_not_is_not(pair: Path) -> None:
     more by the allocator only with init_on_alloc=1; and accepting takes twice as long."""
     counts = {
         sum(item["huge_pages"] for item in json.loads(file.read_text()))
-        for file in pair.glob("*/*.known.json")
+        for file in pair.glob("*/*.files/known.json")
     }
     assert counts == {2 * HUGE}
     sides = [str(pair / side) for side in ("before", "after")]
@@ -137,7 +137,7 @@ def test_git_bisect_run_finds_the_commit(pair: Path, tmp_path: Path) -> None:
         "BOOTS": str(BOOTS),
         "APPEND_FILE": "cmdline",
         "LAB_OPTIONS": " ".join(RECORDED),
-        "WORKLOAD": WORKLOAD,
+        "WORKLOAD": WORKLOAD.format("/tmp"),
     }
     git(tree, "bisect", "start", commits[-1], commits[0])
     done = subprocess.run(

@@ -367,24 +367,12 @@ def test_a_kernel_that_qemu_cannot_start(guest: Guest, tmp_path: Path) -> None:
         guest(str(tmp_path / "bzImage"), "true")
 
 
-def test_a_kernel_file_without_its_modules(guest: Guest) -> None:
+def test_a_kernel_file_without_its_modules(guest: Guest, tmp_path: Path) -> None:
     vmlinuz = next(prepare("debian-6.1").boot_file.parent.glob("vmlinuz*"))
+    # Taken out of the folder where they would be found.
+    shutil.copy(vmlinuz, tmp_path / "vmlinuz")
     with pytest.raises(GuestError, match=r"it does not see the virtio disk .*CONFIG_VIRTIO_BLK"):
-        guest(str(vmlinuz), "true")
-
-
-def test_a_kernel_whose_configuration_lacks_something(guest: Guest, tmp_path: Path) -> None:
-    kernel = prepare(QUICK)
-    boot = tmp_path / "own" / "boot"
-    boot.mkdir(parents=True)
-    (boot / "vmlinuz").symlink_to(kernel.boot_file)
-    assert kernel.config
-    config = kernel.config.read_text()
-    for option in ("CONFIG_9P_FS", "CONFIG_KPROBE_EVENTS"):
-        config = config.replace(f"{option}=y", f"# {option} is not set")
-    (boot / "config").write_text(config)
-    with pytest.raises(MemtraceError, match=r"build it with CONFIG_KPROBE_EVENTS, CONFIG_9P_FS$"):
-        guest(str(tmp_path / "own"), "true")
+        guest(str(tmp_path / "vmlinuz"), "true")
 
 
 def test_more_memory_than_the_host_can_map(guest: Guest) -> None:
