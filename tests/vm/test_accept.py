@@ -5,7 +5,7 @@
 start, end, 2 MiB units, ns wanted, ns really spent.  What it spent is the truth: under
 emulation the machine may take the CPU away meanwhile.
 
-Boots: 7.
+Boots: 6, and one more where long tests are run.
 """
 
 import json
@@ -30,8 +30,9 @@ pytestmark = pytest.mark.vm
 
 KERNELS = ("accept-6.12", "accept-7.3")
 SKIPS = ("accept-7.3",)
-"""Preemptible: programs of fentry on what every task calls are skipped now and then (counted as
-recursion), so that an allocation that waited may be missed."""
+"""Preemptible: programs on what every task calls are skipped now and then (counted as recursion), by fentry
+more than by kprobes, so that an allocation that waited may be missed.  Until that is mended the lazy boot of
+this kernel is no test that must pass."""
 UNIT = 2 * MIB
 BLOCK = 4 * MIB
 NODES = (2 * GIB, 2 * GIB)
@@ -250,7 +251,7 @@ class Boot:
     results: Path
 
 
-@pytest.fixture(scope="module", params=KERNELS)
+@pytest.fixture(scope="module", params=["accept-6.12", pytest.param("accept-7.3", marks=pytest.mark.long)])
 def lazy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """One lazy boot of each kernel, recorded through fentry and, with two rivals, through kprobes."""
     kernel = str(request.param)
