@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A comparison of real boots whose differences are known, and a bisection that finds a commit.
 
-Both tests use the one series.  How often the
-statistics are wrong is asked of recorded runs, in tests/analyzer/compare.
+Both tests use the one series.  How often the statistics are wrong is asked of recorded
+runs, in tests/analyzer/compare.
 
 Boots: 9.
 """
@@ -27,11 +27,16 @@ pytestmark = pytest.mark.vm
 ROOT = Path(__file__).parents[2]
 BOOTS = 3
 EMULATE = "unaccepted_emul=768M@1G,2G@4G unaccepted_emul_cost="
-GOOD, BAD = f"{EMULATE}1000000 init_on_alloc=0", f"{EMULATE}2000000 init_on_alloc=1"
-"""ns of accepting 2 MiB; what the allocator clears."""
-SMALL, HUGE = 65536, 16
-WORKLOAD = f"python3 -m memtrace.probes.knownwork {{}}/known.json {SMALL} {HUGE} 0 1"
-"""256 MiB in small pages and 32 MiB in huge ones on each node."""
+GOOD, BAD = f"{EMULATE}1000000 init_on_alloc=0", f"{EMULATE}4000000 init_on_alloc=1"
+"""ns of accepting 2 MiB; what the allocator clears.
+
+Four times as slow, and twice is the threshold: a busy host moves the fastest calls of three
+boots by less than that either way.
+"""
+ACCEPTS, SMALL, HUGE = 25, 65536, 16
+MODULE = "memtrace.tests.vm.workloads.known_and_accepts"
+WORKLOAD = ("python3", "-m", MODULE, *map(str, (ACCEPTS, SMALL, HUGE)))
+"""256 MiB in small pages and 32 MiB in huge ones on each node, and at least so many accepts."""
 HUGE_BYTES = 2 * HUGE << 21
 RECORDED = ("--mem", "2G,2G", "--limit", "600", "-e", "alloc,zero,accept.call")
 METRIC = ("--metric", "accept.call.p10")
@@ -60,18 +65,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kernels = ("--before", "accept-6.12", "--after", "accept-6.12")
     sides = ("--append-before", GOOD, "--append-after", BAD)
     series = ("lab", "ab", *kernels, *sides, *RECORDED, "-o", str(folder))
-    workload = ("--", "sh", "-c", WORKLOAD.format("$RESULTS"))
-    assert "boot 2 of 2" in memtrace(*series, "--boots", "1", *workload).stderr
+    assert "boot 2 of 2" in memtrace(*series, "--boots", "1", "--", *WORKLOAD).stderr
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")}
     assert len(stamps) == 2
-    assert len(memtrace(*series, "--boots", str(BOOTS), *workload).stdout.splitlines()) == 2 * BOOTS
+    assert len(memtrace(*series, "--boots", str(BOOTS), "--", *WORKLOAD).stdout.splitlines()) == 2 * BOOTS
     assert all(path.stat().st_mtime_ns == at for path, at in stamps.items())
     return folder
 
 
 def test_what_differs_is_found_and_what_does_not_is_not(pair: Path) -> None:
     """Known: __GFP_ZERO pages are cleared on both sides, each huge page by zero.user on both, and once
-    more by the allocator only with init_on_alloc=1; and accepting takes twice as long."""
+    more by the allocator only with init_on_alloc=1; and accepting takes four times as long."""
     counts = {
         sum(item["huge_pages"] for item in json.loads(file.read_text()))
         for file in pair.glob("*/*.files/known.json")
@@ -86,8 +90,7 @@ def test_what_differs_is_found_and_what_does_not_is_not(pair: Path) -> None:
     found = compared(*sides, "--confidence", "90%")
     changes = found["changes"]
     assert "no against yes" in found["findings"]["init-on-alloc"]
-    assert "1000000 against 2000000" in found["findings"]["cmdline"]
-    assert changes["zero.bytes"]["verdict"] == "worse"
+    assert "1000000 against 4000000" in found["findings"]["cmdline"]
     cells = [changes[f"zero.alloc.bytes[order=9,node={nid}]"] for nid in (0, 1)]
     assert sum(cell["before"] for cell in cells) == 0
     assert sum(cell["after"] for cell in cells) == HUGE_BYTES
@@ -98,17 +101,19 @@ def test_what_differs_is_found_and_what_does_not_is_not(pair: Path) -> None:
 
     slower = compared(*sides, *METRIC, "--confidence", "90%")["changes"]["accept.call.p10"]
     assert slower["verdict"] == "worse"
-    assert 0.6 < slower["change"] < 1.2
+    assert 1.5 < slower["change"] < 4
     gate = ("--confidence", "90%", "--fail-on")
-    memtrace("compare", *sides, *METRIC, *gate, "accept.call.p10>+30%", ok=(1,))
-    memtrace("compare", *sides, *METRIC, *gate, "accept.call.p10>+300%", ok=(0,))
+    memtrace("compare", *sides, *METRIC, *gate, "accept.call.p10>+100%", ok=(1,))
+    memtrace("compare", *sides, *METRIC, *gate, "accept.call.p10>+1000%", ok=(0,))
 
 
 def check_boot(run: Run, init: str) -> None:
     assert run.status.complete
     assert {f.name: f.value for f in run.header.facts}["init_on_alloc"] == init
     assert {s.event: s.kind for s in run.header.manifest}["alloc"] == "fentry"
-    assert {c.event: c.seen for c in run.status.counters}["zero.user"] == 2 * HUGE
+    seen = {c.event: c.seen for c in run.status.counters}
+    assert seen["zero.user"] == 2 * HUGE
+    assert seen["accept.call"] >= ACCEPTS
 
 
 def test_git_bisect_run_finds_the_commit(pair: Path, tmp_path: Path) -> None:
@@ -131,13 +136,13 @@ def test_git_bisect_run_finds_the_commit(pair: Path, tmp_path: Path) -> None:
         "PATH": f"{tool.parent}:{os.environ['PATH']}",
         "GOOD": str(pair / "before"),
         "RUNS": str(tmp_path / "bisect"),
-        "CONDITION": "accept.call.p10>+50%",
+        "CONDITION": "accept.call.p10>+100%",
         "BUILD": "true",
         "KERNEL": "accept-6.12",
         "BOOTS": str(BOOTS),
         "APPEND_FILE": "cmdline",
         "LAB_OPTIONS": " ".join(RECORDED),
-        "WORKLOAD": WORKLOAD.format("/tmp"),
+        "WORKLOAD": " ".join(WORKLOAD),
     }
     git(tree, "bisect", "start", commits[-1], commits[0])
     done = subprocess.run(
