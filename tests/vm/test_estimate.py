@@ -92,9 +92,9 @@ def test_the_truth_is_within_the_error_that_is_printed(kernel: str, tmp_path: Pa
 
 
 def check(event: str, estimate: dict[str, Any], truth: float) -> None:
-    """Three standard errors, as the report prints them."""
+    """Within four of the standard errors that the report prints: more is one case in 16000."""
     off, error = estimate["total_ns"] / truth - 1, estimate["total_rel_error"]
     print(f"{event}: estimated {estimate['total_ns']} ns +/- {error:.1%}, truth {truth:.0f} ns: {off:+.1%}")
     assert estimate["time"] == "estimated"
     assert error < 0.06
-    assert abs(off) < 3 * error
+    assert abs(off) < 4 * error
