@@ -184,12 +184,10 @@ int mt_free_return(struct pt_regs *ctx)
 }
 #endif
 
-/* A leaf (page, number of pages): the allocator's, or with init_on_free that of what is freed. */
-#ifdef MT_LEAF_FREES
-static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
+/* Pages that are cleared together: an occurrence of its own, with the first one's struct page. */
+static __always_inline int mt_pages_enter(int event, u64 key, u64 page, u32 pages, int order)
 {
-	int order = mt_order_of(pages);
-	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_FREE, order, key);
+	struct mt_frame_t *f = mt_begin(event, order, key);
 
 	if (!f)
 		return 0;
@@ -199,11 +197,11 @@ static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
+static __always_inline int mt_pages_exit(void *ctx, int event, u64 key, u8 site)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_ZERO_FREE, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_end(event, key, site, &o, &f, &parent);
 
 	if (!conf)
 		return 0;
@@ -213,6 +211,18 @@ static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
 	o.nid = mt_page_nid(f.arg);
 	mt_emit(ctx, conf, &o);
 	return 0;
+}
+
+/* A leaf (page, number of pages): the allocator's, or with init_on_free that of what is freed. */
+#ifdef MT_LEAF_FREES
+static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
+{
+	return mt_pages_enter(MT_EV_ZERO_FREE, key, page, pages, mt_order_of(pages));
+}
+
+static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
+{
+	return mt_pages_exit(ctx, MT_EV_ZERO_FREE, key, site);
 }
 #else
 static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
@@ -273,29 +283,12 @@ static __always_inline int mt_folio_order(u64 folio)
 
 static __always_inline int mt_user_enter(u64 page, int order, u64 key)
 {
-	struct mt_frame_t *f = mt_begin(MT_EV_ZERO_USER, order, key);
-
-	if (!f)
-		return 0;
-	f->arg = page;
-	f->order = order;
-	return mt_stamp(f);
+	return mt_pages_enter(MT_EV_ZERO_USER, key, page, order < 0 ? 0 : 1 << order, order);
 }
 
 static __always_inline int mt_user_exit(void *ctx, u64 key, u8 site)
 {
-	struct mt_occurrence o = {};
-	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_end(MT_EV_ZERO_USER, key, site, &o, &f, &parent);
-
-	if (!conf)
-		return 0;
-	o.page = f.arg;
-	o.pages = f.order < 0 ? 0 : 1 << f.order;
-	o.flags = MT_FLAG_ZEROED;
-	o.nid = mt_page_nid(f.arg);
-	mt_emit(ctx, conf, &o);
-	return 0;
+	return mt_pages_exit(ctx, MT_EV_ZERO_USER, key, site);
 }
 
 /* folio_zero_user(folio, addr_hint) or clear_huge_page(page, addr_hint, pages). */
