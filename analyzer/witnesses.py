@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.accept.rows import BLOCK_BYTES
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.facts import fact
+from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.traces.schema import Flag
 
@@ -120,15 +121,8 @@ def _checked(pair: Pair, evidence: Evidence) -> tuple[str, str] | None:
 
 def _lost(run: Run, event: str) -> int:
     """Occurrences known to be lost that may be of the event."""
-    losses = run.status.losses
     full = sum(counters.ring_full for counters in run.status.counters if counters.event == event)
-    return (
-        full
-        + (losses.kretprobe_missed or 0)
-        + (losses.recursion or 0)
-        + losses.entry_without_exit
-        + losses.not_written
-    )
+    return known_losses(run.status) - run.status.losses.ring_full + full
 
 
 def _unaccepted_fell(evidence: Evidence) -> Witness | None:
