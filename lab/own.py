@@ -18,7 +18,7 @@ from memtrace.lab import build_tree, cache, layout, packages
 from memtrace.lab.layout import KERNEL_NAME, Layout
 from memtrace.lab.needs import require_tools
 from memtrace.lab.ready import Kernel, Source, finish, load
-from memtrace.lab.vmlinux import has_pvh_entry, is_bzimage, read_kernel
+from memtrace.lab.vmlinux import check_startable, read_kernel
 
 # Of users' own kernels more are kept than of the list's: a series is compared.
 KEPT = 8
@@ -71,9 +71,7 @@ def prepare(name: str, paths: tuple[Path, ...]) -> Kernel:
 
 def from_file(name: str, path: Path) -> Kernel:
     """The kernel in one file, with what lies around it."""
-    image = read_kernel(path)
-    if not is_bzimage(image) and not has_pvh_entry(image):
-        raise MemtraceError(f"{path} is a vmlinux without CONFIG_PVH: give the kernel's bzImage")
+    check_startable(read_kernel(path), path)
     found = layout.around(path)
     rest = "give the folder that holds kernel and modules, or the tree that it was built in"
     return _from_layout(name, found, rest)

@@ -71,7 +71,7 @@ def read(path: Path) -> Package:
         if magic.startswith(LEAD_MAGIC):
             header = read_header(path)
             if header is None:
-                raise MemtraceError(f"{path} is damaged or cut short: fetch or build it again")
+                raise _damaged(path)
             return Package(path, header.name, header.version, header.arch)
     except OSError as error:
         raise MemtraceError(f"cannot read {path}: {error.strerror}") from error
@@ -104,9 +104,7 @@ def unpack(packages: Iterable[Package], folder: Path) -> dict[str, Path]:
         try:
             _unpack_one(package.path, sink)
         except (Damaged, ToolFailed) as error:
-            raise MemtraceError(
-                f"{package.path} is damaged or cut short ({error}): fetch or build it again"
-            ) from error
+            raise _damaged(package.path, f" ({error})") from error
     return origin
 
 
@@ -129,12 +127,16 @@ def wanting(packages: list[Package]) -> str:
     return "the package that holds them"
 
 
+def _damaged(path: Path, why: str = "") -> MemtraceError:
+    return MemtraceError(f"{path} is damaged or cut short{why}: fetch or build it again")
+
+
 def _read_deb(path: Path) -> Package:
     require_tools("dpkg-deb")
     try:
         shown = run_tool("dpkg-deb", "-f", path, "Package", "Version", "Architecture", "Depends")
     except ToolFailed as error:
-        raise MemtraceError(f"{path} is damaged or cut short ({error}): fetch or build it again") from error
+        raise _damaged(path, f" ({error})") from error
     fields = dict(re.findall(r"^([\w-]+): (.*)$", shown.decode(errors="replace"), re.MULTILINE))
     return Package(
         path,

@@ -18,6 +18,7 @@ from memtrace.lab.requirements import missing_modules, read_config
 from memtrace.lab.run import ToolFailed, run_tool
 from memtrace.lab.vmlinux import (
     HEAD,
+    check_startable,
     embedded_config,
     has_pvh_entry,
     is_bzimage,
@@ -73,10 +74,7 @@ def finish(folder: Path, source: Source | None = None) -> None:
     boot.mkdir(exist_ok=True)
     image = read_kernel(found.kernel)
     vmlinux = _unpacked(image, source.shown(found.kernel))
-    if not is_bzimage(image) and not has_pvh_entry(image):
-        raise MemtraceError(
-            f"{source.shown(found.kernel)} is a vmlinux without CONFIG_PVH: give the kernel's bzImage"
-        )
+    check_startable(image, source.shown(found.kernel))
     if found.config:
         found.config.replace(boot / "config")
     found.kernel.replace(boot / "vmlinuz")

@@ -115,6 +115,12 @@ def has_pvh_entry(vmlinux: bytes) -> bool:
     )
 
 
+def check_startable(image: bytes, shown: str | Path) -> None:
+    """Raise MemtraceError, which calls the file `shown`, for a vmlinux that QEMU cannot start."""
+    if not is_bzimage(image) and not has_pvh_entry(image):
+        raise MemtraceError(f"{shown} is a vmlinux without CONFIG_PVH: give the kernel's bzImage")
+
+
 def _end_of(image: bytes) -> int:
     """The bytes that a whole kernel has at least, by what its headers say."""
     if is_elf(image):
