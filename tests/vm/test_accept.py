@@ -41,8 +41,6 @@ COSTS = (0, 200_000, 1_000_000, 5_000_000)
 """ns for each 2 MiB."""
 ACCEPTS = 25
 """How many accepts there are to be at each cost."""
-MOST = 1536 * MIB
-"""Bytes of a node that are touched to get them, at most."""
 RIVAL_MIB, RIVAL_COST = 100, 1_000_000
 Guest = Callable[..., Any]
 Row = dict[str, Any]
@@ -60,49 +58,6 @@ with fresh(mib << 20, False, nid) as address:
 PY
 record() { name=$1; shift; memtrace record -q -f -a -o $RESULTS/$name.parquet "$@"
            cat /sys/kernel/debug/unaccepted_emul > $RESULTS/$name.log; }
-"""
-
-# Grows until the kernel has logged so many accepts at each cost.  How much memory that takes
-# differs from boot to boot: what the boot and the start of the recorder left accepted is used up
-# first, in huge pages because that is quick.  Outside of that accepts cost nothing, so that whoever
-# else needs one has not waited longer than this program.  After each cost the recorder is given the
-# time to read the counters: until it has written twice.  With rivals, two more programs then grow at
-# 1 ms for 2 MiB while this one keeps what it has, each on a CPU of its own.
-GROW_UNTIL = f"""
-cat > /tmp/grow-until.py <<'PY'
-import contextlib, os, subprocess, sys, time
-from memtrace.probes.touch import fresh, touch
-name, nid, accepts, rivals, *costs = sys.argv[1:]
-run = os.environ["RESULTS"] + f"/{{name}}.parquet"
-open("/proc/self/comm", "w").write("grow")
-def set_cost(ns):
-    open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(ns)
-def logged():
-    with open("/sys/kernel/debug/unaccepted_emul") as log:
-        return int(log.readline().split(" calls=")[1].split()[0])
-def grow(more, huge):
-    until = logged() + more
-    while logged() < until:
-        assert len(held) < {MOST // BLOCK}, "too little of the node's memory was accepted for it"
-        held.append(memory.enter_context(fresh({BLOCK}, huge, int(nid))))
-        touch(held[-1], {BLOCK})
-def wait_for_the_recorder():
-    for _ in range(2):
-        size = os.stat(run).st_size
-        while os.stat(run).st_size == size:
-            time.sleep(.05)
-with contextlib.ExitStack() as memory:
-    held = []
-    grow(1, True)
-    for cost in costs:
-        set_cost(cost)
-        grow(int(accepts), False)
-        set_cost("0")
-        wait_for_the_recorder()
-    word = ("python3", "/tmp/grow.py", nid, "{RIVAL_MIB}", "{RIVAL_COST}")
-    each = [subprocess.Popen(("taskset", "-c", str(cpu), *word)) for cpu in range(int(rivals))]
-    assert not any(rival.wait() for rival in each)
-PY
 """
 
 
@@ -256,14 +211,16 @@ def lazy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """One lazy boot of each kernel, recorded through fentry and, with two rivals, through kprobes."""
     kernel = str(request.param)
     costs = " ".join(map(str, COSTS))
-    script = f"""{GROW}{GROW_UNTIL}
+    work = "python3 -m memtrace.tests.vm.workloads.at_each_cost"
+    rival = f"python3 /tmp/grow.py 1 {RIVAL_MIB} {RIVAL_COST}"
+    script = f"""{GROW}
 echo 0 > /sys/module/unaccepted_emul/parameters/ns_per_unit
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup && mkdir -p /tmp/cgroup/lab/grow
 echo $$ > /tmp/cgroup/lab/grow/cgroup.procs
 [ {kernel} = accept-6.12 ] && record fentry -e accept -- \\
-    python3 /tmp/grow-until.py fentry 1 {ACCEPTS} 0 {costs}
+    {work} fentry 1 {ACCEPTS} 0 {rival} -- {costs}
 record kprobe -e accept --avoid fentry -- \\
-    python3 /tmp/grow-until.py kprobe 1 {ACCEPTS} 2 {costs}
+    {work} kprobe 1 {ACCEPTS} 2 {rival} -- {costs}
 """
     spec = GuestSpec(kernel, script, memory=NODES, append=EMULATE, time_limit_s=900)
     result = run_guest(spec, tmp_path_factory.mktemp("lazy"))

@@ -11,14 +11,15 @@ import os
 import sys
 
 from memtrace.probes import knownwork
-from memtrace.tests.vm.workloads.until_accepted import grow, logged
+from memtrace.tests.vm.workloads.until_accepted import Growth, logged
 
 
 def main(accepts: int, small_pages: int, huge_pages: int) -> None:
     """The known work, then small pages as long as accepts are lacking."""
     until = logged() + accepts
     knownwork.main(os.environ["RESULTS"] + "/known.json", small_pages, huge_pages, (0, 1))
-    grow(1, until)
+    with Growth(1) as memory:
+        memory.until(until)
 
 
 if __name__ == "__main__":

@@ -27,20 +27,28 @@ def logged() -> int:
         return int(log.readline().split(" calls=")[1].split()[0])
 
 
-def grow(nid: int, until: int) -> None:
-    """Touch small pages, and keep them until so many accepts are logged; if they cannot be had, exits."""
-    with contextlib.ExitStack() as memory:
-        for _ in range(MOST // BLOCK):
-            if logged() >= until:
-                return
-            touch(memory.enter_context(fresh(BLOCK, False, nid)), BLOCK)
-    sys.exit(f"until {until} accepts memory was wanted, {logged()} were made")
+class Growth(contextlib.ExitStack):
+    """Memory of a node that is touched, and kept until the end of the block."""
+
+    def __init__(self, nid: int) -> None:
+        super().__init__()
+        self._nid = nid
+        self._touched = 0
+
+    def until(self, accepts: int, huge: bool = False) -> None:
+        """Touch small pages, or huge ones, until so many accepts are logged; exits if they cannot be had."""
+        while logged() < accepts:
+            if self._touched >= MOST:
+                sys.exit(f"{accepts} accepts were wanted, but {logged()} were made: raise MOST")
+            touch(self.enter_context(fresh(BLOCK, huge, self._nid)), BLOCK)
+            self._touched += BLOCK
 
 
 def main(comm: str, nid: int, accepts: int) -> None:
     """Grow as the task COMM until there are so many accepts more."""
     Path("/proc/self/comm").write_text(comm)
-    grow(nid, logged() + accepts)
+    with Growth(nid) as memory:
+        memory.until(logged() + accepts)
 
 
 if __name__ == "__main__":
