@@ -18,6 +18,7 @@ import numpy as np
 from memtrace.probes import maps
 from memtrace.probes.module import Module
 from memtrace.probes.sources import Root, read_text, under
+from memtrace.traces.names import escaped
 
 _ID = np.dtype("<u8")
 
@@ -34,7 +35,7 @@ def paths(mount: Path) -> dict[int, str]:
     for folder, _, _ in os.walk(mount):
         # One may go while the tree is read.
         with contextlib.suppress(OSError):
-            found[Path(folder).stat().st_ino] = folder.removeprefix(str(mount)) or "/"
+            found[Path(folder).stat().st_ino] = escaped(folder.removeprefix(str(mount))) or "/"
     return found
 
 

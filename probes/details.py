@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memtrace.probes.events import NAMES
+from memtrace.traces.names import decoded
 from memtrace.traces.run import RootTotal, TaskTotal
 
 _ZEROED, _ASKED, _MOVABLE, _REMOTE = 1, 2, 4, 8
@@ -116,7 +117,7 @@ def _root_total(event: int, detail: int, sums: list[int], timed: frozenset[str],
 
 
 def _text(comm: bytes) -> str:
-    return comm.split(b"\0", 1)[0].decode(errors="replace")
+    return decoded(comm.split(b"\0", 1)[0])
 
 
 def _named(number: int) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memtrace.probes.module import Module
+from memtrace.traces.names import decoded
 from memtrace.traces.run import ProbeSite, VirtualMachine
 
 # arch/x86/include/uapi/asm/kvm.h: KVM_X86_*_VM.
@@ -40,7 +41,7 @@ class Guests:
         return VirtualMachine(
             number=int(number),
             pid=pid,
-            comm=self._names.get(pid or 0) or bytes(value.comm).split(b"\0")[0].decode(errors="replace"),
+            comm=self._names.get(pid or 0) or decoded(bytes(value.comm).split(b"\0")[0]),
             kind=_KINDS.get(kind, str(kind)),
             private=bool(value.has_private),
             first_ns=int(value.first_ns),
@@ -64,7 +65,7 @@ class Modules:
 
 def _comm(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+        return decoded(Path(f"/proc/{pid}/comm").read_bytes()).rstrip("\n")
     except OSError:
         return ""
 

@@ -272,7 +272,7 @@ def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[st
     if filters.follow:
         numbers["MT_TARGETS"] = "1"
     if filters.comm is not None:
-        padded = filters.comm.encode()[:15].ljust(16, b"\0")
+        padded = os.fsencode(filters.comm)[:15].ljust(16, b"\0")
         numbers["MT_COMM_A"] = f"{int.from_bytes(padded[:8], 'little')}ULL"
         numbers["MT_COMM_B"] = f"{int.from_bytes(padded[8:], 'little')}ULL"
     return numbers

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from memtrace.probes.fields import Kinds, Mask, meaning
 from memtrace.probes.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
+from memtrace.traces.names import decoded
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
 _SCHEMA = arrow_schema()
@@ -128,7 +129,7 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
     data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
     spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
     encoded = spelled.dictionary_encode()
-    names = [value.split(b"\0", 1)[0].decode(errors="replace") for value in encoded.dictionary.to_pylist()]
+    names = [decoded(value.split(b"\0", 1)[0]) for value in encoded.dictionary.to_pylist()]
     # Different padding can spell one name twice; a dictionary must not.
     unique = list(dict.fromkeys(names))
     place = np.array([unique.index(name) for name in names], dtype=np.int32)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from memtrace.traces.names import decoded
+
 Root = str | Path
 
 _KMSG_RECORD = re.compile(r"(\d+),(\d+),[^;]*;(.*)")
@@ -36,7 +38,7 @@ def read_bytes(root: Root, path: str) -> bytes | None:
 def read_text(root: Root, path: str) -> str | None:
     """Content of ``path`` below ``root`` without surrounding white space; None if unreadable."""
     data = read_bytes(root, path)
-    return None if data is None else data.decode(errors="replace").strip()
+    return None if data is None else decoded(data).strip()
 
 
 def uname(root: Root, field: Literal["release", "version", "nodename", "machine"]) -> str:
@@ -185,7 +187,7 @@ def kmsg_text(root: Root = "/") -> str | None:
         return None
     finally:
         os.close(fd)
-    return b"".join(records).decode(errors="replace")
+    return decoded(b"".join(records))
 
 
 def syslog_text() -> str | None:
@@ -197,4 +199,4 @@ def syslog_text() -> str | None:
         return None
     buffer = ctypes.create_string_buffer(size)
     got = libc.klogctl(read_all, buffer, size)
-    return None if got < 0 else buffer.raw[:got].decode(errors="replace")
+    return None if got < 0 else decoded(buffer.raw[:got])

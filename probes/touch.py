@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from memtrace.traces.names import decoded
+
 HUGE_BYTES = 2 << 20
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 _MPOL_BIND = 2
@@ -91,7 +93,7 @@ def huge_pages(address: int, size: int) -> int:
     """
     granted = 0
     inside = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    for line in decoded(Path("/proc/self/smaps").read_bytes()).splitlines():
         if found := _MAPPING.match(line):
             low, high = (int(part, 16) for part in found.groups())
             inside = low < address + size and address < high

@@ -17,6 +17,7 @@ from memtrace.probes.kernel import describe_system
 from memtrace.probes.sources import exists, kmsg_text, names, read_text, syslog_text
 from memtrace.probes.state import clock_anchor, snapshot
 from memtrace.traces.importers import fpdt, systemd
+from memtrace.traces.names import decoded
 from memtrace.traces.run import Fact, RunHeader, TraceSource, to_json
 
 _FPDT = "/sys/firmware/acpi/fpdt/boot"
@@ -76,7 +77,7 @@ def _trace() -> Iterator[Text]:
     if data is None:
         yield Text("trace", "tracefs", None, f"tracefs cannot be read{_confined()}")
         return
-    text = data.decode(errors="replace")
+    text = decoded(data)
     entries = _ENTRIES.search(text)
     if entries is not None and not int(entries[1]):
         why = "the trace buffer is empty: `memtrace boot prepare` prints what makes this kernel fill it"
