@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.errors import MemtraceError
+from memtrace.traces import columns
+from memtrace.traces.gate import Refused
 from memtrace.traces.records import PARQUET_MAGIC, RECORD_MAGIC
 from memtrace.traces.recovery import Recovered, recover
 from memtrace.traces.run import header_from_json, status_from_json
-from memtrace.traces.run_file import Run, damaged
-from memtrace.traces.schema import COLUMN_NAMES, KEY_HEADER, KEY_SCHEMA, KEY_STATUS, SCHEMA_VERSION
+from memtrace.traces.run_file import Run, damaged, refused
+from memtrace.traces.schema import KEY_HEADER, KEY_SCHEMA, KEY_STATUS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -119,7 +121,10 @@ def _finished(path: Path, fd: int) -> Run | None:
         if KEY_SCHEMA.encode() not in (metadata.metadata or {}):
             raise MemtraceError(f"{path} is parquet, but not of memtrace; give a run of `memtrace record`")
         return _run(path, metadata, None)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
+    except Refused as error:
+        # Nothing broke: it was written so, and its records are no better.
+        raise refused(path, error) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError):
         return None
 
 
@@ -130,32 +135,36 @@ def _unfinished(path: Path, fd: int, head: bytes) -> Run:
 
     if not (PARQUET_MAGIC + RECORD_MAGIC).startswith(head):
         raise MemtraceError(f"{path} is a damaged parquet file, and not one of `memtrace record`; give a run")
-    if (recovered := recover(fd)) is None:
-        raise NothingYet(
-            f"{path} is cut short, or still being recorded; nothing was recorded in it so far"
-        )
     try:
+        if (recovered := recover(fd)) is None:
+            raise NothingYet(
+                f"{path} is cut short, or still being recorded; nothing was recorded in it so far"
+            )
         return _run(path, pq.read_metadata(pa.BufferReader(recovered.empty_footer())), recovered)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except Refused as error:
+        raise refused(path, error) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise damaged(path, error) from error
 
 
 def _run(path: Path, metadata: pq.FileMetaData, recovered: Recovered | None) -> Run:
     """Raises ValueError or KeyError if the documents in the metadata are damaged."""
-    keys = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
-    version = int(keys[KEY_SCHEMA])
+    found: dict[bytes, bytes] = metadata.metadata or {}
+    version = int(found[KEY_SCHEMA.encode()])
     if version > SCHEMA_VERSION:
         raise MemtraceError(
             f"{path} has schema {version} and this memtrace reads up to {SCHEMA_VERSION}; use a newer one"
         )
-    names = set(metadata.schema.to_arrow_schema().names)
+    if version < 1:
+        raise Refused(f"has schema {version}")
+    columns.check_metadata(metadata)
     return Run(
         path=path,
-        header=header_from_json(keys[KEY_HEADER]),
-        status=status_from_json(keys[KEY_STATUS]),
+        header=header_from_json(found[KEY_HEADER.encode()].decode()),
+        status=status_from_json(found[KEY_STATUS.encode()].decode()),
         schema_version=version,
         rows=recovered.rows if recovered else metadata.num_rows,
-        columns=tuple(c for c in COLUMN_NAMES if c in names),
+        columns=columns.known(metadata),
         cut_short=recovered is not None,
         dropped_bytes=recovered.dropped_bytes if recovered else 0,
         _recovered=recovered,

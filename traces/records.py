@@ -29,6 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from memtrace.errors import MemtraceError
+
 PARQUET_MAGIC = b"PAR1"
 RECORD_MAGIC = b"MTRC"
 
@@ -37,6 +39,10 @@ RECORD_MAGIC = b"MTRC"
 _HEADER = struct.Struct("<4sB3xIIQQIII")
 HEADER_SIZE = _HEADER.size
 _CHUNK = 1 << 22
+MAX_META = 64 << 20
+"""Bytes of a meta, inflated.  A document may have half of it (traces/gate.py)."""
+MAX_ROWS = 1 << 40
+"""Of a run; what claims more is damaged."""
 
 
 class Kind(IntEnum):
@@ -91,13 +97,30 @@ def _record_at(fd: int, pos: int, sequence: int, check_body: bool) -> Record | N
     body_start = pos + HEADER_SIZE
     meta_start = body_start + body_size
     end = meta_start + meta_size
+    # Lengths are the file's word: nothing is read or allocated by them that is not in the file.
+    if end > os.fstat(fd).st_size or meta_size > MAX_META or rows > MAX_ROWS:
+        return None
     meta = os.pread(fd, meta_size, meta_start)
     if zlib.crc32(meta) != meta_crc or (check_body and _crc(fd, body_start, body_size) != body_crc):
         return None
+    if kind != Kind.ROWS and (meta := _inflated(meta)) is None:
+        return None
+    return Record(Kind(kind), rows, meta, end)
+
+
+def _inflated(data: bytes) -> bytes | None:
+    """What was deflated; None if it is broken.  Raises MemtraceError if it is more than MAX_META."""
+    inflater = zlib.decompressobj()
     try:
-        return Record(Kind(kind), rows, meta if kind == Kind.ROWS else zlib.decompress(meta), end)
+        meta = inflater.decompress(data, MAX_META)
     except zlib.error:
         return None
+    if inflater.unconsumed_tail or len(meta) == MAX_META:
+        raise MemtraceError(
+            f"a record of the run inflates to more than {MAX_META >> 20} MiB, which no recorder writes;"
+            " ask for the run as memtrace wrote it"
+        )
+    return meta if inflater.eof else None
 
 
 def _crc(fd: int, start: int, size: int) -> int | None:

@@ -61,19 +61,23 @@ class Recovered:
 
 
 def recover(fd: int) -> Recovered | None:
-    """The run up to the last intact checkpoint of an open file; None if there is none."""
+    """The run up to the last intact checkpoint of an open file; None if there is none.
+
+    Raises ValueError if its status is not UTF-8.
+    """
     start: bytes | None = None
-    found: tuple[str, int, int] | None = None
+    found: tuple[bytes, int, int] | None = None
     rows = 0
     for record in scan(fd):
         rows += record.rows
         if record.kind is Kind.START:
             start = record.meta
         elif record.kind is Kind.STATUS:
-            found = record.meta.decode(), rows, record.end
+            found = record.meta, rows, record.end
     if start is None or found is None:
         return None
-    return Recovered(start, *found, dropped_bytes=os.fstat(fd).st_size - found[2])
+    status, rows, end = found
+    return Recovered(start, status.decode(), rows, end, dropped_bytes=os.fstat(fd).st_size - end)
 
 
 def finished_copy(fd: int, recovered: Recovered) -> int:

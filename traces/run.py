@@ -4,19 +4,32 @@
 Two versioned JSON documents in the parquet metadata: the *header*, fixed when
 recording starts, and the *status*, written again with every flush, so that a
 run that was cut short still carries its losses and counters up to the last
-flush.  Both ignore unknown keys, so that older readers open newer files.
+flush.  Both ignore unknown keys, so that older readers open newer files.  The
+types and ranges declared here are what the gate (traces/gate.py) holds a file to.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated
 
-T = TypeVar("T")
+from memtrace.traces import gate
+from memtrace.traces.limits import (
+    AtMost,
+    Count,
+    Cpu,
+    Nid,
+    Ns,
+    Order,
+    PageSize,
+    Pfn,
+    Pid,
+    SignedNs,
+    Status,
+    Sum64,
+    VmNumber,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ class ProbeSite:
     """fentry, kprobe, rawtp, tracepoint, callsite, sampling, inferred; of imported rows ftrace,
     function_graph, kprobe_event, trace_event, bpftrace."""
     function: str | None = None
-    offsets: tuple[int, ...] = ()
+    offsets: tuple[Count, ...] = ()
     """Call-site offsets, bytes; ``decode`` says in which functions."""
     decode: str = ""
     """What the columns are taken from, in words."""
@@ -82,10 +95,10 @@ class ProbeSite:
 class Node:
     """A NUMA node: its CPUs and the pfn ranges ``[start, end)`` of its memory."""
 
-    nid: int
-    cpus: tuple[int, ...] = ()
-    pfn_ranges: tuple[tuple[int, int], ...] = ()
-    present_bytes: int | None = None
+    nid: Nid
+    cpus: tuple[Cpu, ...] = ()
+    pfn_ranges: tuple[tuple[Pfn, Pfn], ...] = ()
+    present_bytes: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +108,11 @@ class Snapshot:
     label: str
     """before_load, after_load, start, change (while recording), end; of a boot also entry (what
     firmware left unaccepted), early (saved by the initramfs) and boot (when it was collected)."""
-    boottime_ns: int
-    vmstat: dict[str, int] = field(default_factory=dict)
-    nodes: dict[str, dict[str, int]] = field(default_factory=dict)
+    boottime_ns: SignedNs
+    vmstat: dict[str, Sum64] = field(default_factory=dict)
+    nodes: dict[str, dict[str, Sum64]] = field(default_factory=dict)
     """Per node ("0", "1", …): MemTotal, MemFree, Unaccepted, …, in kB."""
-    took_ns: int | None = None
+    took_ns: Ns | None = None
     """The counters were read one after the other, for so long after boottime_ns; None if not known."""
 
 
@@ -107,10 +120,10 @@ class Snapshot:
 class ClockAnchor:
     """The same moment on several clocks, ns, and how far apart the readings were taken."""
 
-    boottime_ns: int
-    monotonic_ns: int
-    realtime_ns: int
-    uncertainty_ns: int
+    boottime_ns: SignedNs
+    monotonic_ns: SignedNs
+    realtime_ns: SignedNs
+    uncertainty_ns: Ns
 
 
 @dataclass(frozen=True)
@@ -119,14 +132,14 @@ class Phase:
 
     name: str
     """firmware, loader, …: the words are those of traces/phases.py."""
-    start_ns: int | None
-    end_ns: int | None
+    start_ns: SignedNs | None
+    end_ns: SignedNs | None
     source: str
     """What said so: dmesg, ftrace, fpdt, systemd, …"""
-    resolution_ns: int | None = None
+    resolution_ns: Ns | None = None
     """How far off start and end may be; None: unknown."""
-    nid: int | None = None
-    cpu: int | None = None
+    nid: Nid | None = None
+    cpu: Cpu | None = None
     detail: str = ""
     """The evidence, as the source wrote it."""
 
@@ -138,19 +151,19 @@ class TraceSource:
     name: str
     format: str
     """tracefs, dmesg, trace-cmd, perf, fpdt, systemd-analyze, memtrace, …"""
-    lines: int
-    rows: int = 0
+    lines: Count
+    rows: Count = 0
     """Rows of this run made from it."""
-    ignored: int = 0
+    ignored: Count = 0
     """Lines understood that say nothing memtrace keeps."""
-    unparsed: int = 0
+    unparsed: Count = 0
     examples: tuple[str, ...] = ()
     """The first unparsed lines."""
     clock: str = ""
     """What its stamps were read as, and why they could not be aligned if they could not."""
-    offset_ns: int | None = None
+    offset_ns: SignedNs | None = None
     """Added to its stamps to get CLOCK_BOOTTIME; None: not aligned."""
-    uncertainty_ns: int | None = None
+    uncertainty_ns: Ns | None = None
 
 
 @dataclass(frozen=True)
@@ -162,10 +175,10 @@ class RunHeader:
     """The memtrace command line."""
     workload: tuple[str, ...] = ()
     """The traced COMMAND, empty when there was none."""
-    events: tuple[str, ...] = ()
+    events: Annotated[tuple[str, ...], AtMost(4096)] = ()
     filters: dict[str, str] = field(default_factory=dict)
     stream_all: bool = False
-    tail_ns: int | None = None
+    tail_ns: Ns | None = None
     """Order-0 occurrences at least this long are streamed, not aggregated."""
     hostname: str = ""
     kernel_release: str = ""
@@ -175,17 +188,17 @@ class RunHeader:
     build_id: str | None = None
     boot_id: str | None = None
     """/proc/sys/kernel/random/boot_id: runs that have the same one are of one boot."""
-    page_size: int = 4096
+    page_size: PageSize = 4096
     config: dict[str, str] = field(default_factory=dict)
     """CONFIG_ bits that change meaning, y/n/value; absent where unknown."""
-    facts: tuple[Fact, ...] = ()
+    facts: Annotated[tuple[Fact, ...], AtMost(4096)] = ()
     """Platform, init_on_alloc, accept mode, THP, …"""
-    cpus: int = 0
-    nodes: tuple[Node, ...] = ()
+    cpus: Cpu = 0
+    nodes: Annotated[tuple[Node, ...], AtMost(1024)] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
-    gfp_names: dict[str, int] = field(default_factory=dict)
+    gfp_names: dict[str, Count] = field(default_factory=dict)
     """__GFP_ names and their bits on this kernel."""
-    manifest: tuple[ProbeSite, ...] = ()
+    manifest: Annotated[tuple[ProbeSite, ...], AtMost(4096)] = ()
     anchors: tuple[ClockAnchor, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     origin: str = "recorded"
@@ -199,11 +212,11 @@ class RunHeader:
 class Losses:
     """Events that did not reach the file, by cause; None where the kernel does not tell."""
 
-    ring_full: int = 0
-    kretprobe_missed: int | None = 0
-    recursion: int | None = 0
-    entry_without_exit: int = 0
-    not_written: int = 0
+    ring_full: Count = 0
+    kretprobe_missed: Count | None = 0
+    recursion: Count | None = 0
+    entry_without_exit: Count = 0
+    not_written: Count = 0
     """Rows that the disk did not take."""
 
 
@@ -215,13 +228,13 @@ class EventCounters:
     """
 
     event: str
-    seen: int
-    streamed: int
-    aggregated: int
-    ring_full: int
-    sum_order: int
-    sum_pfn: int
-    failed: int | None = None
+    seen: Count
+    streamed: Count
+    aggregated: Count
+    ring_full: Count
+    sum_order: Sum64
+    sum_pfn: Sum64
+    failed: Count | None = None
     """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
 
 
@@ -230,16 +243,16 @@ class TaskTotal:
     """What one process cost, all occurrences of one event, streamed or aggregated."""
 
     event: str
-    pid: int
+    pid: Pid
     comm: str
-    count: int
-    bytes: int
-    total_ns: int | None
+    count: Count
+    bytes: Count
+    total_ns: Count | None
     root: str | None = None
     """The outermost ``root.*`` event around most of its bytes, "" where most have none; None: not known."""
-    zeroed_count: int | None = None
+    zeroed_count: Count | None = None
     """Of count, those that the allocator zeroes, as far as gfp and init_on_alloc tell; None: not known."""
-    zeroed_bytes: int | None = None
+    zeroed_bytes: Count | None = None
     tracer: bool = False
     """Whether it is the recorder itself."""
 
@@ -253,8 +266,8 @@ class RootTotal:
     """The outermost ``root.*`` event around it (of a root: itself, where none is around it); None: none."""
     within: str | None
     """The innermost one around it."""
-    order: int | None
-    nid: int | None
+    order: Order | None
+    nid: Nid | None
     remote: bool | None
     """Whether the memory was on another node than the CPU; None if the memory's is unknown."""
     zeroed: bool
@@ -263,9 +276,9 @@ class RootTotal:
     """Whether the allocation asked for zeroed memory (__GFP_ZERO); None where gfp is not seen."""
     movable: bool | None
     """Whether its gfp had __GFP_MOVABLE: user memory and page cache."""
-    count: int
-    bytes: int
-    total_ns: int | None
+    count: Count
+    bytes: Count
+    total_ns: Count | None
 
     @property
     def outermost(self) -> bool:
@@ -277,18 +290,18 @@ class RootTotal:
 class VirtualMachine:
     """A virtual machine that gmem events are of."""
 
-    number: int
+    number: VmNumber
     """Its number in the ``vm`` column."""
-    pid: int | None = None
+    pid: Pid | None = None
     """The process that made it."""
     comm: str = ""
     kind: str = ""
     """KVM's type: default, sw-protected, sev, sev-es, snp, tdx, or the number."""
     private: bool | None = None
     """Whether it can have private memory; faults of one that cannot are not recorded."""
-    first_ns: int | None = None
+    first_ns: Ns | None = None
     """CLOCK_BOOTTIME when it was first met."""
-    clock_offset_ns: int | None = None
+    clock_offset_ns: SignedNs | None = None
     """Its kvm-clock less the host's CLOCK_BOOTTIME, as KVM had it then."""
 
 
@@ -296,14 +309,14 @@ class VirtualMachine:
 class TracerCost:
     """What recording itself took."""
 
-    recorder_cpu_ns: int
+    recorder_cpu_ns: Count
     """CPU time of the recorder between start and end."""
-    recorder_max_rss_bytes: int
-    armed_after_ns: int
+    recorder_max_rss_bytes: Count
+    armed_after_ns: SignedNs
     """From the command's start to the first event that could be recorded."""
-    probe_ns: int | None = None
+    probe_ns: SignedNs | None = None
     """Added to one page fault with its order-0 allocation, measured after the run; None: not measured."""
-    file_bytes: int | None = None
+    file_bytes: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -311,24 +324,24 @@ class RunStatus:
     """What was known at the last flush (or at the end, if ``complete``)."""
 
     complete: bool
-    started_ns: int
+    started_ns: SignedNs
     """CLOCK_BOOTTIME when the gate opened."""
-    ended_ns: int
+    ended_ns: SignedNs
     """CLOCK_BOOTTIME of this status."""
-    rows: int = 0
+    rows: Count = 0
     losses: Losses = field(default_factory=Losses)
-    counters: tuple[EventCounters, ...] = ()
-    tasks: tuple[TaskTotal, ...] = ()
-    tasks_dropped: int = 0
+    counters: Annotated[tuple[EventCounters, ...], AtMost(4096)] = ()
+    tasks: Annotated[tuple[TaskTotal, ...], AtMost(1 << 20)] = ()
+    tasks_dropped: Count = 0
     """Occurrences whose process is not in ``tasks`` because the table was full."""
     roots: tuple[RootTotal, ...] = ()
     """By event, root, order and node; without those dropped."""
-    samples: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, Count] = field(default_factory=dict)
     """Sampling sites: samples taken, per class, and ``period_ns``."""
     snapshots: tuple[Snapshot, ...] = ()
     anchors: tuple[ClockAnchor, ...] = ()
     cost: TracerCost | None = None
-    exit_status: int | None = None
+    exit_status: Status | None = None
     """Exit status of the traced COMMAND."""
     vms: tuple[VirtualMachine, ...] = ()
     """The virtual machines met (gmem events)."""
@@ -344,38 +357,10 @@ def to_json(value: RunHeader | RunStatus) -> str:
 
 
 def header_from_json(text: str) -> RunHeader:
-    """The header in ``text``; raises ValueError if it is not one."""
-    return _build(RunHeader, json.loads(text))
+    """The header in ``text``; raises gate.Refused, a ValueError, if it is not one."""
+    return gate.document(RunHeader, text)
 
 
 def status_from_json(text: str) -> RunStatus:
-    """The status in ``text``; raises ValueError if it is not one."""
-    return _build(RunStatus, json.loads(text))
-
-
-def _build(cls: type[T], data: Any) -> T:
-    if not isinstance(data, dict):
-        raise ValueError(f"{cls.__name__}: not a JSON object")
-    hints = typing.get_type_hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    try:
-        return cls(**{k: _value(hints[k], v) for k, v in data.items() if k in known})
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__}: {error}") from error
-
-
-def _value(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        inner = [a for a in typing.get_args(hint) if a is not type(None)]
-        return _value(inner[0], value)
-    if origin is tuple:
-        args = typing.get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_value(args[0], v) for v in value)
-        return tuple(_value(a, v) for a, v in zip(args, value, strict=True))
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value)
-    return value
+    """The status in ``text``; raises gate.Refused, a ValueError, if it is not one."""
+    return gate.document(RunStatus, text)

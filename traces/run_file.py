@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import MemtraceError
+from memtrace.traces import columns as gate_columns
+from memtrace.traces.gate import Refused
 from memtrace.traces.recovery import Recovered, finished_copy
 from memtrace.traces.run import RunHeader, RunStatus, Snapshot
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
@@ -90,9 +92,13 @@ class Run:
                 with pq.ParquetFile(
                     self.path, metadata=metadata, pre_buffer=False, page_checksum_verification=True
                 ) as file:
+                    gate_columns.check_metadata(file.metadata)
                     for batch in file.iter_batches(batch_rows, columns=present):
+                        gate_columns.check_batch(batch)
                         yield _conform(batch, schema)
-        except (pa.ArrowException, OSError) as error:
+        except Refused as error:
+            raise refused(self.path, error) from error
+        except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
             raise damaged(self.path, error) from error
 
     def relation(
@@ -100,16 +106,27 @@ class Run:
     ) -> duckdb.DuckDBPyRelation:
         """The rows as a relation: DuckDB scans the file, in parallel, each time it is used.
 
-        Columns the file does not have are NULLs of their type.  Raises
-        MemtraceError if the file cannot be opened.
+        Columns the file does not have are NULLs of their type.  Raises MemtraceError if the file
+        cannot be opened, or if a row of these columns is not what it must be.
         """
         import duckdb
 
-        selected = ", ".join(self._sql(c) for c in _wanted(columns))
+        wanted = _wanted(columns)
         try:
-            return connection.read_parquet([self.scan_path]).project(selected)
+            rows = connection.read_parquet([self.scan_path])
+            if unseen := [c for c in wanted if c in self.columns and c not in self._checked]:
+                gate_columns.check_rows(rows, unseen)
+                self._checked.update(unseen)
+            return rows.project(", ".join(self._sql(c) for c in wanted))
+        except Refused as error:
+            raise refused(self.path, error) from error
         except duckdb.Error as error:
             raise damaged(self.path, error) from error
+
+    @cached_property
+    def _checked(self) -> set[str]:
+        """Columns whose rows have passed the gate: each is looked through once."""
+        return set()
 
     @property
     def scan_path(self) -> str:
@@ -128,11 +145,25 @@ class Run:
     # its number while a relation still names it.
     @cached_property
     def _scan_fd(self) -> int:
-        fd = os.open(self.path, os.O_RDONLY)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise damaged(self.path, error) from error
         if self._recovered is None:
             return fd
         try:
-            return finished_copy(fd, self._recovered)
+            copy = finished_copy(fd, self._recovered)
+            # Its footer was put together from the file's own pieces: what it says counts, not they.
+            with open(copy, "rb", closefd=False) as file:
+                gate_columns.check_metadata(pq.read_metadata(file))
+            return copy
+        except Refused as error:
+            raise refused(self.path, error) from error
+        except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
+            raise damaged(self.path, error) from error
         finally:
             os.close(fd)
 
@@ -155,6 +186,11 @@ class Run:
             return f'"{column}"'
         type_ = str(arrow_schema().field(column).type)
         return f'CAST(NULL AS {_SQL_TYPES.get(type_, "VARCHAR")}) AS "{column}"'
+
+
+def refused(path: Path, error: Refused) -> MemtraceError:
+    """What is said of a file that is whole, but has what no recorder writes."""
+    return MemtraceError(f"{path} {error}; memtrace does not write that: ask for the run as it was recorded")
 
 
 def damaged(path: Path, error: Exception) -> MemtraceError:

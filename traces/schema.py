@@ -71,34 +71,79 @@ class Column:
 
 COLUMNS: tuple[Column, ...] = (
     Column("ts_ns", "int64", "ns", "CLOCK_BOOTTIME at the end of the occurrence; an aggregate's window end"),
-    Column("dur_ns", "int64", "ns", "length of one occurrence; an aggregate's bucket, by its lower edge; null if only the end is seen"),
-    Column("count", "int64", "occurrences", "how many occurrences the row stands for; null if only their time is known"),
+    Column(
+        "dur_ns",
+        "int64",
+        "ns",
+        "length of one occurrence; an aggregate's bucket, by its lower edge; null if only the end is seen",
+    ),
+    Column(
+        "count",
+        "int64",
+        "occurrences",
+        "how many occurrences the row stands for; null if only their time is known",
+    ),
     Column("total_ns", "int64", "ns", "time of all occurrences, nested events included; null if unknown"),
-    Column("self_ns", "int64", "ns", "total_ns less the time of traced events nested inside; null if unknown"),
+    Column(
+        "self_ns", "int64", "ns", "total_ns less the time of traced events nested inside; null if unknown"
+    ),
     Column("event", "dictionary<int8,string>", "", "logical event: alloc, zero.alloc, zero.user, …"),
-    Column("site", "dictionary<int16,string>", "", "the kernel site that served it, as named in the probe manifest"),
+    Column(
+        "site",
+        "dictionary<int16,string>",
+        "",
+        "the kernel site that served it, as named in the probe manifest",
+    ),
     Column("cpu", "int16", "", "CPU at the end; null in aggregates"),
     Column("pid", "int32", "", "process (tgid); null in aggregates"),
     Column("tid", "int32", "", "thread (pid in the kernel); null in aggregates"),
     Column("comm", "dictionary<int32,string>", "", "command name of the thread; null in aggregates"),
     Column("order", "int8", "", "allocation order; for zero.user the order of the folio; null if unknown"),
-    Column("bytes", "int64", "bytes", "memory of all occurrences: PAGE_SIZE << order for each, or the bytes cleared"),
-    Column("bytes_requested", "int64", "bytes", "memory the function was asked for, where it may do more or less (accept.call, hot.*); else null"),
+    Column(
+        "bytes",
+        "int64",
+        "bytes",
+        "memory of all occurrences: PAGE_SIZE << order for each, or the bytes cleared",
+    ),
+    Column(
+        "bytes_requested",
+        "int64",
+        "bytes",
+        "memory the function was asked for, where it may do more or less (accept.call, hot.*); else null",
+    ),
     Column("pfn", "int64", "", "first page frame number; null in aggregates"),
     Column("nid", "int16", "", "NUMA node of the memory; null if unknown"),
     Column("nid_requested", "int16", "", "NUMA node asked for; null if not seen"),
-    Column("gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"),
+    Column(
+        "gfp", "uint32", "", "gfp flags as this kernel numbers them (names in the header); null in aggregates"
+    ),
     Column("flags", "uint32", "", "bits of Flag"),
     Column("parent", "dictionary<int8,string>", "", "the traced event this one is nested in; null if none"),
-    Column("cgroup", "dictionary<int32,string>", "", "path of the thread's cgroup (v2), from the mount's root; null in aggregates and unless zero.* or accept.* are recorded"),
-    Column("stack", "dictionary<int32,string>", "", "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request"),
-    Column("error", "int16", "", "errno that a failed function returned (positive); null if it returned none"),
+    Column(
+        "cgroup",
+        "dictionary<int32,string>",
+        "",
+        "path of the thread's cgroup (v2), from the mount's root; null in aggregates and unless zero.* or accept.* are recorded",
+    ),
+    Column(
+        "stack",
+        "dictionary<int32,string>",
+        "",
+        "kernel stack, root first, frames joined by ';'; null unless --stacks, acceptance or hot.request",
+    ),
+    Column(
+        "error", "int16", "", "errno that a failed function returned (positive); null if it returned none"
+    ),
     Column("vm", "int32", "", "number of the virtual machine in this run, from 1 (gmem.*); null if unknown"),
-    Column("vcpu", "int16", "", "number of the virtual CPU whose thread it was (gmem.*); null if none or unknown"),
+    Column(
+        "vcpu", "int16", "", "number of the virtual CPU whose thread it was (gmem.*); null if none or unknown"
+    ),
     Column("gfn", "int64", "", "first guest page frame number (gmem.*); null if not known"),
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)
+REQUIRED = ("ts_ns", "event", "flags")
+"""Columns that every run has, and that are never null."""
 
 
 def arrow_schema() -> pa.Schema:
@@ -119,7 +164,4 @@ def arrow_schema() -> pa.Schema:
             return pa.dictionary(plain[index], pa.string())
         return plain[text]
 
-    required = {"ts_ns", "event", "flags"}
-    return pa.schema(
-        [pa.field(c.name, arrow_type(c.type), nullable=c.name not in required) for c in COLUMNS]
-    )
+    return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.name not in REQUIRED) for c in COLUMNS])
