@@ -200,12 +200,10 @@ def settle_run(
     rows = every.filter(f"dur_ns >= 0 AND (flags & {int(apart | Flag.AGGREGATED)}) = 0")
     if steps and STEP in events:
         rows = _steps(every, apart).union(rows)
-    numbers = "CASE event " + " ".join(f"WHEN '{name}' THEN {i}" for i, name in enumerate(events)) + " END"
-    listed = ", ".join(f"'{name}'" for name in events)
-    wanted = f"event IN ({listed})"
-    bounds = _bounds(rows.filter(wanted), chunk)
+    rows = _with_numbers(rows, events)
+    bounds = _bounds(rows, chunk)
     for since, until in zip(reversed([None, *bounds]), reversed([*bounds, None]), strict=True):
-        stretch = rows.filter(wanted)
+        stretch = rows
         if since is not None:
             stretch = stretch.filter(f"ts_ns > {since}")
         if until is not None:
@@ -214,7 +212,7 @@ def settle_run(
             [
                 "ts_ns - dur_ns AS begin_ns, ts_ns",
                 "coalesce(tid, 0)::BIGINT AS tid, coalesce(cpu, 0)::BIGINT AS cpu_number",
-                f"({numbers})::BIGINT AS number",
+                "number::BIGINT AS number",
                 *(f'"{name}"' for name in columns if name != "ts_ns"),
                 *([f"{hash_of(group)} AS hashed"] if group else []),
             ]
@@ -230,6 +228,22 @@ def settle_run(
             ),
             since,
         )
+
+
+def _with_numbers(rows: duckdb.DuckDBPyRelation, events: Sequence[str]) -> duckdb.DuckDBPyRelation:
+    """The rows of ``events`` with their ``number`` in that order.
+
+    Names are the file's: they are given as constants, never written into SQL.
+    """
+    from duckdb import CaseExpression, ColumnExpression, ConstantExpression, StarExpression
+
+    event = ColumnExpression("event")
+    first, *rest = (event == ConstantExpression(name) for name in events)
+    number = CaseExpression(first, ConstantExpression(0))
+    for i, same in enumerate(rest, 1):
+        number = number.when(same, ConstantExpression(i))
+    wanted = rows.filter(event.isin(*map(ConstantExpression, events)))
+    return wanted.select(StarExpression(), number.alias("number"))
 
 
 def _steps(rows: duckdb.DuckDBPyRelation, apart: int) -> duckdb.DuckDBPyRelation:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "256MB"
 """For DuckDB; beyond it, it spills to the temporary folder."""
 
+_MOST_THREADS = 16
+"""Each wants some of the memory."""
+
 MAX_GROUPS = 300_000
 """Partial aggregates that are taken out of DuckDB: about 100 MB of them."""
 _HEAD = 2048
@@ -69,10 +72,11 @@ class TooManyGroupsError(MemtraceError):
 
 
 @contextmanager
-def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB to scan a run: on all cores this process may use, in bounded memory.
+def connect(run: Run, *others: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB to scan a run (and ``others`` with it): on up to 16 cores, in bounded memory.
 
-    What DuckDB complains of inside becomes a MemtraceError.
+    It opens no file but theirs and its own temporary ones, and loads no extension; neither
+    can be changed.  What DuckDB complains of inside becomes a MemtraceError.
     """
     try:
         import duckdb
@@ -84,13 +88,21 @@ def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     with tempfile.TemporaryDirectory(prefix="memtrace-", ignore_cleanup_errors=True) as spill:
         connection = duckdb.connect(
             config={
-                "threads": max(1, len(os.sched_getaffinity(0))),
+                "threads": min(max(1, len(os.sched_getaffinity(0))), _MOST_THREADS),
                 "memory_limit": MEMORY_LIMIT,
                 "preserve_insertion_order": False,
                 "temp_directory": spill,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+                # No variable of ours is a table by its name.
+                "python_enable_replacements": False,
             }
         )
         try:
+            connection.execute("SET allowed_paths = $1", [[one.scan_path for one in (run, *others)]])
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.OutOfMemoryException as error:
             raise MemtraceError(
