@@ -26,8 +26,8 @@ MAX_GROUPS = 1_000_000
 MAX_TEXT = 1 << 16
 """Bytes of a text in a row.  A stack of 127 long names has 32 KiB."""
 _TYPES = {column.name: column.type for column in COLUMNS}
-# Times have two bits to spare: the sum or the difference of two is 64 bits still.
-_NS = (-(1 << 61), 1 << 61)
+# Times have a bit to spare: the sum or the difference of two is 64 bits still.
+_NS = (1 - (1 << 62), (1 << 62) - 1)
 RANGES: dict[str, tuple[int, int]] = {
     "ts_ns": _NS,
     "dur_ns": _NS,

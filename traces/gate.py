@@ -60,7 +60,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 @cache
-def _fields(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
+def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
     """Type and whether it must be there, by the name of the field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     absent = dataclasses.MISSING

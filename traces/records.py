@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from memtrace.errors import MemtraceError
+from memtrace.traces.gate import Refused
 
 PARQUET_MAGIC = b"PAR1"
 RECORD_MAGIC = b"MTRC"
@@ -109,17 +109,14 @@ def _record_at(fd: int, pos: int, sequence: int, check_body: bool) -> Record | N
 
 
 def _inflated(data: bytes) -> bytes | None:
-    """What was deflated; None if it is broken.  Raises MemtraceError if it is more than MAX_META."""
+    """What was deflated; None if it is broken.  Raises Refused if it is more than MAX_META."""
     inflater = zlib.decompressobj()
     try:
         meta = inflater.decompress(data, MAX_META)
     except zlib.error:
         return None
     if inflater.unconsumed_tail or len(meta) == MAX_META:
-        raise MemtraceError(
-            f"a record of the run inflates to more than {MAX_META >> 20} MiB, which no recorder writes;"
-            " ask for the run as memtrace wrote it"
-        )
+        raise Refused(f"has a record that inflates to more than {MAX_META >> 20} MiB")
     return meta if inflater.eof else None
 
 

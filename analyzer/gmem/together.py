@@ -27,8 +27,6 @@ from memtrace.analyzer.tables import Column, Table
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
 
     from memtrace.traces.reader import Run
@@ -36,20 +34,17 @@ if TYPE_CHECKING:
 TOP = 10
 
 
-def together(run: Run, guest: Path, connection: duckdb.DuckDBPyConnection) -> tuple[Table, Table]:
+def together(run: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> tuple[Table, Table]:
     """The alignment, and the guest's longest accepts; rows.load() must have been called.
 
     Raises MemtraceError where the guest's run has no accepts, or is not of a VM of the host's run.
     """
-    from memtrace.traces.reader import open_run
-
-    with open_run(guest) as other:
-        _load(other, guest, connection)
-        found = align(run, other, connection)
-        return clock_table(found), _accepts(run, found, connection)
+    _load(guest, connection)
+    found = align(run, guest, connection)
+    return clock_table(found), _accepts(run, found, connection)
 
 
-def _load(guest: Run, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def _load(guest: Run, connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the tables ``a``: the guest's accept.calls, and ``t``: when it accepted which gfns."""
     size = guest.header.page_size
     columns = ("event", "ts_ns", "dur_ns", "tid", "pfn", "bytes", "bytes_requested", "comm")
@@ -67,7 +62,7 @@ def _load(guest: Run, path: Path, connection: duckdb.DuckDBPyConnection) -> None
     ).fetchall()
     if not calls:
         raise MemtraceError(
-            f"{path} has no accept.call: record `-e accept` in the guest, while it has memory to accept"
+            f"{guest.path} has no accept.call: record `-e accept` in the guest, while it has memory to accept"
         )
     call, arch = (
         f"(SELECT * FROM accepted WHERE event = 'accept.{e}' AND pages > 0)" for e in ("call", "arch")

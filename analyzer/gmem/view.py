@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,12 @@ if TYPE_CHECKING:
 def view(run: Run, choice: Choice) -> Result:
     """The gmem view of a host's run; raises MemtraceError if it has nothing of guest_memfd."""
     from memtrace.analyzer.scan import connect, in_file
+    from memtrace.traces.reader import open_run
 
     _refuse(run)
-    with connect(run) as connection:
+    with ExitStack() as opened:
+        guests = [opened.enter_context(open_run(choice.guest))] if choice.guest is not None else []
+        connection = opened.enter_context(connect(run, *guests))
         rows.load(run, connection)
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:
@@ -62,8 +66,8 @@ def view(run: Run, choice: Choice) -> Result:
             whatif.what_if(run, connection),
         )
         untold = machines.untold(tables[0])
-        if choice.guest is not None:
-            tables = (*together.together(run, choice.guest, connection), *tables)
+        for guest in guests:
+            tables = (*together.together(run, guest, connection), *tables)
         turns = rows.ask(connection, TURNS)
     report = Report(
         view="gmem",

@@ -16,7 +16,9 @@ import pytest
 from memtrace.analyzer import scan
 from memtrace.analyzer.cells import cells
 from memtrace.analyzer.keys import DEFAULT, KEYS
+from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown, merged
+from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import Case, Row, header, status, streamed
 from memtrace.traces.histogram import BUCKETS, TOP_BIT, bucket_of
@@ -217,3 +219,54 @@ def test_too_many_groups_are_refused(partials_of: PartialsOf, monkeypatch: pytes
     with pytest.raises(scan.TooManyGroupsError, match="grouped by pid there are more than 10 groups"):
         partials_of(rows, [KEYS["pid"]])
     assert len(partials_of(rows[:10], [KEYS["pid"]])) == 10
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_parquet('{other}')",
+        "COPY (SELECT 1) TO '{other}.csv'",
+        "ATTACH '{other}.db'",
+        "SELECT * FROM glob('/etc/*')",
+        "LOAD httpfs",
+        "SET threads = 1",
+        "SET enable_external_access = true",
+        "SELECT * FROM local_variable",
+    ],
+)
+def test_a_connection_opens_the_run_and_nothing_else(
+    run_of: Callable[..., Run], tmp_path: Path, sql: str
+) -> None:
+    run = run_of("streamed")
+    other = tmp_path / "other.parquet"
+    other.write_bytes(run.path.read_bytes())
+    local_variable = pq.read_table(other)
+    with scan.connect(run) as connection:
+        with pytest.raises(duckdb.Error):
+            connection.execute(sql.format(other=other)).fetchall()
+        assert scan.in_file(run, connection) == len(local_variable)
+    assert {p.name for p in tmp_path.iterdir()} == {run.path.name, other.name}
+
+
+def test_a_connection_opens_two_runs_if_told_both(run_of: Callable[..., Run], tmp_path: Path) -> None:
+    one, two = run_of("streamed"), run_of("streamed")
+    odd = tmp_path / "it's [1].parquet"
+    odd.write_bytes(two.path.read_bytes())
+    with open_run(odd) as named, scan.connect(one, named) as connection:
+        assert scan.in_file(named, connection) == scan.in_file(one, connection)
+    with scan.connect(one) as connection, pytest.raises(MemtraceError, match="disabled"):
+        scan.in_file(two, connection)
+
+
+def test_names_of_events_are_no_sql(run_of: Callable[..., Run]) -> None:
+    names = ["alloc", "it's", "x' OR 1=1 THEN 7 --", "\\", "{0}", "é\n"]
+    rows = [
+        streamed(dur=5, pfn=i) | {"event": name, "ts_ns": 10**9 + 100 * i} for i, name in enumerate(names)
+    ]
+    run = run_of(Case(rows, header("alloc"), status()))
+    with scan.connect(run) as connection:
+        found = list(settle_run(run, Ledger([]), sorted(names), connection))
+        assert timed_events(run, connection) == sorted(names)
+    numbers = [n for settled in found for n in settled.event.tolist()]
+    assert sorted(numbers) == list(range(len(names)))

@@ -335,7 +335,8 @@ def test_a_column_in_other_case_is_refused(write: Any, make_rows: Any) -> None:
     ("name", "value"),
     [
         ("order", 53), ("order", -1), ("nid", 1024), ("nid", -1), ("count", -20), ("bytes", -1),
-        ("total_ns", -1), ("pfn", -1), ("ts_ns", 1 << 62), ("dur_ns", -(1 << 62)), ("vm", 0), ("gfn", 1 << 53), ("cpu", -1),
+        ("total_ns", -1), ("pfn", -1), ("ts_ns", 1 << 62), ("dur_ns", -(1 << 62)), ("vm", 0),
+        ("gfn", 1 << 53), ("cpu", -1),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("statistics", [True, False])
