@@ -15,6 +15,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 
@@ -73,7 +74,7 @@ def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
 def _built(cls: type[Any], data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         _refuse(where, "an object", data)
-    fields = _fields(cls)
+    fields: dict[str, tuple[Any, bool]] = _fields(typing.cast(Hashable, cls))
     for name, (_, needed) in fields.items():
         if needed and name not in data:
             raise Refused(f"has no {_at(where, name)}")

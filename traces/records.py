@@ -103,9 +103,8 @@ def _record_at(fd: int, pos: int, sequence: int, check_body: bool) -> Record | N
     meta = os.pread(fd, meta_size, meta_start)
     if zlib.crc32(meta) != meta_crc or (check_body and _crc(fd, body_start, body_size) != body_crc):
         return None
-    if kind != Kind.ROWS and (meta := _inflated(meta)) is None:
-        return None
-    return Record(Kind(kind), rows, meta, end)
+    inflated = meta if kind == Kind.ROWS else _inflated(meta)
+    return None if inflated is None else Record(Kind(kind), rows, inflated, end)
 
 
 def _inflated(data: bytes) -> bytes | None:
