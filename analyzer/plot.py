@@ -14,6 +14,7 @@ figure says what is not.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from memtrace.analyzer.partials import NO_BUCKET, Partials
 from memtrace.analyzer.quantiles import middle
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Kind, Report, Row
-from memtrace.errors import MemtraceError
+from memtrace.traces.answers import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,12 +88,12 @@ def summary_figure(run: Run, report: Report, partials: Partials) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure; raises MemtraceError if that can't be done."""
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    try:
-        figure.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another --plot") from error
+    """Writes a figure, as its name's suffix says; raises MemtraceError if that can't be done."""
+    form = path.suffix.lower().removeprefix(".") or "png"
+    metadata = {"Date": None} if form == "svg" else None
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=form, dpi=150, metadata=metadata)
+    write(path, drawn.getvalue(), "--plot")
 
 
 def headline(run: Run) -> str:

@@ -101,11 +101,3 @@ def _one(runs: tuple[str, ...]) -> Path:
 def _one_of(option: str, word: str, words: tuple[str, ...]) -> None:
     if word not in words:
         raise MemtraceError(f"{option} knows no {word!r}; it takes {', '.join(words)}", 2)
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a report to a file; raises MemtraceError if it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another -o") from error

@@ -149,7 +149,7 @@ def _removed(done: Removal, plan: Plan) -> str:
     "--save", type=click.Path(path_type=Path), metavar="DIR", help="Keep the texts, for `memtrace import`."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what was found.")
-def collect(output: Path, force: bool, merge: Path | None, save: Path | None, quiet: bool) -> None:
+def collect(output: Path, force: bool, mode: int, merge: Path | None, save: Path | None, quiet: bool) -> None:
     """Gather what this machine still holds of its boot into a run.
 
     The boot's trace buffer, the kernel log, ACPI FPDT, systemd's time stamps,
@@ -161,7 +161,7 @@ def collect(output: Path, force: bool, merge: Path | None, save: Path | None, qu
 
     with StatusLine(not quiet) as line:
         line.show("gathering...")
-        done = gather(Wanted(output, force, merge, save, tuple(sys.argv)))
+        done = gather(Wanted(output, force, merge, save, tuple(sys.argv), mode))
     if not quiet:
         click.echo(_collected(done, output), err=True)
 

@@ -47,6 +47,7 @@ def import_(
     files: tuple[str, ...],
     output: Path,
     force: bool,
+    mode: int,
     merge: Path | None,
     clock: str | None,
     boot: int | None,
@@ -62,7 +63,7 @@ def import_(
 
     if not files:
         raise MemtraceError("give the files to import, e.g. `memtrace import trace.txt dmesg.txt`", 2)
-    request = assemble.Request(files, output, force, merge, clock, boot, tuple(sys.argv))
+    request = assemble.Request(files, output, force, merge, clock, boot, tuple(sys.argv), mode)
     with StatusLine(not quiet) as line:
         line.show("reading...")
         outcome = assemble.run_import(request)

@@ -18,10 +18,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run_file(default: str) -> Callable[[F], F]:
-    """-o and -f (``output``, ``force``) of a verb that writes a run."""
+    """-o, -f and --mode (``output``, ``force``, ``mode``) of a verb that writes a run."""
 
     def options(function: F) -> F:
         force = click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+        mode = click.option(
+            "--mode",
+            callback=_mode,
+            default="600",
+            show_default=True,
+            metavar="OCTAL",
+            help="Who may read FILE, as for chmod.",
+        )
         output = click.option(
             "-o",
             "--output",
@@ -31,9 +39,18 @@ def run_file(default: str) -> Callable[[F], F]:
             metavar="FILE",
             help="The run file.",
         )
-        return output(force(function))
+        return output(force(mode(function)))
 
     return options
+
+
+def _mode(context: click.Context, option: click.Parameter, value: str) -> int:
+    """Callback of --mode: the bits; raises MemtraceError (exit 2) for what is no mode of a run file."""
+    digits = value.removeprefix("0") or "0"
+    bits = int(digits, 8) if digits.isascii() and set(digits) <= set("01234567") and len(digits) == 3 else 0
+    if bits & ~0o666 or bits & 0o600 != 0o600:
+        raise MemtraceError(f"--mode {value}: give one such as 600, 640 or 644", 2)
+    return bits
 
 
 def _filled(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -92,9 +109,9 @@ def refuse_overwriting(output: str | None, plot: str | None, inputs: Iterable[st
 
 def give(text: str, output: str | None) -> None:
     """Print an answer, or write it to a file; raises MemtraceError if it cannot be written."""
-    from memtrace.analyzer.report import write
+    from memtrace.traces.answers import write
 
     if output is None:
         click.echo(text, nl=False)
     else:
-        write(Path(output), text)
+        write(Path(output), text.encode())

@@ -7,6 +7,7 @@ there is followed, opened blindly or left with rights that it should not have.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import stat
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.traces.output import MODE, settle
 
 RUN, STDOUT, STDERR, KNOWN, FILES = "run.parquet", "stdout", "stderr", "known.json", "files"
 """Names in the shared folder."""
@@ -62,7 +64,7 @@ def keep(scratch: Path, final: Path) -> Kept:
         source, target = scratch / name, final.with_suffix(suffix)
         target.unlink(missing_ok=True)
         if _is_file(source) and source.lstat().st_size:
-            source.chmod(0o644)
+            _give(source)
             source.replace(target)
             words |= {} if name == KNOWN else {name: target}
     left_out: Counter[str] = Counter()
@@ -81,7 +83,7 @@ def take_run(scratch: Path, final: Path) -> None:
     source = scratch / RUN
     if not _is_file(source):
         raise MemtraceError(f"the guest left no run file for {final}: its $LAB is not to be touched")
-    source.chmod(0o644)
+    _give(source)
     source.replace(final)
 
 
@@ -109,16 +111,27 @@ def _clean(folder: Path, left_out: Counter[str]) -> None:
     folders = [folder]
     while folders:
         above = folders.pop()
-        above.chmod(0o755)
+        above.chmod(0o700)
         for path in list(above.iterdir()):
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
                 folders.append(path)
             elif stat.S_ISREG(mode):
-                path.chmod(0o644 | mode & 0o111)
+                _give(path, 0o700 if mode & 0o111 else MODE)
             else:
                 left_out[_KINDS.get(stat.S_IFMT(mode), "other file")] += 1
                 path.unlink()
+        _give(above, 0o700)
+
+
+def _give(path: Path, mode: int = MODE) -> None:
+    """Make a file or folder the user's, like all that is written for them; nobody else may read it."""
+    path.chmod(mode)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        settle(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _is_file(path: Path) -> bool:

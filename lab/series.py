@@ -26,6 +26,8 @@ from memtrace.lab.plugging import NOTHING, Plugging
 from memtrace.lab.process import ended_by_signals
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import Clock, GuestError, GuestResult, GuestSpec
+from memtrace.traces.answers import write
+from memtrace.traces.output import make_folder
 
 _PLAN_FILE = "series.json"
 
@@ -165,9 +167,9 @@ def _claim(series: Series, folder: Path) -> None:
         for abandoned in folder.glob(".boot-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         for side in series.sides:
-            (folder / side.name).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / side.name)
         if not file.exists() or not any(folder.glob("*/*.parquet")):
-            file.write_text(text)
+            write(file, text.encode())
         elif json.loads(file.read_text()) != json.loads(text):
             raise MemtraceError(
                 f"{folder} holds a series with other kernels, memory or workload: give another folder with -o"
@@ -225,8 +227,8 @@ def _run(guest: GuestSpec, scratch: Path, final: Path, which: str) -> GuestResul
     try:
         result = run_guest(guest, scratch)
     except GuestError as error:
-        final.with_suffix(".console").write_text(error.console)
+        write(final.with_suffix(".console"), error.console.encode())
         words = harvest.last_words(harvest.keep(scratch, final), "")
         raise MemtraceError(f"{which}: {error}\nof the workload: {words}") from error
-    final.with_suffix(".console").write_text(result.console)
+    write(final.with_suffix(".console"), result.console.encode())
     return result

@@ -9,45 +9,61 @@ larger, than the same rows in a few row groups.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.traces.output import OutputFile
 
 ABOVE_GROUPS = 64
 BELOW_ROWS = 64_000
 
 
-def compact(path: Path, groups: int, rows: int) -> int | None:
-    """Rewrites the run at ``path`` if it has many row groups with few rows each; its new size.
+def compact(file: OutputFile, groups: int, rows: int, hurried: Callable[[], bool]) -> OutputFile | None:
+    """Rewrites a finished run if it has many row groups with few rows each; the new, open file.
 
-    The rewritten file is made beside it and renamed over it when it is whole
-    and on disk.  None if there was no need or it did not work (a full disk): the
-    run is then as it was.
+    The new file is made beside the run and renamed over it when it is whole and on
+    disk.  None if there was no need, it did not work (a full disk), the run is not at
+    its path any more, or ``hurried()`` became true: the run is then as it was.
     """
     if groups <= ABOVE_GROUPS or rows >= groups * BELOW_ROWS:
         return None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        size = _rewrite(path, temporary, rows)
-        temporary.rename(path)
-        return size
-    except (MemtraceError, OSError, MemoryError):
+        new = file.successor()
+    except OSError:
         return None
-    finally:
-        temporary.unlink(missing_ok=True)
+    try:
+        _rewrite(file, new, rows, hurried)
+        if file.in_place():
+            new.publish()
+            return new
+    except (MemtraceError, OSError, MemoryError):
+        pass
+    except BaseException:
+        _drop(new)
+        raise
+    _drop(new)
+    return None
 
 
-def _rewrite(path: Path, target: Path, rows: int) -> int:
+def _drop(new: OutputFile) -> None:
+    new.abandon()
+    new.close()
+
+
+def _rewrite(file: OutputFile, new: OutputFile, rows: int, hurried: Callable[[], bool]) -> None:
     import pyarrow as pa
 
     from memtrace.traces.reader import open_records
     from memtrace.traces.writer import RunWriter
 
-    run = open_records(path)
-    with RunWriter(target, run.header) as writer:
-        for batch in run.batches():
-            writer.write(pa.Table.from_batches([batch]))
-        writer.close(run.status, compact=False)
-        if writer.rows != rows:
-            raise MemtraceError(f"{path}: only {writer.rows} of {rows} rows can be read back")
-        return writer.bytes_written
+    # By its descriptor: what is at the path may be another file by now.
+    run = open_records(Path(f"/proc/{os.getpid()}/fd/{file.fd}"))
+    writer = RunWriter.inside(new, run.header)
+    for batch in run.batches():
+        if hurried():
+            raise MemtraceError(f"{file.path} is left as it is")
+        writer.write(pa.Table.from_batches([batch]))
+    writer.finish(run.status)
+    if writer.rows != rows:
+        raise MemtraceError(f"{file.path}: only {writer.rows} of {rows} rows can be read back")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import MemtraceError
 from memtrace.traces import footer
-from memtrace.traces.output import cannot_write, create
+from memtrace.traces.output import MODE, OutputFile, create
 from memtrace.traces.records import HEADER_SIZE, PARQUET_MAGIC, Kind, pack, scan
+from memtrace.traces.refusals import cannot_write
 from memtrace.traces.run import RunHeader, RunStatus, to_json
 from memtrace.traces.schema import arrow_schema
 
@@ -56,38 +57,51 @@ class RunWriter:
     from there: ``close`` may still find room for a footer.
     """
 
-    def __init__(self, path: Path, header: RunHeader, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, header: RunHeader, *, overwrite: bool = False, mode: int = MODE) -> None:
         """Creates the file with its header in it.
 
         With ``overwrite`` an earlier file stays until the new one holds its
         header: that one is written beside it and renamed over it.
 
         Raises MemtraceError if there is a file and ``overwrite`` is not set, if
-        it is not a regular file, or if it cannot be written.
+        it is not a regular file or being written by another process, or if it cannot
+        be written.
         """
         import pyarrow.parquet  # noqa: F401  (at the first checkpoint it would be late)
 
-        self.path = Path(os.path.realpath(path))
+        file = create(path, overwrite=overwrite, mode=mode)
+        try:
+            self._begin(file, header)
+            if overwrite:
+                self._sync()
+            file.publish()
+        except BaseException as error:
+            file.abandon()
+            file.close()
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from error
+            raise
+
+    @classmethod
+    def inside(cls, file: OutputFile, header: RunHeader) -> RunWriter:
+        """A writer of a file that the caller has made, publishes and closes."""
+        writer = cls.__new__(cls)
+        writer._begin(file, header)
+        return writer
+
+    def _begin(self, file: OutputFile, header: RunHeader) -> None:
+        self.path = file.path
+        self._file: OutputFile | None = file
+        self._fd = file.fd
         self._schema = arrow_schema()
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._taken = 0
         self._now = self._safe = _Mark()
         self._start = footer.start_metadata(to_json(header))
-        self._fd, temporary = create(self.path, overwrite)
-        try:
-            self._append([PARQUET_MAGIC])
-            self._append_record(Kind.START, self._start)
-            self._safe = self._now
-            if temporary is not None:
-                self._sync()
-                temporary.rename(self.path)
-        except BaseException as error:
-            os.close(self._fd)
-            (temporary or self.path).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise cannot_write(self.path, error) from error
-            raise
+        self._append([PARQUET_MAGIC])
+        self._append_record(Kind.START, self._start)
+        self._safe = self._now
 
     @property
     def rows(self) -> int:
@@ -111,9 +125,12 @@ class RunWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Lets go of the file; unless ``close`` was called it is left cut short."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file, self._fd = None, -1
 
     def write(self, table: pa.Table) -> None:
         """Takes rows of ``arrow_schema()``; they are safe after the next checkpoint.
@@ -140,34 +157,48 @@ class RunWriter:
         if fsync:
             self._sync()
 
-    def close(self, status: RunStatus, *, compact: bool = True) -> None:
-        """Ends the file with a last checkpoint and a parquet footer, and waits for the disk.
+    def close(
+        self, status: RunStatus, *, compact: bool = True, hurried: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Ends the file (``finish``), and checks that it is still the one at its path.
 
-        A run of many small row groups is then rewritten in large ones (``compact.py``).
-        Raises MemtraceError if rows were lost by it, or the footer could not be
-        written; the file then opens up to its last checkpoint.
+        A run of many small row groups is then rewritten in large ones (``compact.py``),
+        unless ``hurried()`` becomes true.  Raises MemtraceError as ``finish`` does, and
+        if the file was deleted, moved or replaced, which says where its content is now.
         """
         from memtrace.traces.compact import compact as rewrite
 
+        try:
+            self.finish(status)
+            if self._file is None:
+                return
+            if compact and (new := rewrite(self._file, self._now.groups, self._now.rows, hurried)):
+                self._file.close()
+                self._file, self._fd = new, new.fd
+                self._now = dataclasses.replace(self._now, position=os.fstat(new.fd).st_size)
+            self._file.check()
+        finally:
+            self._release()
+
+    def finish(self, status: RunStatus) -> None:
+        """Writes a last checkpoint and a parquet footer, and waits for the disk.
+
+        Raises MemtraceError if rows were lost by it, or the footer could not be
+        written; the file then opens up to its last checkpoint.
+        """
         lost: MemtraceError | None = None
         try:
-            try:
-                while self._pending_rows:
-                    self._flush()
-            except MemtraceError as error:
-                # Without the rows there may be room for the status and the footer.
-                lost, status = error, dataclasses.replace(status, complete=False)
-                self._pending, self._pending_rows = [], 0
-            self._append_status(status)
-            self._append_footer(status)
-            self._sync()
-        finally:
-            os.close(self._fd)
-            self._fd = -1
+            while self._pending_rows:
+                self._flush()
+        except MemtraceError as error:
+            # Without the rows there may be room for the status and the footer.
+            lost, status = error, dataclasses.replace(status, complete=False)
+            self._pending, self._pending_rows = [], 0
+        self._append_status(status)
+        self._append_footer(status)
+        self._sync()
         if lost:
             raise lost
-        if compact and (size := rewrite(self.path, self._now.groups, self._now.rows)):
-            self._now = dataclasses.replace(self._now, position=size)
 
     def _flush(self) -> None:
         """Writes up to MAX_ROW_GROUP pending rows as one row group."""

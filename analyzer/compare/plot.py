@@ -11,6 +11,7 @@ no verdict rests on it).
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from memtrace.analyzer.compare.changes import BETTER, DIFFERENT, EQUIVALENT, WORSE, Change, Comparison, Rules
 from memtrace.analyzer.compare.histogram import Histogram
-from memtrace.errors import MemtraceError
+from memtrace.traces.answers import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,23 +33,20 @@ _MOST = 40
 
 def draw(comparisons: Sequence[Comparison], rules: Rules, path: Path) -> None:
     """Writes the figure, as PNG or SVG by the name; raises MemtraceError if it cannot be written."""
-    try:
-        _save(comparisons, rules, path, "svg" if path.suffix.lower() == ".svg" else "png")
-    except OSError as error:
-        raise MemtraceError(f"{path} cannot be written ({error.strerror}); choose another --plot") from error
+    drawn = io.BytesIO()
+    _save(comparisons, rules, drawn, "svg" if path.suffix.lower() == ".svg" else "png")
+    write(path, drawn.getvalue(), "--plot")
 
 
 def svg(comparisons: Sequence[Comparison], rules: Rules) -> str:
     """The figure as an SVG element, to stand in a page."""
-    import io
-
     out = io.StringIO()
     _save(comparisons, rules, out, "svg")
     text = out.getvalue()
     return text[text.index("<svg") :]
 
 
-def _save(comparisons: Sequence[Comparison], rules: Rules, where: Path | IO[str], format_: str) -> None:
+def _save(comparisons: Sequence[Comparison], rules: Rules, where: IO[str] | IO[bytes], format_: str) -> None:
     import matplotlib as mpl
 
     # With a salt of its own, the same figure is the same file.

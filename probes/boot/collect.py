@@ -12,7 +12,7 @@ from memtrace.probes.boot import gather
 from memtrace.probes.boot.kit import RUN
 from memtrace.probes.sources import read_text
 from memtrace.traces.importers.assemble import Outcome, Request, run_import
-from memtrace.traces.output import refuse_same
+from memtrace.traces.output import MODE, refuse_same
 from memtrace.traces.reader import open_run
 
 
@@ -25,6 +25,8 @@ class Wanted:
     merge: Path | None = None
     save: Path | None = None
     argv: tuple[str, ...] = ()
+    mode: int = MODE
+    """Permission bits of the output."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def collect(wanted: Wanted) -> Collected:
             ) from error
         formats = {one.name: one.format for one in texts}
         files = tuple(f"{formats[path.name]}:{path}" for path in sorted(paths))
-        request = Request(files, wanted.output, wanted.overwrite, merge, argv=wanted.argv)
+        request = Request(files, wanted.output, wanted.overwrite, merge, argv=wanted.argv, mode=wanted.mode)
         return Collected(run_import(request), tuple(missing), merge)
 
 

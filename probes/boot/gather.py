@@ -18,6 +18,7 @@ from memtrace.probes.sources import exists, kmsg_text, names, read_text, syslog_
 from memtrace.probes.state import clock_anchor, snapshot
 from memtrace.traces.importers import fpdt, systemd
 from memtrace.traces.names import decoded
+from memtrace.traces.output import create, make_folder, write_all
 from memtrace.traces.run import Fact, RunHeader, TraceSource, to_json
 
 _FPDT = "/sys/firmware/acpi/fpdt/boot"
@@ -160,12 +161,17 @@ def _confined() -> str:
 
 
 def save(texts: Sequence[Text], folder: Path) -> tuple[Path, ...]:
-    """Writes the texts that there are into ``folder``, which is made; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the texts that there are into ``folder``, which is made; returns their paths.
+
+    Raises OSError if it cannot be made, MemtraceError for a file that is there already.
+    """
+    make_folder(folder)
     paths = []
     for one in texts:
         if one.text is not None:
             path = folder / one.name
-            path.write_text(one.text)
+            with create(path, overwrite=False, option="--save") as file:
+                write_all(file.fd, one.text.encode(errors="surrogateescape"))
+                file.check()
             paths.append(path)
     return tuple(paths)

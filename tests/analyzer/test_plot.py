@@ -100,7 +100,7 @@ def test_estimates_and_unknown_events_are_said_in_the_title(figure_of: FigureOf)
 
 
 def test_a_place_that_cannot_be_written_is_a_sentence(run_of: RunOf, folder: Path) -> None:
-    with pytest.raises(MemtraceError, match="cannot be written"):
+    with pytest.raises(MemtraceError, match="does not exist; make it, or give another output with --plot"):
         view(run_of("streamed")).draw(folder / "no" / "such" / "f.png")
 
 

@@ -65,8 +65,16 @@ def test_a_figure_beside_it(run: Path, capsys: Printed, monkeypatch: Patch) -> N
         (("run.parquet", "--view", "weather"), 2, "--view knows no 'weather'; it takes summary"),
         (("run.parquet", "--table", "x"), 2, "no table 'x'; it has events, main, tasks, losses"),
         (("run.parquet", "--plot", "x.pdf"), 2, "--plot writes .png or .svg, not 'x.pdf'"),
-        (("run.parquet", "--plot", "no/such/x.png"), 1, "no/such/x.png cannot be written"),
-        (("run.parquet", "-o", "no/such/x"), 1, "no/such/x cannot be written"),
+        (
+            ("run.parquet", "--plot", "no/such/x.png"),
+            1,
+            "no/such does not exist; make it, or give another output with --plot",
+        ),
+        (
+            ("run.parquet", "-o", "no/such/x"),
+            1,
+            "no/such does not exist; make it, or give another output with -o",
+        ),
         (("run.parquet", "--window", "5"), 2, "--window takes A..B in seconds since boot, or +a..+b"),
         (("run.parquet", "--view", "accept", "--window", "+9..+10"), 2, "--window lies outside the run"),
         (("run.parquet", "--window", "+1..+2"), 2, "the summary view is of a whole run: --window goes with"),

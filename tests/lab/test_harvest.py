@@ -79,8 +79,8 @@ def test_nothing_leads_out_of_the_folder(left: Path, final: Path, tmp_path: Path
     assert kept.left_out == {"symbolic link": 2, "FIFO": 1, "socket": 1}
     kept_files = final.with_suffix(".files")
     assert {path.name for path in kept_files.iterdir()} == {"program", "hidden"}
-    assert (kept_files / "program").stat().st_mode & 0o7777 == 0o755
-    assert (kept_files / "hidden").stat().st_mode & 0o7777 == 0o755
+    assert (kept_files / "program").stat().st_mode & 0o7777 == 0o700
+    assert (kept_files / "hidden").stat().st_mode & 0o7777 == 0o700
     assert secret.stat().st_mode & 0o777 == 0o600
     assert (outside / "file").exists()
     with pytest.raises(MemtraceError, match="left no run file"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,8 @@ import pytest
 
 from memtrace.traces import compact
 from memtrace.traces.reader import open_run
+from memtrace.traces.run import RunStatus
+from memtrace.traces.writer import RunWriter
 
 
 def test_many_small_row_groups_become_few_at_close(
@@ -54,7 +57,7 @@ def test_failing_to_compact_leaves_the_run_as_it_was(
         raise MemoryError if when == "memory" else OSError(28, "No space left on device")
 
     if when == "renaming":
-        monkeypatch.setattr(Path, "rename", fail)
+        monkeypatch.setattr(os, "rename", fail)
     else:
         monkeypatch.setattr(compact, "_rewrite", fail)
     make_run(path, tables)
@@ -63,13 +66,32 @@ def test_failing_to_compact_leaves_the_run_as_it_was(
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
 
 
-def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, make_run, make_rows) -> None:
+def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, header, status, make_rows) -> None:
     """A page that went bad on the disk after it was written must not be compacted away."""
     path = tmp_path / "run.parquet"
-    tables = [make_rows(3, seed) for seed in range(70)]
-    ends = make_run(path, tables, compact=False)
-    data = bytearray(path.read_bytes())
-    data[ends[30] + 60] ^= 1
-    path.write_bytes(data)
-    assert compact.compact(path, 70, 210) is None
-    assert path.read_bytes() == data
+    ends = []
+    with RunWriter(path, header) as writer:
+        for seed in range(70):
+            writer.write(make_rows(3, seed))
+            writer.checkpoint(RunStatus(complete=False, started_ns=1, ended_ns=2))
+            ends.append(writer.bytes_written)
+        with path.open("r+b") as file:
+            file.seek(ends[30] + 60)
+            (byte,) = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        writer.close(status)
+        size = writer.bytes_written
+    assert path.stat().st_size == size > ends[-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
+
+
+def test_who_is_in_a_hurry_gets_the_run_as_it_is(tmp_path: Path, header, status, make_rows) -> None:
+    path = tmp_path / "run.parquet"
+    with RunWriter(path, header) as writer:
+        for seed in range(70):
+            writer.write(make_rows(3, seed))
+            writer.checkpoint(RunStatus(complete=False, started_ns=1, ended_ns=2))
+        writer.close(status, hurried=lambda: True)
+    assert pq.read_metadata(path).num_row_groups == 70
+    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]

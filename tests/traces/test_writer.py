@@ -217,14 +217,34 @@ def test_the_header_is_on_disk_before_the_earlier_file_goes(
         assert path.read_bytes().startswith(b"PAR1MTRC")
 
 
-def test_a_link_is_followed(tmp_path: Path, header, status) -> None:
-    (tmp_path / "link.parquet").symlink_to("run.parquet")
-    for overwrite in (False, True):
-        with RunWriter(tmp_path / "link.parquet", header, overwrite=overwrite) as run:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, header, overwrite: bool) -> None:
+    link = tmp_path / "link.parquet"
+    for target in ("absent.parquet", "there.parquet"):
+        link.symlink_to(target)
+        (tmp_path / "there.parquet").write_text("precious")
+        assert "FILE is a symbolic link, which is not followed" in refusal(link, header, overwrite=overwrite)
+        assert str(link.readlink()) == target
+        assert not (tmp_path / "absent.parquet").exists()
+        assert (tmp_path / "there.parquet").read_text() == "precious"
+        link.unlink()
+
+
+def test_a_run_that_was_deleted_while_it_was_written_is_saved(
+    tmp_path: Path, header, status, make_rows
+) -> None:
+    """With enough row groups that it is rewritten at the end."""
+    path = tmp_path / "run.parquet"
+    with RunWriter(path, header) as run:
+        for seed in range(70):
+            run.write(make_rows(3, seed))
+            run.checkpoint(CHECKPOINT)
+        path.unlink()
+        with pytest.raises(MemtraceError, match="was deleted while it was written; its content is saved as"):
             run.close(status)
-        assert (tmp_path / "link.parquet").is_symlink()
-        assert not (tmp_path / "run.parquet").is_symlink()
-        assert open_run(tmp_path / "link.parquet").rows == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["run.saved-1.parquet"]
+    opened = open_run(tmp_path / "run.saved-1.parquet")
+    assert (opened.rows, opened.whole) == (210, True)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

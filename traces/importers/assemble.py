@@ -16,7 +16,7 @@ from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.matching import sites_in
 from memtrace.traces.importers.pairing import pair
 from memtrace.traces.importers.parsed import BootFacts, Given, Parsed
-from memtrace.traces.output import refuse_same, same_file
+from memtrace.traces.output import MODE, refuse_same, same_file
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import TraceSource
 from memtrace.traces.writer import RunWriter
@@ -42,6 +42,8 @@ class Request:
     clock: str | None = None
     boot: int | None = None
     argv: tuple[str, ...] = ()
+    mode: int = MODE
+    """Permission bits of the output."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _write(request: Request, files: list[File], boot: BootFacts, merged: Run | N
     header = description.header(request.argv, files, boot, merged, tables, sources)
     header = states.completed(header, [file.parsed for file in files], boot, merged is not None)
     status = description.status(files, merged, tables)
-    with RunWriter(request.output, header, overwrite=request.overwrite) as writer:
+    with RunWriter(request.output, header, overwrite=request.overwrite, mode=request.mode) as writer:
         for table in tables:
             writer.write(table)
         if merged is not None:

@@ -68,5 +68,5 @@ def test_every_kind_of_run_can_be_drawn(name: str, accept_run: Callable[..., Any
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(accept_run: Callable[..., Any]) -> None:
-    with pytest.raises(MemtraceError, match="cannot be written"):
+    with pytest.raises(MemtraceError, match="does not exist; make it, or give another output with --plot"):
         view(accept_run("lazy")).draw(Path("no/such/folder.png"))
