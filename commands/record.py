@@ -85,14 +85,16 @@ if TYPE_CHECKING:
     metavar="SIZE",
     help="Ring per CPU, rounded up to a power of two, e.g. 4M (default: by CPU count).",
 )
+@click.option("--as-user", is_flag=True, help="Run COMMAND as the user who called sudo, not as root.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
+def record(output: Path, force: bool, mode: int, quiet: bool, **given: Any) -> None:
     """Record what memory costs until Ctrl-C, -d SECONDS or the end of COMMAND.
 
     With COMMAND only it and what it starts is recorded (-a: everything), and its
-    exit status is passed on; put -- before it. If -d is over first, COMMAND gets
-    SIGTERM. zero.alloc is counted inside alloc, so -e zero records alloc too.
+    exit status is passed on; put -- before it. If recording ends first, COMMAND
+    and what it started get SIGTERM, and SIGKILL after 3 s or at a second Ctrl-C.
+    zero.alloc is counted inside alloc, so -e zero records alloc too.
     """
     # Before the imports: who is told to stop while they go on still leaves a run.
     reason: list[str] = []
@@ -100,13 +102,21 @@ def record(output: Path, force: bool, quiet: bool, **given: Any) -> None:
         signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))
     from memtrace.probes import recorder
 
-    options = _options(output, force, given)
+    def hurried() -> bool:
+        return len(reason) > 1
+
+    options = _options(output, force, mode, given)
     with StatusLine(not quiet) as line, recorder.Recorder(options) as session:
         if not quiet:
             click.echo(f"memtrace: recording to {output} {_until(options)}", err=True)
-        outcome = session.run(lambda: reason[0] if reason else "", _shown_on(line) if line.shows else None)
+        show = _shown_on(line) if line.shows else None
+        outcome = session.run(lambda: reason[0] if reason else "", show, hurried)
     if not quiet:
         _summary(output, outcome)
+    if hurried():
+        click.echo(f"memtrace: {_kept(output, outcome)}", err=True)
+    elif outcome.still_running is not None:
+        click.echo(f"memtrace: {_left(outcome.still_running)}", err=True)
     if outcome.status.exit_status:
         sys.exit(outcome.status.exit_status)
 
@@ -117,10 +127,25 @@ def _until(options: Any) -> str:
     return "until the command ends" if options.command else "until Ctrl-C"
 
 
-def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
-    from memtrace.probes import events, options, plan
+def _kept(output: Path, outcome: Any) -> str:
+    """What a second signal left undone, and what there is all the same."""
+    left = outcome.still_running
+    return (
+        f"stopped at once by a second signal: all {outcome.status.rows:,} rows until the first are kept in "
+        f"{output}; what the probes cost was not measured{'; ' + _left(left) if left else ''}"
+    )
+
+
+def _left(pid: int) -> str:
+    return f"COMMAND (process {pid}) has not ended even by SIGKILL, and is left alone"
+
+
+def _options(output: Path, force: bool, mode: int, given: dict[str, Any]) -> Any:
+    from memtrace.probes import child, events, options, plan
 
     command = tuple(given["command"])
+    if given["as_user"] and not command:
+        raise MemtraceError("--as-user is for a COMMAND, and there is none: leave it out", 2)
     if given["duration"] is not None and not math.isfinite(given["duration"]):
         raise MemtraceError(f"-d {given['duration']}: give a number of seconds", 2)
     pids = () if given["pids"] is None else _pids(given["pids"])
@@ -129,8 +154,10 @@ def _options(output: Path, force: bool, given: dict[str, Any]) -> Any:
         output=output,
         events=events.select(words("-e", given["events"])),
         overwrite=force,
+        mode=mode,
         duration_s=given["duration"],
         command=command,
+        command_user=child.user_of_sudo() if given["as_user"] else None,
         filters=plan.Filters(
             pids=pids,
             follow=follow,

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from memtrace.errors import MemtraceError
 from memtrace.probes import plan
+from memtrace.probes.child import User
 from memtrace.probes.events import DEFAULT
 from memtrace.probes.privileges import require_bcc, require_recording
 from memtrace.probes.workload import find_command
+from memtrace.traces.output import MODE
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Options:
     overwrite: bool = False
     duration_s: float | None = None
     command: tuple[str, ...] = ()
+    command_user: User | None = None
+    """Whom COMMAND runs as; None: who records."""
+    mode: int = MODE
+    """Permission bits of the output."""
     filters: plan.Filters = field(default_factory=plan.Filters)
     shape: plan.Shape = field(default_factory=plan.Shape)
     ring_bytes: int | None = None
@@ -49,5 +55,5 @@ def check(options: Options) -> None:
         raise MemtraceError(f"{path} is a directory: give a file name with -o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")
-    if path.exists() and not options.overwrite:
+    if os.path.lexists(path) and not options.overwrite:
         raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")

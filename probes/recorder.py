@@ -62,6 +62,8 @@ class Outcome:
 
     status: RunStatus
     manifest: tuple[ProbeSite, ...]
+    still_running: int | None = None
+    """Process ID of a COMMAND that not even SIGKILL has ended."""
 
 
 class Recorder:
@@ -85,10 +87,16 @@ class Recorder:
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
 
-    def run(self, stopped: Callable[[], str], progress: Callable[[Progress], None] | None = None) -> Outcome:
+    def run(
+        self,
+        stopped: Callable[[], str],
+        progress: Callable[[Progress], None] | None = None,
+        hurried: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
         """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends.
 
-        ``progress`` is told each second how far it is.
+        ``progress`` is told each second how far it is.  Once ``hurried()``, nothing is waited
+        for: COMMAND is killed, what the probes cost is not measured, and the file not rewritten.
         """
         self._open_gate()
         service.tell_armed(self._armed_ns / 1e9)
@@ -98,8 +106,8 @@ class Recorder:
         finally:
             self._close_gate()
             if self._workload is not None and reason != "command":
-                self._workload.stop()
-        return self._finish(reason)
+                self._workload.stop(interrupted=reason == "SIGINT", hurried=hurried)
+        return self._finish(reason, hurried)
 
     def _prepare(self) -> None:
         options = self._options
@@ -138,9 +146,9 @@ class Recorder:
             self._start_anchor,
             (before, snapshot("after_load")),
         )
-        self._writer = RunWriter(options.output, header, overwrite=options.overwrite)
+        self._writer = RunWriter(options.output, header, overwrite=options.overwrite, mode=options.mode)
         self._cleanup.callback(self._writer.__exit__, None, None, None)
-        self._workload = Workload(options.command) if options.command else None
+        self._workload = Workload(options.command, options.command_user) if options.command else None
         if self._workload is not None:
             self._cleanup.callback(self._workload.stop)
 
@@ -269,18 +277,19 @@ class Recorder:
         # Intervals under way still end and are recorded; then nothing writes any more.
         time.sleep(_SETTLE_S)
 
-    def _finish(self, reason: str) -> Outcome:
+    def _finish(self, reason: str, hurried: Callable[[], bool]) -> Outcome:
         self._at_end = snapshot("end", watermarks=self._hot.wanted)
         while self._staging.fill() > 0 or self._staging.count:
             self._write_rows()
         self._fold(self._ended_ns)
         status = self._status(complete=True, reason=reason)
-        if status.cost is not None and self._own_work_counts:
+        if status.cost is not None and self._own_work_counts and not hurried():
             added = cost.probe_ns(self._own_gate, self._module.detach)
             status = dataclasses.replace(status, cost=dataclasses.replace(status.cost, probe_ns=added))
         self._module.detach()
-        self._writer.close(status)
-        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest)
+        self._writer.close(status, hurried=hurried)
+        left = self._workload.pid if self._workload is not None and self._workload.status is None else None
+        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest, left)
 
     @property
     def _own_work_counts(self) -> bool:

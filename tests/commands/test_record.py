@@ -2,11 +2,18 @@
 """Bad input to record: one sentence, the right exit status, no traceback."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from memtrace.traces.reader import open_run
+
+live = pytest.mark.live
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="recording needs root")
 
 
 def record(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]:
@@ -36,6 +43,11 @@ def record(*arguments: str, **given: object) -> subprocess.CompletedProcess[str]
         (["--ring-size", "1K"], 2, "between 4K and 1G"),
         (["-d", "0"], 2, "is not in the range"),
         (["-d", "soon"], 2, "is not a valid float"),
+        (["--mode", "777", "-d", "1"], 2, "--mode 777: give one such as 600, 640 or 644"),
+        (["--mode", "044", "-d", "1"], 2, "--mode 044: give one such as"),
+        (["--mode", "rw", "-d", "1"], 2, "--mode rw: give one such as"),
+        (["--as-user", "-d", "1"], 2, "--as-user is for a COMMAND, and there is none"),
+        (["--as-user", "--", "true"], 2, "--as-user is for recording through sudo"),
         (["-o", "/"], 1, "/ is a directory"),
         (["-o", "/no/such/folder/run.parquet"], 1, "/no/such/folder is not a writable folder"),
         (["--no-such-option"], 2, "No such option"),
@@ -98,7 +110,7 @@ def test_without_privileges_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.live
+@live
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root")
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     script = (
@@ -112,3 +124,64 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     assert "No space left" in done.stderr or "full" in done.stderr
     assert "Traceback" not in done.stderr
     assert "memtrace report" in done.stdout
+
+
+def started(output: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A recorder that has begun to write."""
+    before = output.stat().st_ino if output.exists() else None
+    command = [sys.executable, "-m", "memtrace.cli", "record", "-o", str(output), *arguments]
+    recorder = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not output.exists() or output.stat().st_ino == before:
+        assert recorder.poll() is None, recorder.communicate()
+        time.sleep(0.01)
+    return recorder
+
+
+@live
+@as_root
+def test_two_recorders_are_kept_from_one_file_and_a_deleted_one_is_saved(tmp_path: Path) -> None:
+    output = tmp_path / "run.parquet"
+    recorder = started(output, "-q", "-f")
+    assert output.stat().st_mode & 0o777 == 0o600
+    second = record("-o", str(output), "-q", "-f", "-d", "1")
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"memtrace: another process is writing {output}; wait until")
+    output.unlink()
+    recorder.send_signal(signal.SIGINT)
+    said = recorder.communicate()[1]
+    saved = tmp_path / "run.saved-1.parquet"
+    assert recorder.returncode == 1
+    assert said == f"memtrace: {output} was deleted while it was written; its content is saved as {saved}\n"
+    assert [path.name for path in tmp_path.iterdir()] == [saved.name]
+    with open_run(saved) as run:
+        assert run.whole and run.status.stopped_by == "SIGINT"
+
+
+@live
+@as_root
+def test_a_deaf_command_does_not_outlive_the_recording(tmp_path: Path) -> None:
+    output, mark = tmp_path / "run.parquet", tmp_path / "pid"
+    deaf = f"trap '' TERM INT; echo $$ >{mark}; while :; do sleep 1; done"
+    done = record("-q", "-o", str(output), "-d", "1", "--mode", "640", "--", "sh", "-c", deaf)
+    assert done.returncode == 128 + signal.SIGKILL, done.stderr
+    assert not Path(f"/proc/{mark.read_text().strip()}").exists()
+    assert output.stat().st_mode & 0o777 == 0o640
+    with open_run(output) as run:
+        assert (run.status.stopped_by, run.status.exit_status) == ("duration", 137)
+
+
+@live
+@as_root
+def test_a_second_signal_ends_it_at_once_and_says_what_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "run.parquet"
+    deaf = "trap '' TERM INT; while :; do sleep 1; done"
+    recorder = started(output, "--", "sh", "-c", deaf)
+    time.sleep(2)
+    for _ in range(2):
+        recorder.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    said = recorder.communicate()[1]
+    assert recorder.returncode == 128 + signal.SIGKILL, said
+    assert f"rows until the first are kept in {output}; what the probes cost was not measured" in said
+    with open_run(output) as run:
+        assert run.whole and run.status.cost is not None and run.status.cost.probe_ns is None
