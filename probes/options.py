@@ -14,6 +14,7 @@ from memtrace.probes.events import DEFAULT
 from memtrace.probes.privileges import require_bcc, require_recording
 from memtrace.probes.workload import find_command
 from memtrace.traces.output import MODE
+from memtrace.traces.refusals import not_a_file
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def check(options: Options) -> None:
     path = options.output
     if path.is_dir():
         raise MemtraceError(f"{path} is a directory: give a file name with -o")
+    if path.is_symlink():
+        raise not_a_file(path, path.lstat(), "-o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")
     if os.path.lexists(path) and not options.overwrite:

@@ -49,6 +49,10 @@ class Terminal:
             self._stop_ourselves()
             self._wanted = True
             self.offer()
+            if self._wanted:
+                # By `bg`: it asks again when it needs the terminal.
+                self._wanted = False
+                self._signal(signal.SIGCONT)
 
     def offer(self) -> None:
         """Hands the terminal over, if COMMAND has asked and it is ours to give."""

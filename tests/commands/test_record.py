@@ -97,6 +97,17 @@ def test_an_existing_output_is_kept(tmp_path: Path) -> None:
     assert output.read_text() == "precious"
 
 
+@as_root
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_a_link_in_the_place_of_the_output_is_refused_at_once(tmp_path: Path, force: list[str]) -> None:
+    output = tmp_path / "run.parquet"
+    output.symlink_to("absent")
+    done = record("-o", str(output), "-d", "1", *force)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"memtrace: {output} is a symbolic link, which is not followed; remove it")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops privileges, so it needs them")
 def test_without_privileges_it_says_what_is_missing(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
+import shlex
 import sys
+import time
+from pathlib import Path
+
+import pytest
 
 SCRIPT = """
 import signal, sys, time
@@ -23,16 +29,17 @@ while not workload.poll() and not seen:
 workload.stop(interrupted=True, hurried=lambda: len(seen) > 1)
 print("status", workload.status, "after", len(seen), flush=True)
 """
+UNDER = (sys.executable, "-c", SCRIPT)
 PATIENT_S = 300
 
 
 class Session:
-    """The script with its command, on a terminal of its own."""
+    """A command on a terminal of its own."""
 
     def __init__(self, *command: str) -> None:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            os.execv(sys.executable, [sys.executable, "-c", SCRIPT, *command])
+            os.execvp(command[0], command)
         self.text = ""
 
     def type(self, keys: str) -> None:
@@ -56,7 +63,7 @@ class Session:
 
 def test_ctrl_c_reaches_a_command_that_does_not_read_the_terminal_and_its_recorder() -> None:
     trap = "trap 'echo got it; exit 5' INT; echo up; while :; do sleep 0.01; done"
-    session = Session("sh", "-c", trap)
+    session = Session(*UNDER, "sh", "-c", trap)
     session.until("up")
     session.type("\x03")
     assert "got it" in session.until("status 5 after 1")
@@ -64,7 +71,7 @@ def test_ctrl_c_reaches_a_command_that_does_not_read_the_terminal_and_its_record
 
 
 def test_two_ctrl_c_end_what_ignores_them_without_waiting() -> None:
-    session = Session("sh", "-c", "trap '' INT TERM; echo up; while :; do sleep 0.01; done")
+    session = Session(*UNDER, "sh", "-c", "trap '' INT TERM; echo up; while :; do sleep 0.01; done")
     session.until("up")
     session.type("\x03")
     # Each key is a signal of its own only if the first has been taken.
@@ -75,11 +82,43 @@ def test_two_ctrl_c_end_what_ignores_them_without_waiting() -> None:
 
 
 def test_a_command_that_reads_the_terminal_gets_it() -> None:
-    session = Session("sh", "-c", "read line; echo read $line; stty -echo && echo set; sleep 1000")
+    session = Session(*UNDER, "sh", "-c", "read line; echo read $line; stty -echo && echo set; sleep 1000")
     session.type("words\n")
     session.until("read words")
     session.until("set")
     # Ctrl-C is the command's alone now.
     session.type("\x03")
     session.until("status 130 after 0")
+    session.close()
+
+
+def state(text: str) -> str:
+    """Of the process whose number was shown."""
+    (number,) = re.findall(r"^up (\d+)", text, re.M)
+    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_ctrl_z_and_fg_stop_and_go_on_with_both(tmp_path: Path, reads: bool) -> None:
+    """Whether the recorder has the terminal or COMMAND."""
+    script = "echo up $$; read line; echo read $line; " if reads else "echo up $$; "
+    (tmp_path / "script").write_text(SCRIPT)
+    words = [sys.executable, str(tmp_path / "script"), "sh", "-c", script + "while :; do sleep 0.01; done"]
+    session = Session("bash", "--norc", "--noprofile", "-i")
+    session.type(f"set +o history; {shlex.join(words)}\n")
+    while not re.search(r"^up \d+\r", session.text, re.M):
+        session.until("up ", session.text.count("up ") + 1)
+    if reads:
+        session.type("words\n")
+        session.until("read words")
+    session.type("\x1a")
+    session.until("Stopped")
+    while state(session.text) != "T":
+        time.sleep(0.01)
+    session.type("fg\n")
+    while state(session.text) == "T":
+        time.sleep(0.01)
+    session.type("\x03")
+    session.until(f"status 130 after {0 if reads else 1}")
+    session.type("exit\n")
     session.close()
