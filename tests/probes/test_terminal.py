@@ -29,8 +29,13 @@ while not workload.poll() and not seen:
 workload.stop(interrupted=True, hurried=lambda: len(seen) > 1)
 print("status", workload.status, "after", len(seen), flush=True)
 """
+SHOWN = r"up (\d+)\r"
 UNDER = (sys.executable, "-c", SCRIPT)
 PATIENT_S = 300
+
+
+# dash loses a signal that comes while it starts a program (`vforked` in its trap.c): where keys are
+# typed, the shell runs none or has become one.
 
 
 class Session:
@@ -39,15 +44,16 @@ class Session:
     def __init__(self, *command: str) -> None:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
+            os.environ["HISTFILE"] = os.devnull
             os.execvp(command[0], command)
         self.text = ""
 
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
 
-    def until(self, word: str, times: int = 1) -> str:
-        """What has been shown, once the word has been."""
-        while self.text.count(word) < times:
+    def until(self, word: str) -> str:
+        """What has been shown, once the word has been, which is a pattern."""
+        while not re.search(word, self.text):
             ready, _, _ = select.select([self.master], [], [], PATIENT_S)
             assert ready, self.text
             try:
@@ -62,7 +68,7 @@ class Session:
 
 
 def test_ctrl_c_reaches_a_command_that_does_not_read_the_terminal_and_its_recorder() -> None:
-    trap = "trap 'echo got it; exit 5' INT; echo up; while :; do sleep 0.01; done"
+    trap = "trap 'echo got it; exit 5' INT; echo up; while :; do :; done"
     session = Session(*UNDER, "sh", "-c", trap)
     session.until("up")
     session.type("\x03")
@@ -82,7 +88,8 @@ def test_two_ctrl_c_end_what_ignores_them_without_waiting() -> None:
 
 
 def test_a_command_that_reads_the_terminal_gets_it() -> None:
-    session = Session(*UNDER, "sh", "-c", "read line; echo read $line; stty -echo && echo set; sleep 1000")
+    script = "read line; echo read $line; stty -echo && echo set; exec sleep 1000"
+    session = Session(*UNDER, "sh", "-c", script)
     session.type("words\n")
     session.until("read words")
     session.until("set")
@@ -94,7 +101,7 @@ def test_a_command_that_reads_the_terminal_gets_it() -> None:
 
 def state(text: str) -> str:
     """Of the process whose number was shown."""
-    (number,) = re.findall(r"^up (\d+)", text, re.M)
+    (number,) = re.findall(SHOWN, text)
     return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -103,11 +110,10 @@ def test_ctrl_z_and_fg_stop_and_go_on_with_both(tmp_path: Path, reads: bool) -> 
     """Whether the recorder has the terminal or COMMAND."""
     script = "echo up $$; read line; echo read $line; " if reads else "echo up $$; "
     (tmp_path / "script").write_text(SCRIPT)
-    words = [sys.executable, str(tmp_path / "script"), "sh", "-c", script + "while :; do sleep 0.01; done"]
+    words = [sys.executable, str(tmp_path / "script"), "sh", "-c", script + "exec sleep 1000"]
     session = Session("bash", "--norc", "--noprofile", "-i")
-    session.type(f"set +o history; {shlex.join(words)}\n")
-    while not re.search(r"^up \d+\r", session.text, re.M):
-        session.until("up ", session.text.count("up ") + 1)
+    session.type(f"{shlex.join(words)}\n")
+    session.until(SHOWN)
     if reads:
         session.type("words\n")
         session.until("read words")
