@@ -11,8 +11,9 @@ import traceback
 
 import click
 
-from memtrace import __version__
+from memtrace import __version__, safe
 from memtrace.commands import streams
+from memtrace.commands.say import tell
 from memtrace.errors import MemtraceError
 
 VERBS: dict[str, str] = {
@@ -69,7 +70,7 @@ def _run() -> int:
     try:
         result = memtrace.main(prog_name="memtrace", standalone_mode=False)
     except MemtraceError as error:
-        click.echo(f"memtrace: {error}", err=True)
+        tell(error, lines=error.lines)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -80,7 +81,7 @@ def _run() -> int:
         return error.exit_code
     except Exception:
         # A bug of memtrace; Python's own status, 1, is the answer of a condition that came true.
-        traceback.print_exc()
+        click.echo(safe.page(traceback.format_exc()), err=True, nl=False)
         return os.EX_SOFTWARE
     return result if isinstance(result, int) else 0
 
@@ -93,7 +94,7 @@ def _tell(error: click.ClickException) -> None:
     context = getattr(error, "ctx", None)
     verb = context.command_path if context is not None else "memtrace"
     message = " ".join(error.format_message().split()).removesuffix(".")
-    click.echo(f"memtrace: {message}; see `{verb} --help`", err=True)
+    tell(f"{message}; see `{verb} --help`")
 
 
 if __name__ == "__main__":

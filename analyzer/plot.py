@@ -25,6 +25,7 @@ from memtrace.analyzer.cells import FEW, by_cost, cells
 from memtrace.analyzer.facts import duration_ns, title
 from memtrace.analyzer.partials import NO_BUCKET, Partials
 from memtrace.analyzer.quantiles import middle
+from memtrace.analyzer.render.figure import plain_text
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Kind, Report, Row
 from memtrace.traces.answers import write
@@ -92,7 +93,8 @@ def save(figure: Figure, path: Path) -> None:
     form = path.suffix.lower().removeprefix(".") or "png"
     metadata = {"Date": None} if form == "svg" else None
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=form, dpi=150, metadata=metadata)
+    with plain_text(figure):
+        figure.savefig(drawn, format=form, dpi=150, metadata=metadata)
     write(path, drawn.getvalue(), "--plot")
 
 

@@ -12,6 +12,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import run_file
+from memtrace.commands.say import show, tell
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -69,15 +70,15 @@ def prepare(install: bool, remove: bool, line: bool, root: Path, program: str, d
     from memtrace.probes.boot import prepare as kit
 
     if remove:
-        click.echo(_removed(kit.remove(root), kit.plan(root, (), duration)))
+        show(_removed(kit.remove(root), kit.plan(root, (), duration)))
         return
     plan = kit.plan(root, (program,) if program else _this_program(), duration)
     if line:
-        click.echo(plan.line)
+        show(plan.line)
     elif install:
-        click.echo(_installed(kit.install(plan, root), plan))
+        show(_installed(kit.install(plan, root), plan))
     else:
-        click.echo(page(plan))
+        show(page(plan))
 
 
 def _this_program() -> tuple[str, ...]:
@@ -163,10 +164,11 @@ def collect(output: Path, force: bool, mode: int, merge: Path | None, save: Path
         line.show("gathering...")
         done = gather(Wanted(output, force, merge, save, tuple(sys.argv), mode))
     if not quiet:
-        click.echo(_collected(done, output), err=True)
+        for line in _collected(done, output):
+            tell(line)
 
 
-def _collected(done: Collected, output: Path) -> str:
+def _collected(done: Collected, output: Path) -> list[str]:
     lines = []
     for source in done.outcome.sources:
         if source.lines:
@@ -181,4 +183,4 @@ def _collected(done: Collected, output: Path) -> str:
         f"{done.outcome.rows} rows, {done.outcome.phases} phases in {output}{counted};"
         f" `memtrace report --view boot {output}` shows them"
     )
-    return "\n".join(f"memtrace: {line}" for line in lines)
+    return lines

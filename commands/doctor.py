@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace import safe
 from memtrace.commands import SETTINGS
 from memtrace.commands.probes import SCHEMA, TRYING, here, refused_rows, site_rows
+from memtrace.commands.say import show
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def doctor(as_json: bool) -> None:
     with StatusLine() as line:
         line.show(TRYING)
         found = examine()
-    click.echo(json.dumps(document(found), indent=2) if as_json else page(found))
+    show(safe.json_text(document(found), indent=2) if as_json else page(found))
     if found.recordable is False:
         raise SystemExit(1)
 

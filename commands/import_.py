@@ -11,6 +11,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import run_file, text_option
+from memtrace.commands.say import tell
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -68,17 +69,18 @@ def import_(
         line.show("reading...")
         outcome = assemble.run_import(request)
     if not quiet:
-        click.echo(_summary(output, outcome), err=True)
+        for line in _summary(output, outcome):
+            tell(line)
 
 
-def _summary(output: Path, outcome: Outcome) -> str:
+def _summary(output: Path, outcome: Outcome) -> list[str]:
     lines = [line for source in outcome.sources for line in _of_source(source)]
     lines += [f"{name}: {note}" for name, note in outcome.notes]
     events = ", ".join(f"{name} {count}" for name, count in outcome.events)
     phases = f", {outcome.phases} phases" if outcome.phases else ""
     lost = f", {outcome.lost} events lost by the tracer" if outcome.lost else ""
     lines.append(f"{outcome.rows} rows in {output}{phases}{lost}{f' ({events})' if events else ''}")
-    return "\n".join(f"memtrace: {line}" for line in lines)
+    return lines
 
 
 def _of_source(source: TraceSource) -> list[str]:

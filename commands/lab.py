@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace import safe
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import text_option, words
+from memtrace.commands.say import show, tell
 from memtrace.commands.steps import Steps
 from memtrace.errors import MemtraceError
 
@@ -44,10 +46,10 @@ def kernels(prepare: bool, update_pins: bool) -> None:
         if update_pins:
             for name, (old, new) in stock.update_pins().items():
                 before = old[0].version if old else "none"
-                click.echo(f"memtrace: {name}: {before} -> {new[0].version}", err=True)
-            click.echo(f"memtrace: the pins in {pins.own_file()} are the newest", err=True)
+                tell(f"{name}: {before} -> {new[0].version}")
+            tell(f"the pins in {pins.own_file()} are the newest")
         rows = list(listing.lines(prepare))
-    click.echo(listing.table(rows))
+    show(listing.table(rows))
     click.echo("Any other is given by its path: a bzImage, a vmlinux, a build tree, /lib/modules/RELEASE,")
     click.echo("a kernel's .deb or .rpm (several with commas), or a folder that holds them or their files.")
 
@@ -189,12 +191,11 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
     series = _series(sides, given)
     check(series)
     total = len(sides) * series.boots
-    click.echo(f"memtrace: {total} boots into {output}; Ctrl-C stops, the same command goes on", err=True)
+    tell(f"{total} boots into {output}; Ctrl-C stops, the same command goes on")
     if series.clock == "instructions" and series.cpus > 1:
-        click.echo(
-            f"memtrace: {series.cpus} CPUs take turns on a clock of instructions: the runs say nothing of"
-            " time in which one waits for another; --cpus 1 gives exact times",
-            err=True,
+        tell(
+            f"{series.cpus} CPUs take turns on a clock of instructions: the runs say nothing of"
+            " time in which one waits for another; --cpus 1 gives exact times"
         )
     undone: list[str] = []
 
@@ -207,10 +208,10 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
         with _steps() as steps:
             files = run_series(series, output, show)
     except KeyboardInterrupt:
-        click.echo(f"memtrace: stopped; what is whole is kept in {output}", err=True)
+        tell(f"stopped; what is whole is kept in {output}")
         sys.exit(130)
     for file in files:
-        click.echo(str(file))
+        show(safe.terminal(file))
     if undone:
         raise MemtraceError("the runs are kept, but not all that --hotplug and --unplug ask for was done")
 

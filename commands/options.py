@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from memtrace.commands import streams
+from memtrace.commands.say import answer
 from memtrace.errors import MemtraceError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,6 +113,6 @@ def give(text: str, output: str | None) -> None:
     from memtrace.traces.answers import write
 
     if output is None:
-        click.echo(text, nl=False)
+        answer(text)
     else:
         write(Path(output), text.encode())

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from memtrace import safe
 from memtrace.commands import SETTINGS
+from memtrace.commands.say import show
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def probes(verbose: bool, as_json: bool) -> None:
         line.show(TRYING)
         sites = survey()
     if as_json:
-        click.echo(json.dumps(document(sites), indent=2))
+        show(safe.json_text(document(sites), indent=2))
     else:
-        click.echo(table(sites, verbose))
+        show(table(sites, verbose))
     if not any(site.site for site in sites):
         raise SystemExit(1)
 

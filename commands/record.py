@@ -15,6 +15,7 @@ import click
 
 from memtrace.commands import SETTINGS
 from memtrace.commands.options import run_file, text_option, words
+from memtrace.commands.say import tell
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
@@ -108,15 +109,15 @@ def record(output: Path, force: bool, mode: int, quiet: bool, **given: Any) -> N
     options = _options(output, force, mode, given)
     with StatusLine(not quiet) as line, recorder.Recorder(options) as session:
         if not quiet:
-            click.echo(f"memtrace: recording to {output} {_until(options)}", err=True)
+            tell(f"recording to {output} {_until(options)}")
         show = _shown_on(line) if line.shows else None
         outcome = session.run(lambda: reason[0] if reason else "", show, hurried)
     if not quiet:
         _summary(output, outcome)
     if hurried():
-        click.echo(f"memtrace: {_kept(output, outcome)}", err=True)
+        tell(_kept(output, outcome))
     elif outcome.still_running is not None:
-        click.echo(f"memtrace: {_left(outcome.still_running)}", err=True)
+        tell(_left(outcome.still_running))
     if outcome.status.exit_status:
         sys.exit(outcome.status.exit_status)
 
@@ -267,13 +268,11 @@ def _summary(output: Path, outcome: Any) -> None:
     lost = status.losses.ring_full
     seconds = (status.ended_ns - status.started_ns) / 1e9
     if status.gone:
-        click.echo(
-            f"memtrace: a kernel module was unloaded while recording; after that nothing was seen of "
-            f"{', '.join(status.gone)}",
-            err=True,
+        tell(
+            f"a kernel module was unloaded while recording; after that nothing was seen of "
+            f"{', '.join(status.gone)}"
         )
-    click.echo(
-        f"memtrace: {seen:,} events in {seconds:.1f} s, {lost:,} lost, {status.rows:,} rows in {output} "
-        f"(stopped by {status.stopped_by}); `memtrace report {output}` shows them",
-        err=True,
+    tell(
+        f"{seen:,} events in {seconds:.1f} s, {lost:,} lost, {status.rows:,} rows in {output} "
+        f"(stopped by {status.stopped_by}); `memtrace report {output}` shows them"
     )

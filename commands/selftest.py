@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 
 import click
 
+from memtrace import safe
 from memtrace.commands import SETTINGS
+from memtrace.commands.say import show
 
 
 @click.command(
@@ -44,14 +45,14 @@ def selftest(pages: int, huge: int, as_json: bool) -> None:
     failed = [c for c in checks if c.passed is False]
     open_ = [c for c in checks if c.passed is None]
     if as_json:
-        click.echo(json.dumps({"schema": 1, "tables": {"checks": [dataclasses.asdict(c) for c in checks]}}))
+        show(safe.json_text({"schema": 1, "tables": {"checks": [dataclasses.asdict(c) for c in checks]}}))
     else:
         for check in checks:
             verdict = {True: "ok  ", False: "FAIL", None: "?   "}[check.passed]
-            click.echo(f"{verdict} {check.name}: {check.found}", nl=False)
-            click.echo("" if check.passed else f" (expected {check.expected})")
+            wanted = "" if check.passed else f" (expected {check.expected})"
+            show(f"{verdict} {check.name}: {check.found}{wanted}")
             if check.why and not check.passed:
-                click.echo(f"     {check.why}")
+                show(f"     {check.why}")
         passed = len(checks) - len(failed) - len(open_)
         click.echo(f"{passed} passed, {len(failed)} failed, {len(open_)} unknown here")
     if failed:

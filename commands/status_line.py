@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from memtrace import safe
 from memtrace.commands.streams import takes_controls
 
 
@@ -21,7 +22,7 @@ class StatusLine:
         """Put ``text`` in the place of what was shown before."""
         if self.shows:
             self._told = True
-            click.echo(f"\r{text}\033[K", err=True, nl=False)
+            click.echo(f"\r{safe.terminal(text)}\033[K", err=True, nl=False)
 
     def clear(self) -> None:
         """Take away what is shown."""

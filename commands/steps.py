@@ -8,6 +8,7 @@ import time
 
 import click
 
+from memtrace import safe
 from memtrace.commands.status_line import StatusLine
 
 SELDOM_S = 60.0
@@ -45,7 +46,7 @@ class Steps(logging.Handler):
         self.tell(text)
 
     def tell(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays; of a guest's end several."""
         self._line.clear()
         self._told_at = time.monotonic()
-        click.echo(text, err=True)
+        click.echo(safe.page(text), err=True)

@@ -16,6 +16,9 @@ from memtrace.errors import MemtraceError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+_UNKNOWN_SIGNS = "backslashreplace"
+"""What the encoding of a stream has not is shown escaped, and ends nothing."""
+
 
 def takes_controls(stream: TextIO | None) -> bool:
     """Whether control sequences sent to it do what they say, and are not shown as they are."""
@@ -49,8 +52,8 @@ def _stream(kind: type[_Output], old: TextIO | None) -> TextIO:
     number = _closed() if old is None else old.fileno()
     file = io.BufferedWriter(kind(number, "w", closefd=False))
     if old is None:
-        return io.TextIOWrapper(file, encoding="utf-8")
-    return io.TextIOWrapper(file, old.encoding, old.errors, line_buffering=bool(old.line_buffering))
+        return io.TextIOWrapper(file, encoding="utf-8", errors=_UNKNOWN_SIGNS)
+    return io.TextIOWrapper(file, old.encoding, _UNKNOWN_SIGNS, line_buffering=bool(old.line_buffering))
 
 
 def _closed() -> int:

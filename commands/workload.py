@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import click
 
+from memtrace import safe
 from memtrace.commands import SETTINGS
+from memtrace.commands.say import show
 
 
 @click.command(
@@ -36,4 +37,4 @@ def workload(name: str | None, mib: int, node: int | None) -> None:
         return
     done = run(name, Size(mib << 20, node))
     said = {"workload": name, "nid": node, **dataclasses.asdict(done)}
-    click.echo(json.dumps({"schema": 1, "tables": {"workload": [said]}}))
+    show(safe.json_text({"schema": 1, "tables": {"workload": [said]}}))

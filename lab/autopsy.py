@@ -75,7 +75,7 @@ def out_of_memory(log: str) -> str | None:
 
 def with_console(sentence: str, console: str) -> str:
     """The sentence, with the last lines of the console below it where there are any."""
-    lines = [line.rstrip() for line in console.splitlines() if line.strip()]
+    lines = [line.expandtabs().rstrip() for line in console.splitlines() if line.strip()]
     if not lines:
         return sentence
     return "\n  ".join([sentence + "\nlast console lines:", *lines[-LAST_LINES:]])

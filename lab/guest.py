@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+from memtrace import safe
 from memtrace.errors import MemtraceError
 from memtrace.lab import image, initramfs, kernels
 from memtrace.lab.boot import BootFailure, Limits, Parts, boot_once
@@ -138,13 +139,13 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
 
     def echo(text: str) -> None:
-        print(text, end="", flush=True)
+        print(safe.page(text.replace("\r\n", "\n").expandtabs()), end="", flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(arguments.results or scratch)
         result = run_guest(spec, results, echo)
     if arguments.console:
-        print(result.console, file=sys.stderr)
+        print(safe.page(result.console.replace("\r\n", "\n").expandtabs()), file=sys.stderr)
     times = f"up after {result.boot_s:.1f} s, {result.wall_s:.1f} s in all, tries {result.tries}"
     print(f"[{spec.kernel}: exit {result.status}, {times}]", file=sys.stderr)
     return 0 if result.status is None else result.status
@@ -154,4 +155,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except MemtraceError as refusal:
-        sys.exit(f"memtrace: {refusal}")
+        sys.exit(f"memtrace: {safe.page(refusal)}")

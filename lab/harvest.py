@@ -15,7 +15,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from memtrace import safe
 from memtrace.errors import MemtraceError
+from memtrace.traces.names import decoded
 from memtrace.traces.output import MODE, settle
 
 RUN, STDOUT, STDERR, KNOWN, FILES = "run.parquet", "stdout", "stderr", "known.json", "files"
@@ -144,11 +146,10 @@ def _is_file(path: Path) -> bool:
 def _last_lines(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - LAST_BYTES, 0))
-        return _indented(file.read().decode(errors="replace"))
+        return _indented(decoded(file.read()))
 
 
 def _indented(text: str) -> str:
     """The last lines that are not empty, without what a terminal would take for a command."""
     lines = [line.expandtabs().rstrip()[:LINE] for line in text.split("\n") if line.strip()]
-    shown = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines[-LAST_LINES:])
-    return "\n".join(f"  {line}" for line in shown)
+    return "\n".join(f"  {safe.terminal(line)}" for line in lines[-LAST_LINES:])

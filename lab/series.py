@@ -213,7 +213,7 @@ def _make(series: Series, boot: Boot, folder: Path) -> tuple[tuple[str, ...], tu
                 how = harvest.how_it_ended(result.status)
                 words = harvest.last_words(kept, result.output)
                 also = "".join(f"{sentence}; " for sentence in undone)
-                raise MemtraceError(f"{which} ended with {how}; {also}{words}")
+                raise MemtraceError(f"{which} ended with {how}; {also}{words}", lines=True)
             harvest.take_run(Path(scratch), final)
     except OSError as error:
         raise MemtraceError(

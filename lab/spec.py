@@ -160,7 +160,7 @@ class GuestError(MemtraceError):
     """A guest that could not be run to its end; carries the whole console."""
 
     def __init__(self, message: str, console: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, lines=True)
         self.console = console
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
 GUESTS = "tests/vm"
-IN_GUESTS = ("probes/", "traces/", "lab/", "commands/", "cli.py", "errors.py")
+IN_GUESTS = ("probes/", "traces/", "lab/", "commands/", "cli.py", "errors.py", "safe.py")
 NO_TEST = (".gitignore", "LICENSE", "benchmarks/")
 """Files that no test reads."""
 

@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from memtrace import safe
 from memtrace.analyzer.compare.changes import BETTER, DIFFERENT, EQUIVALENT, WORSE, Change, Comparison, Rules
 from memtrace.analyzer.compare.histogram import Histogram
+from memtrace.analyzer.render.figure import plain_text
 from memtrace.traces.answers import write
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ def _save(comparisons: Sequence[Comparison], rules: Rules, where: IO[str] | IO[b
     # With a salt of its own, the same figure is the same file.
     with mpl.rc_context({"svg.hashsalt": "memtrace", "font.size": 8}):
         metadata = {"Date": None} if format_ == "svg" else None
-        _figure(comparisons, rules).savefig(where, format=format_, dpi=150, metadata=metadata)
+        figure = _figure(comparisons, rules)
+        with plain_text(figure):
+            figure.savefig(where, format=format_, dpi=150, metadata=metadata)
 
 
 def _figure(comparisons: Sequence[Comparison], rules: Rules) -> Figure:
@@ -83,7 +87,7 @@ def _intervals(
         labels.append(change.metric.name + (f" ({comparison.after.name})" if several else ""))
     axes.axvspan(100 * (1 / (1 + rules.margin) - 1), 100 * rules.margin, color="#dddddd", zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [safe.figure(label) for label in labels])
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.set_xlabel(f"change, %, with {rules.confidence:.0%} interval (grey: the margin)")
     widest = max((abs(x) for _, c in drawn for x in c.interval or ()), default=0.0)
@@ -134,7 +138,7 @@ def _distributions(axes: Axes, changes: Sequence[Change], comparisons: Sequence[
         axes.set_title(f"{metric.name}: durations, all runs of a side together")
         axes.legend()
     else:
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [safe.figure(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(f"{metric.unit}, a mark for each run")
         axes.set_title(metric.name)

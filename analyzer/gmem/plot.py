@@ -52,7 +52,7 @@ def draw_gmem(run: Run, report: Report, turns: Sequence[Row], path: Path) -> Non
         vm = _chosen(report)
         figure = Figure(figsize=(9, 7.2), layout="constrained", facecolor="white")
         upper, middle, lower = figure.subplots(3, 1, height_ratios=(2.2, 1.5, 1))
-        what = textwrap.shorten(title(run), 70, placeholder=" ...").replace("$", r"\$")
+        what = textwrap.shorten(title(run), 70, placeholder=" ...")
         figure.suptitle(f"Linux {what}: VM {vm}", fontsize=11, fontweight="bold", ha="left", x=0.01)
         _coverage(upper, _of(report, "timeline", vm))
         _conversions(middle, [t for t in turns if t["vm"] == vm], run.status.started_ns)

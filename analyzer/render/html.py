@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import html
-
-from memtrace.analyzer.render.units import legend, printable, written
+from memtrace import safe
+from memtrace.analyzer.render.units import legend, written
 from memtrace.analyzer.tables import Column, Report, Row, Table
 
 _STYLE = """
@@ -72,4 +71,4 @@ def _class(column: Column, text: str = "") -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(printable(text))
+    return safe.markup(text)

@@ -7,8 +7,7 @@ document's shape; columns may be added without a new number.
 
 from __future__ import annotations
 
-import json
-
+from memtrace import safe
 from memtrace.analyzer.tables import Report
 
 SCHEMA = 1
@@ -23,4 +22,4 @@ def render(report: Report, *, color: bool = False) -> str:
         "tables": {t.name: [{name: row[name] for name in t.names} for row in t.rows] for t in report.tables},
         "caveats": [{"id": c.id, "text": c.text} for c in report.caveats],
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return safe.json_text(document, indent=2) + "\n"

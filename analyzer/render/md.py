@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from memtrace.analyzer.render.units import legend, printable, written
+from memtrace import safe
+from memtrace.analyzer.render.units import legend, written
 from memtrace.analyzer.tables import Column, Report, Row, Table
 
 _ALIGNED = {"text": " --- ", "stack": " --- "}
@@ -11,7 +12,7 @@ _ALIGNED = {"text": " --- ", "stack": " --- "}
 
 def render(report: Report, *, color: bool = False) -> str:
     """The report as Markdown, ended by a newline."""
-    head = "\n".join(f"- **{label}**: {_escaped(text)}" for label, text in report.heading)
+    head = "\n".join(f"- **{_escaped(label)}**: {_escaped(text)}" for label, text in report.heading)
     parts = [f"## {_escaped(report.title)}", head, *(_table(t) for t in report.tables)]
     if report.caveats:
         parts += ["### Caveats", "\n".join(f"- {_escaped(c.text)}" for c in report.caveats)]
@@ -33,7 +34,8 @@ def _table(table: Table) -> str:
     below += [_escaped(note.removeprefix("- ")) for note in table.notes]
     if not lines and not below:
         return ""
-    return "\n\n".join(part for part in (f"### {table.title}", "\n".join(lines), _lines(below)) if part)
+    parts = (f"### {_escaped(table.title)}", "\n".join(lines), _lines(below))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _lines(texts: list[str]) -> str:
@@ -47,7 +49,7 @@ def _cell(column: Column, row: Row) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = printable(text)
-    for sign in "\\|<>~*_`":
+    text = safe.terminal(text)
+    for sign in "\\|<>~*_`[]&":
         text = text.replace(sign, "\\" + sign)
     return text

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from memtrace.analyzer.render.units import legend, printable, written
+from memtrace import safe
+from memtrace.analyzer.render.units import legend, written
 from memtrace.analyzer.tables import Column, Kind, Report, Row, Table
 
 WIDTH = 79
@@ -28,17 +29,17 @@ Style = Callable[[str], str]
 def render(report: Report, *, color: bool = False) -> str:
     """The report as text, ended by a newline."""
     bold: Style = (lambda text: click.style(text, bold=True)) if color else str
-    parts = [bold(report.title), _heading(report), *(_table(t, bold) for t in report.tables)]
+    parts = [bold(safe.terminal(report.title)), _heading(report), *(_table(t, bold) for t in report.tables)]
     if report.caveats:
         parts.append("\n".join([bold("Caveats"), *(_sentence(c.text, "- ") for c in report.caveats)]))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _heading(report: Report) -> str:
-    size = max(len(label) for label, _ in report.heading)
+    lines = [(safe.terminal(label), text) for label, text in report.heading]
+    size = max(len(label) for label, _ in lines)
     return "\n".join(
-        _wrapped(text, _INDENT + label.ljust(size) + "  ", len(_INDENT) + size + 2)
-        for label, text in report.heading
+        _wrapped(text, _INDENT + label.ljust(size) + "  ", len(_INDENT) + size + 2) for label, text in lines
     )
 
 
@@ -48,7 +49,7 @@ def _table(table: Table, bold: Style) -> str:
     if cut:
         lines.append(_sentence(f"({cut} more rows in --format json)"))
     lines += [_note(note) for note in table.notes]
-    return "\n".join([bold(table.title), *lines]) if lines else ""
+    return "\n".join([bold(safe.terminal(table.title)), *lines]) if lines else ""
 
 
 def _body(table: Table, rows: Sequence[Row]) -> list[str]:
@@ -153,5 +154,5 @@ def _sentence(text: str, first: str = "") -> str:
 def _wrapped(text: str, first: str, indent: int) -> str:
     later = " " * indent
     return textwrap.fill(
-        printable(text), WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+        safe.terminal(text), WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
     )

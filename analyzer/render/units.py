@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from memtrace import safe
 from memtrace.analyzer.tables import MARKS, UNKNOWN, Column, Kind, Row
 
 _COUNT_EXACT = 9_999_999
@@ -31,12 +32,7 @@ def written(value: Any, kind: Kind) -> str:
         return _share(float(value))
     if kind == "signed":
         return f"{value:+d}" if value else "0"
-    return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """The text without signs that steer a terminal (a command may call itself anything)."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return safe.terminal(value)
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:

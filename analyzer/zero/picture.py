@@ -9,11 +9,13 @@ and node, for each clearer; the pale ones from a CPU of another node.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import safe
 from memtrace.analyzer.plot import STYLE, headline, save
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Report, Row
@@ -130,9 +132,9 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
         axes.set_axis_off()
         axes.text(0, 0.5, "no clear has a known time in this run", transform=axes.transAxes)
         return
-    names = [f"{row['event']}\norder {_known(row['order'])}\nnode {_known(row['nid'])}" for row in rows]
+    names = [f"{safe.figure(row['event'])}\norder {_known(row['order'])}\nnode {_known(row['nid'])}" for row in rows]
     events = sorted({row["event"] for row in rows})
-    palette = dict(zip(events, ("#3b6fb6", "#a05ab0", "#5a9e57", "#e08a2e"), strict=False))
+    palette = dict(zip(events, itertools.cycle(("#3b6fb6", "#a05ab0", "#5a9e57", "#e08a2e")), strict=False))
     bars = axes.bar(range(len(rows)), [row["gib_per_s"] for row in rows], 0.7)
     for bar, row in zip(bars, rows, strict=True):
         bar.set_color(palette[row["event"]])

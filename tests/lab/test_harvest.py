@@ -104,7 +104,7 @@ def test_last_words_are_those_of_both_streams(left: Path, final: Path) -> None:
     said = last_words(keep(left, final), "")
     assert f"last words on stdout, all of it in {final.with_suffix('.out')}:\n  line 88\n" in said
     assert "line 87" not in said
-    assert said.endswith("boot-001.err:\n  ?[31mbad \ufffd?")
+    assert said.endswith("boot-001.err:\n  \\x1b[31mbad \\xff\\x00")
 
 
 def test_no_words_are_told_too(left: Path, final: Path) -> None:
