@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.errors import MemtraceError
-from memtrace.traces.importers import clocks, description, formats, kprobe_events, marks, rows, source, states
+from memtrace.traces.importers import (
+    bounds,
+    clocks,
+    description,
+    formats,
+    kprobe_events,
+    marks,
+    rows,
+    source,
+    states,
+)
 from memtrace.traces.importers.description import File
 from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.matching import sites_in
@@ -105,6 +115,10 @@ def read(inputs: Sequence[Input], request: Request) -> list[Parsed]:
         counts = parsed.stamps or parsed.log or parsed.phases or parsed.snapshots
         if counts and said.setdefault(text.digest, one) is not one:
             raise _twice(said[text.digest], one)
+        bounds.hold(parsed)
+        for line in text.refused:
+            parsed.lines += 1
+            parsed.not_understood(line)
         if text.cut:
             parsed.lines += 1
             parsed.not_understood(_CUT)

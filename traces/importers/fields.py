@@ -22,6 +22,9 @@ GFP_ZERO = 0x100
 MAX_ORDER = 10
 """MAX_PAGE_ORDER on x86, the only architecture whose page allocator accepts memory."""
 
+LARGEST_ORDER = 20
+"""Of a block or a huge page: 1 GiB is of order 18, and no page is larger than 4 GiB."""
+
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "nid": ("nid", "node"),
     "start": ("start", "addr", "paddr", "phys_addr"),
@@ -96,6 +99,11 @@ def span(fields: Fields) -> tuple[int | None, int | None]:
     return pfn, size
 
 
+def block_bytes(order: int | None) -> int | None:
+    """Bytes of a block; None if the order is unknown or can't be (rows.py then refuses its line)."""
+    return None if order is None or not 0 <= order <= LARGEST_ORDER else PAGE << order
+
+
 def plain(entry: Fields, back: Fields) -> Values:
     """Nothing but the occurrence."""
     return {}
@@ -163,7 +171,7 @@ def online(entry: Fields, back: Fields) -> Values:
 def page_order(entry: Fields, back: Fields) -> Values:
     """One page of an order."""
     order = number(entry, "order")
-    return {"order": order, "bytes": None if order is None else PAGE << order}
+    return {"order": order, "bytes": block_bytes(order)}
 
 
 def accept_call(entry: Fields, back: Fields) -> Values:
@@ -235,7 +243,7 @@ def alloc(entry: Fields, back: Fields) -> Values:
     zeroed = not failed and ("__GFP_ZERO" in entry.get("gfp_flags", "") or bool((gfp or 0) & GFP_ZERO))
     return {
         "order": order,
-        "bytes": None if order is None or failed else PAGE << order,
+        "bytes": None if failed else block_bytes(order),
         "pfn": None if failed else pfn,
         "gfp": gfp,
         "flags": Flag.FAILED * failed | Flag.ZEROED * zeroed,

@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.traces.importers.fields import PAGE, Values, words
+from memtrace.traces.importers.fields import LARGEST_ORDER, PAGE, Values, words
 from memtrace.traces.importers.occurrence import Occurrence
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
@@ -27,16 +27,23 @@ _FILLED = (
     *("pfn", "nid", "flags", "parent", "stack", *_BY_FIELDS),
 )
 """Columns that saved text can fill; the others are null."""
+_AGES_NS = 2**60 - 1
+"""36 years: no kernel has been up for longer, and sums of many such times still fit."""
+_PHYSICAL = 2**52
+"""Bytes that a page table can address."""
 _LIMITS = (
-    *((name, 0, 2**63 - 1) for name in ("dur_ns", "self_ns", "bytes", "bytes_requested", "pfn", "gfn")),
-    *((name, 0, 2**31 - 1) for name in ("tid", "pid")),
-    *((name, 0, 2**15 - 1) for name in ("cpu", "nid", "error", "vcpu")),
-    ("nid_requested", -(2**15), 2**15 - 1),
-    ("ts_ns", -(2**63), 2**63 - 1),
+    *((name, 0, _AGES_NS) for name in ("dur_ns", "self_ns")),
+    *((name, 0, _PHYSICAL) for name in ("bytes", "bytes_requested")),
+    *((name, 0, _PHYSICAL // PAGE - 1) for name in ("pfn", "gfn")),
+    *((name, 0, 2**22) for name in ("tid", "pid")),
+    ("nid", 0, 2**10 - 1),
+    *((name, 0, 2**15 - 1) for name in ("cpu", "error", "vcpu")),
+    ("nid_requested", -1, 2**10 - 1),
+    ("ts_ns", -_AGES_NS, _AGES_NS),
     ("gfp", 0, 2**32 - 1),
-    ("order", 0, 2**7 - 1),
+    ("order", 0, LARGEST_ORDER),
 )
-"""What a column can hold; NUMA_NO_NODE is -1."""
+"""What can be: PID_MAX_LIMIT, MAX_NUMNODES, and NUMA_NO_NODE, which is -1."""
 
 
 class Places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
 HEAD_LINES = 400
 """Lines by which a format is recognised."""
+LONGEST_LINE = 1 << 14
+"""Signs of a line: twice what a kernel's trace or log prints on one (TRACE_SEQ_SIZE, PRINTK_MESSAGE_MAX)."""
+LONGEST_NUMBER = 64
+"""Digits of one: no counter of a kernel has as many, and Python reads none of thousands."""
+MOST_UNPACKED, MOST_PACKED = 64 << 20, 25
+"""Bytes that a gzipped file may become in any case, and beyond that how many times its own size."""
 _HEAD_BYTES, _PIECE = 1 << 18, 1 << 16
+_SHOWN = 60
+"""Signs of a line that was passed over."""
+_HUGE_NUMBER = re.compile(rf"\d{{{LONGEST_NUMBER + 1}}}")
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 _BINARY: tuple[tuple[bytes, str], ...] = (
@@ -26,6 +36,9 @@ _BINARY: tuple[tuple[bytes, str], ...] = (
     (b"\x17\x08Dtracing", "trace-cmd's own file; give the text of `trace-cmd report -i FILE`"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; give it uncompressed (`zstd -d`) or gzipped"),
     (b"\xfd7zXZ", "compressed with xz; give it uncompressed (`xz -d`) or gzipped"),
+    (b"BZh", "compressed with bzip2; give it uncompressed (`bzip2 -d`) or gzipped"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4; give it uncompressed (`lz4 -d`) or gzipped"),
+    (b"PK\x03\x04", "a zip archive; give the files in it"),
 )
 
 
@@ -48,19 +61,21 @@ def head(path: Path) -> list[str]:
     # A console log may hold a stray NUL; a binary file holds many.
     if (text.count("\0") + text.count("\ufffd")) * 20 > len(text):
         raise MemtraceError(f"{path} is not text; give what a tracer or dmesg printed")
-    return text.splitlines()[:HEAD_LINES]
+    return [line[:LONGEST_LINE] for line in text.splitlines()[:HEAD_LINES]]
 
 
 class Text:
-    """All lines of a file, with their line ends.
+    """All lines of a file, with their line ends, but for those that no tracer and no kernel wrote.
 
-    Once they were read, ``cut`` tells whether it ended too early, and ``digest``
-    is of the text, however it is compressed.  Raises MemtraceError if reading fails.
+    Once they were read, ``cut`` tells whether it ended too early, ``refused`` is of the lines
+    that were passed over (their beginnings, and why), and ``digest`` is of the text, however
+    it is compressed.  Raises MemtraceError if reading fails.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.cut = False
+        self.refused: list[str] = []
         self.digest = b""
 
     def __iter__(self) -> Iterator[str]:
@@ -68,11 +83,38 @@ class Text:
             digested = _Digested(file)
             text = io.TextIOWrapper(io.BufferedReader(digested, _PIECE), encoding="utf-8", errors="replace")
             try:
-                yield from text
+                for lines in _batches(text):
+                    # All of them at once: a line by itself would cost as much as its parsing.
+                    if len(max(lines, key=len)) > LONGEST_LINE or _HUGE_NUMBER.search("".join(lines)):
+                        yield from filter(self._takes, lines)
+                    else:
+                        yield from lines
             except (OSError, zlib.error) as error:
                 raise _unreadable(self._path, error) from error
             self.cut = isinstance(file.raw, _Inflated) and file.raw.cut
             self.digest = digested.hash.digest()
+
+    def _takes(self, line: str) -> bool:
+        if len(line) > LONGEST_LINE:
+            why = f"longer than {LONGEST_LINE} signs"
+        elif _HUGE_NUMBER.search(line):
+            why = f"has a number of more than {LONGEST_NUMBER} digits"
+        else:
+            return True
+        self.refused.append(f"({why}) {line[:_SHOWN]}")
+        return False
+
+
+def _batches(text: io.TextIOWrapper) -> Iterator[list[str]]:
+    """Lines, many at a time; of one that is too long its beginning, which is still too long."""
+    rest = ""
+    while piece := text.read(_PIECE):
+        *lines, rest = (rest + piece).split("\n")
+        rest = rest[: LONGEST_LINE + 1]
+        if lines:
+            yield [f"{line}\n" for line in lines]
+    if rest:
+        yield [rest]
 
 
 class _Digested(io.RawIOBase):
@@ -92,10 +134,15 @@ class _Digested(io.RawIOBase):
 
 
 class _Inflated(io.RawIOBase):
-    """What a gzip file holds; one that is cut ends where it is cut, and says so."""
+    """What a gzip file holds; one that is cut ends where it is cut, and says so.
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    Raises MemtraceError for one that unpacks to more than any trace does.
+    """
+
+    def __init__(self, file: io.BufferedReader, path: Path) -> None:
         self._file = file
+        self._path = path
+        self._left = max(MOST_UNPACKED, MOST_PACKED * path.stat().st_size)
         self._inflate = zlib.decompressobj(_GZIP_WINDOW)
         self._ready = b""
         self.cut = False
@@ -107,13 +154,20 @@ class _Inflated(io.RawIOBase):
         view = memoryview(buffer)
         while not self._ready:
             # Several members may follow each other, as gzip -c >> makes them.
-            block = self._inflate.unused_data or self._file.read(_PIECE)
+            ahead = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+            block = ahead or self._file.read(_PIECE)
             if self._inflate.eof and block:
                 self._inflate = zlib.decompressobj(_GZIP_WINDOW)
             if not block:
                 self.cut = not self._inflate.eof
                 return 0
-            self._ready = self._inflate.decompress(block)
+            self._ready = self._inflate.decompress(block, _PIECE)
+            self._left -= len(self._ready)
+        if self._left < 0:
+            raise MemtraceError(
+                f"{self._path} unpacks to more than {MOST_PACKED} times its size, as no trace does;"
+                " unpack it, and import what is in it if that is one"
+            )
         size = min(len(view), len(self._ready))
         view[:size] = self._ready[:size]
         self._ready = self._ready[size:]
@@ -137,7 +191,7 @@ def _opened(path: Path) -> io.BufferedReader:
         raise _unreadable(path, error) from error
     if not file.peek(2).startswith(_GZIP):
         return file
-    return io.BufferedReader(_Inflated(file), _PIECE)
+    return io.BufferedReader(_Inflated(file, path), _PIECE)
 
 
 def _unreadable(path: Path, error: Exception) -> MemtraceError:

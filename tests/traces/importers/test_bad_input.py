@@ -12,6 +12,7 @@ import pytest
 
 from memtrace.errors import MemtraceError
 from memtrace.tests.traces.importers.conftest import DATA, Import, Text
+from memtrace.traces.importers.source import MOST_UNPACKED
 
 TRACE = DATA / "hotplug-memmap-off-6.12.trace"
 
@@ -146,3 +147,45 @@ def test_garbled_text_is_read_or_refused_and_nothing_else(import_: Import, tmp_p
     except MemtraceError:
         return
     assert source.ignored + source.unparsed <= source.lines
+
+
+LINE = "  bash-1   [000] ....   {}.000000: mm_page_alloc: page=x pfn={} order={} gfp_flags=GFP_KERNEL\n"
+PLAIN = "".join(LINE.format(n, n + 5, 0) for n in range(1, 5))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE.format(9, 7, 1_000_000_000),
+        LINE.format(9, 7, -1),
+        LINE.format(9, 7, 64),
+        LINE.format(9, 7, "9" * 5000),
+        LINE.format(9, 1 << 60, 0),
+        LINE.format("9" * 19, 7, 0),
+        LINE.format("9" * 5000, 7, 0),
+        LINE.format(9, 7, 0).replace("bash-1 ", f"bash-{1 << 40} "),
+    ],
+    ids=["order", "negative", "64", "digits", "pfn", "time", "times", "task"],
+)
+def test_a_number_that_cannot_be_is_not_understood(import_: Import, tmp_path: Path, line: str) -> None:
+    (tmp_path / "trace").write_text(PLAIN + line + PLAIN)
+    run = import_(tmp_path / "trace")
+    source = run.header.sources[0]
+    assert (len(run.rows), source.lines, source.unparsed, len(source.examples)) == (8, 9, 1, 1)
+
+
+def test_a_line_without_end_is_passed_over_and_said(import_: Import, tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text(PLAIN + "x" * 300_000 + "\n" + PLAIN + "y" * 300_000)
+    run = import_(tmp_path / "trace")
+    source = run.header.sources[0]
+    assert (len(run.rows), source.lines, source.unparsed) == (8, 10, 2)
+    assert source.examples[0].startswith("(longer than 16384 signs) xxxx") and len(source.examples[0]) < 160
+
+
+@pytest.mark.parametrize("filler", [b"\n", b"x"])
+def test_a_gzip_bomb_is_refused(import_: Import, tmp_path: Path, filler: bytes) -> None:
+    start = gzip.compress(PLAIN.encode())
+    (tmp_path / "trace.gz").write_bytes(start + gzip.compress(filler * (MOST_UNPACKED + 1)))
+    with pytest.raises(MemtraceError, match="unpacks to more than 25 times its size, as no trace"):
+        import_(tmp_path / "trace.gz")
+    assert not (tmp_path / "run.parquet").exists()
