@@ -164,8 +164,8 @@ def collect(output: Path, force: bool, mode: int, merge: Path | None, save: Path
         line.show("gathering...")
         done = gather(Wanted(output, force, merge, save, tuple(sys.argv), mode))
     if not quiet:
-        for line in _collected(done, output):
-            tell(line)
+        for sentence in _collected(done, output):
+            tell(sentence)
 
 
 def _collected(done: Collected, output: Path) -> list[str]:

@@ -69,8 +69,8 @@ def import_(
         line.show("reading...")
         outcome = assemble.run_import(request)
     if not quiet:
-        for line in _summary(output, outcome):
-            tell(line)
+        for sentence in _summary(output, outcome):
+            tell(sentence)
 
 
 def _summary(output: Path, outcome: Outcome) -> list[str]:

@@ -199,14 +199,14 @@ def _boot(sides: Any, output: Path, given: dict[str, Any]) -> None:
         )
     undone: list[str] = []
 
-    def show(progress: Progress) -> None:
+    def shown(progress: Progress) -> None:
         for sentence in _sentences(progress):
             steps.tell(f"memtrace: {sentence}")
         undone.extend(progress.undone)
 
     try:
         with _steps() as steps:
-            files = run_series(series, output, show)
+            files = run_series(series, output, shown)
     except KeyboardInterrupt:
         tell(f"stopped; what is whole is kept in {output}")
         sys.exit(130)

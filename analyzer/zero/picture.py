@@ -132,7 +132,10 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
         axes.set_axis_off()
         axes.text(0, 0.5, "no clear has a known time in this run", transform=axes.transAxes)
         return
-    names = [f"{safe.figure(row['event'])}\norder {_known(row['order'])}\nnode {_known(row['nid'])}" for row in rows]
+    names = [
+        f"{safe.figure(row['event'])}\norder {_known(row['order'])}\nnode {_known(row['nid'])}"
+        for row in rows
+    ]
     events = sorted({row["event"] for row in rows})
     palette = dict(zip(events, itertools.cycle(("#3b6fb6", "#a05ab0", "#5a9e57", "#e08a2e")), strict=False))
     bars = axes.bar(range(len(rows)), [row["gib_per_s"] for row in rows], 0.7)
