@@ -67,11 +67,10 @@ _HIDES = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 _UNSAFE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_TAGS = frozenset(
-    "html head meta title style body h1 h2 dl dt dd ul li p table thead tbody tr th td".split()
-    + "svg metadata defs g path use text image rect clippath line lineargradient stop".split()
-    + ["rdf:rdf", "cc:work", "dc:type", "dc:date", "dc:format", "dc:creator", "cc:agent", "dc:title"]
-)
+_PAGE_TAGS = "html head meta title style body h1 h2 dl dt dd ul li p table thead tbody tr th td"
+_FIGURE_TAGS = "svg metadata defs g path use text image rect clippath line lineargradient stop"
+_ABOUT_TAGS = "rdf:rdf cc:work dc:type dc:date dc:format dc:creator cc:agent dc:title"
+_TAGS = frozenset(f"{_PAGE_TAGS} {_FIGURE_TAGS} {_ABOUT_TAGS}".split())
 _ATTRIBUTES = re.compile(r"on\w+", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

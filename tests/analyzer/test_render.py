@@ -107,12 +107,12 @@ def test_the_page_marks_what_is_not_plain_and_explains_the_marks() -> None:
     start = lines.index("By event, who")
     assert lines[start : start + 9] == [
         "By event, who",
-        "  who           n     took",
+        "  who              n     took",
         " alloc",
         "  a|b\\x1b[31m      1  ~1.50us",
-        "  -         12.3M        -",
+        "  -            12.3M        -",
         " zero",
-        "  _x*           3      0ns",
+        "  _x*              3      0ns",
         "  ~ estimated (sampling or a difference), not a sum of measured intervals",
         "  - unknown",
     ]
