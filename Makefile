@@ -4,6 +4,7 @@
 # make test-changed BASE=main   those of them that the changes since BASE can break
 # make test-quick   without those that boot guests: needs no QEMU
 # make test-all     also those that take long
+# make fuzz MINUTES=30 [SEED=1]   mutated runs and traces, and what became of them
 
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
@@ -16,7 +17,7 @@ DEMO := $(ROOT)/quickstart.parquet
 QUICK := $(PYTHON) -m pytest -m "not vm" -n 2
 GUESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
-.PHONY: setup quickstart test test-changed test-quick test-all lint bench clean
+.PHONY: setup quickstart test test-changed test-quick test-all fuzz lint bench clean
 
 quickstart: $(VENV)/.ready
 	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.demo
@@ -36,6 +37,9 @@ test-changed: lint $(VENV)/.ready-test
 	cd $(ROOT) && chosen=$$($(PYTHON) -m memtrace.tests.changed $(or $(BASE),main)) && \
 	if [ -z "$$chosen" ]; then echo "No test can be broken by these changes."; exit 0; fi && \
 	{ $(QUICK) $$chosen || [ $$? = 5 ]; } && { $(GUESTS) -m "vm and not long" $$chosen || [ $$? = 5 ]; }
+
+fuzz: $(VENV)/.ready
+	cd $(ROOT) && $(PYTHON) -m memtrace.tests.fuzz.harness $(or $(MINUTES),10) $(or $(SEED),1)
 
 test-quick: lint
 	cd $(ROOT) && $(QUICK)
