@@ -8,7 +8,7 @@ Arrow schema that a writer may have put beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.footer import STATISTICS_COLUMNS
@@ -27,7 +27,7 @@ MAX_TEXT = 1 << 16
 """Bytes of a text in a row.  A stack of 127 long names has 32 KiB."""
 _TYPES = {column.name: column.type for column in COLUMNS}
 # Times have a bit to spare: the sum or the difference of two is 64 bits still.
-_NS = (1 - (1 << 62), (1 << 62) - 1)
+_NS = (-(1 << 62), (1 << 62) - 1)
 RANGES: dict[str, tuple[int, int]] = {
     "ts_ns": _NS,
     "dur_ns": _NS,
@@ -46,6 +46,8 @@ RANGES: dict[str, tuple[int, int]] = {
     "vcpu": (0, 32_767),
 }
 """What the numbers of a row may be; the type alone bounds the others."""
+SUMMED = ("count", "total_ns", "self_ns", "bytes", "bytes_requested")
+"""What is added up: the sum over all rows is 64 bits too."""
 
 
 def check_metadata(metadata: pq.FileMetaData) -> None:
@@ -84,20 +86,44 @@ def _is(leaf: Any, wanted: str) -> bool:
     return bool(logical["Type"] == "None" and wanted == leaf.physical_type.lower())
 
 
-def check_rows(rows: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> None:
+def check_rows(rows: duckdb.DuckDBPyRelation, columns: Sequence[str]) -> None:
     """Raises Refused if a row of these columns has a number out of its range, or a text too long.
 
-    DuckDB takes the extremes from the statistics of the file where it has them, in no time.
+    Also if one that is always there is not, and if a column's numbers add up to more than
+    64 bits hold.  DuckDB takes counts and extremes from the statistics of the file where it
+    has them, in no time.
     """
-    columns = list(columns)
-    # Apart, since DuckDB answers from statistics only where all that is asked is in them.
-    for group in (STATISTICS_COLUMNS, set(_TYPES) - set(STATISTICS_COLUMNS)):
-        asked = {name: _extremes(name) for name in columns if name in group and _extremes(name)}
-        if not asked:
+    asked = {f'count("{name}")': name for name in columns if name in REQUIRED}
+    answers = _answers(rows, ("count(*)", *asked))
+    for sql, name in asked.items():
+        _all_known(name, answers["count(*)"] - answers[sql])
+    # Apart, since it answers from statistics only where all that is asked is in them.
+    numbers = [name for name in columns if name in RANGES]
+    for group in (set(numbers) & set(STATISTICS_COLUMNS), set(numbers) - set(STATISTICS_COLUMNS)):
+        answers |= _answers(rows, [f'{end}("{name}")' for name in group for end in ("min", "max")])
+    extremes = {name: (answers[f'min("{name}")'], answers[f'max("{name}")']) for name in numbers}
+    for name, ends in extremes.items():
+        _within(name, *ends)
+    for name in filter(_is_text, columns):
+        _within(name, 0, *_answers(rows, (f'max(strlen("{name}"))',)).values())
+    _summable(rows, {name: extremes[name] for name in SUMMED if name in extremes}, answers["count(*)"])
+
+
+def _answers(rows: duckdb.DuckDBPyRelation, asked: Collection[str]) -> dict[str, Any]:
+    """What some aggregates of the rows are."""
+    return dict(zip(asked, rows.aggregate(", ".join(asked)).fetchall()[0], strict=True)) if asked else {}
+
+
+def _summable(
+    rows: duckdb.DuckDBPyRelation, extremes: dict[str, tuple[int | None, int | None]], number: int
+) -> None:
+    """Raises Refused if a column's sum may leave 64 bits, and does."""
+    for name, (least, most) in extremes.items():
+        if max(-(least or 0), most or 0) * number <= INT64_MAX:
             continue
-        (answer,) = rows.aggregate(", ".join(asked.values())).fetchall()
-        for i, name in enumerate(asked):
-            _within(name, *answer[2 * i : 2 * i + 2])
+        ((total,),) = rows.aggregate(f'sum(abs("{name}"::HUGEINT))').fetchall()
+        if total > INT64_MAX:
+            raise Refused(f"has rows whose {name} adds up to more than 64 bits hold")
 
 
 def check_batch(batch: pa.RecordBatch) -> None:
@@ -110,6 +136,8 @@ def check_batch(batch: pa.RecordBatch) -> None:
 
     batch.validate(full=True)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name in REQUIRED:
+            _all_known(name, column.null_count)
         if pa.types.is_dictionary(column.type):
             column = pc.binary_length(column.dictionary)
         if name in RANGES or _is_text(name):
@@ -117,15 +145,13 @@ def check_batch(batch: pa.RecordBatch) -> None:
             _within(name, found["min"], found["max"])
 
 
-def _extremes(name: str) -> str:
-    """SQL for the least and the largest of a column; "" where its type says all there is to say."""
-    if _is_text(name):
-        return f'0, max(strlen("{name}"))'
-    return f'min("{name}"), max("{name}")' if name in RANGES else ""
-
-
 def _is_text(name: str) -> bool:
     return _TYPES[name].startswith("dictionary")
+
+
+def _all_known(name: str, nulls: int) -> None:
+    if nulls:
+        raise Refused(f"has {nulls:,} rows without {name}")
 
 
 def _within(name: str, least: int | None, most: int | None) -> None:

@@ -39,7 +39,7 @@ ANY_TEXT = AtMost(1 << 20)
 
 # Times have a bit to spare, so that no sum or difference of two leaves 64 bits.
 Ns = Annotated[int, Range(0, (1 << 62) - 1)]
-SignedNs = Annotated[int, Range(1 - (1 << 62), (1 << 62) - 1)]
+SignedNs = Annotated[int, Range(-(1 << 62), (1 << 62) - 1)]
 Count = Annotated[int, Range(0, INT64_MAX)]
 Sum64 = Annotated[int, Range(0, UINT64_MAX)]
 """A counter of the kernel's, which may have gone round."""

@@ -45,7 +45,7 @@ def rows(count: int, seed: int = 0, texts: dict[str, list[str]] | None = None) -
             start = 10**12 + seed * 10**9
             columns.append(pa.array(start + np.cumsum(rng.integers(1, 2000, count)), field.type))
         else:
-            numbers = rng.integers(0, _TOP[str(field.type)], count)
+            numbers = rng.integers(field.name == "vm", _TOP[str(field.type)], count)
             columns.append(pa.array(numbers, field.type, mask=absent))
     return pa.Table.from_arrays(columns, schema=arrow_schema())
 

@@ -18,6 +18,7 @@ import pytest
 
 from memtrace.errors import MemtraceError
 from memtrace.traces import gate, names, records
+from memtrace.traces.columns import SUMMED
 from memtrace.traces.reader import open_run
 from memtrace.traces.run import (
     ClockAnchor,
@@ -336,7 +337,7 @@ def test_a_column_in_other_case_is_refused(write: Any, make_rows: Any) -> None:
     ("name", "value"),
     [
         ("order", 53), ("order", -1), ("nid", 1024), ("nid", -1), ("count", -20), ("bytes", -1),
-        ("total_ns", -1), ("pfn", -1), ("ts_ns", 1 << 62), ("dur_ns", -(1 << 62)), ("vm", 0),
+        ("total_ns", -1), ("pfn", -1), ("ts_ns", 1 << 62), ("dur_ns", -(1 << 62) - 1), ("vm", 0),
         ("gfn", 1 << 53), ("cpu", -1),
     ],
 )  # fmt: skip
@@ -404,3 +405,34 @@ def test_mutated_files_open_or_give_a_sentence(write: Any, make_rows: Any, conne
         except duckdb.Error:
             refused += 1
     assert opened and refused > 30
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_rows_without_what_each_has_are_refused(
+    write: Any, make_rows: Any, connection: Any, name: str
+) -> None:
+    table = make_rows(100)
+    values = [*table[name].to_pylist()[:99], None]
+    type_ = pa.string() if name == "event" else table.schema.field(name).type
+    path = write(table=table.set_column(COLUMN_NAMES.index(name), name, pa.array(values, type_)))
+    for read in (lambda run: list(run.batches()), lambda run: run.relation(connection)):
+        with open_run(path) as run, pytest.raises(MemtraceError, match=f"has 1 rows without {name}; mem"):
+            read(run)
+
+
+@pytest.mark.parametrize("name", SUMMED)
+@pytest.mark.parametrize("statistics", [True, False])
+def test_sums_beyond_64_bits_are_refused_when_read(
+    write: Any, make_rows: Any, connection: Any, name: str, statistics: bool
+) -> None:
+    table, most = make_rows(8), (1 << 63) - 1
+
+    def read(values: list[int]) -> None:
+        changed = table.set_column(COLUMN_NAMES.index(name), name, pa.array(values, pa.int64()))
+        with open_run(write(table=changed, write_statistics=statistics)) as run:
+            run.relation(connection)
+
+    read([most >> 3] * 8)
+    read([most - 7, *[1] * 7])
+    with pytest.raises(MemtraceError, match=f"{name} adds up to more than 64 bits hold"):
+        read([most - 6, *[1] * 7])
