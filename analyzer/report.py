@@ -16,6 +16,7 @@ from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import Result, check, choice_by, view
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
+from memtrace.traces.given import is_folder
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -89,7 +90,7 @@ def only(report: Report, name: str) -> Report:
 
 
 def _one(runs: tuple[str, ...]) -> Path:
-    if len(runs) == 1 and not Path(runs[0]).is_dir():
+    if len(runs) == 1 and not is_folder(runs[0]):
         return Path(runs[0])
     if not runs:
         raise MemtraceError("give the run to report on, e.g. `memtrace report run.parquet`", 2)

@@ -15,6 +15,7 @@ from memtrace.commands.options import run_file
 from memtrace.commands.say import show, tell
 from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
+from memtrace.traces.given import is_folder
 
 if TYPE_CHECKING:
     from memtrace.probes.boot.collect import Collected
@@ -65,7 +66,7 @@ def prepare(install: bool, remove: bool, line: bool, root: Path, program: str, d
     """
     if install + remove + line > 1:
         raise MemtraceError("--install, --remove and --line exclude each other: give one of them", 2)
-    if not root.is_dir():
+    if not is_folder(root):
         raise MemtraceError(f"--root {root}: there is no such folder", 2)
     from memtrace.probes.boot import prepare as kit
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from memtrace.errors import MemtraceError
 from memtrace.traces import columns
 from memtrace.traces.gate import Refused
+from memtrace.traces.given import is_folder, is_there
 from memtrace.traces.records import PARQUET_MAGIC, RECORD_MAGIC
 from memtrace.traces.recovery import Recovered, recover
 from memtrace.traces.run import header_from_json, status_from_json
@@ -78,11 +79,11 @@ def run_paths(pattern: str | Path) -> list[Path]:
     if pattern == "":
         raise MemtraceError("the name of a run is empty; give a run, a folder or a quoted pattern", 2)
     path = Path(pattern)
-    if path.is_dir():
+    if is_folder(path):
         paths = sorted(path.glob("*.parquet"))
         if not paths:
             raise MemtraceError(f"{path} has no *.parquet in it; give a run or a folder of runs", 2)
-    elif path.exists() or not glob.has_magic(str(pattern)):
+    elif is_there(path) or not glob.has_magic(str(pattern)):
         paths = [path]
     else:
         paths = sorted(Path(p) for p in glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (absolute too)

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.traces.given import is_there
 
 
 def busy(path: Path, option: str) -> MemtraceError:
@@ -32,7 +33,7 @@ def not_a_file(path: Path, found: os.stat_result, option: str) -> MemtraceError:
 def cannot_write(path: Path, error: OSError, option: str = "-o") -> MemtraceError:
     """Of an output that the kernel refuses to make or to write to."""
     another = f"give another output with {option}"
-    if error.errno == errno.ENOENT and path.parent.exists():
+    if error.errno == errno.ENOENT and is_there(path.parent):
         # Some file systems, /proc among them, refuse new files so.
         return MemtraceError(f"no file can be made in {path.parent}; {another}")
     denied = f"{path} may not be written by you; {another}"

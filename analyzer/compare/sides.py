@@ -14,6 +14,7 @@ from memtrace.analyzer.facts import duration_ns
 from memtrace.analyzer.keys import Key
 from memtrace.analyzer.losses import known_losses, occurrences
 from memtrace.errors import MemtraceError
+from memtrace.traces.given import is_folder, is_there
 from memtrace.traces.reader import NothingYet, Run, open_run, run_paths
 
 NO_EVIDENCE = 125
@@ -104,7 +105,7 @@ def _open(word: str) -> tuple[list[Run], list[LeftOut]]:
     """The runs of a word; of a folder or pattern without the files that cannot be read."""
     runs: list[Run] = []
     left_out: list[LeftOut] = []
-    several = Path(word).is_dir() or (glob.has_magic(word) and not Path(word).exists())
+    several = is_folder(word) or (glob.has_magic(word) and not is_there(word))
     for path in run_paths(word):
         try:
             runs.append(open_run(path))

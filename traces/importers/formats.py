@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.traces.given import is_there
 from memtrace.traces.importers import (
     bpftrace,
     dmesg,
@@ -68,11 +69,11 @@ def recognise(word: str) -> Input:
     Raises MemtraceError if it cannot be read, or its format cannot be told.
     """
     name, colon, rest = word.partition(":")
-    if colon and name in FORMATS and not Path(word).exists():
+    if colon and name in FORMATS and not is_there(word):
         path = Path(rest)
         source.head(path)
         return Input(path, FORMATS[name])
-    if colon and re.fullmatch(r"[a-z_-]+", name) and not Path(word).exists() and Path(rest).exists():
+    if colon and re.fullmatch(r"[a-z_-]+", name) and not is_there(word) and is_there(rest):
         raise MemtraceError(f"there is no format {name!r}; give one of {', '.join(FORMATS)}", 2)
     path = Path(word)
     head = [line for line in source.head(path) if line.strip()]
