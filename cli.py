@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import keyword
 import os
@@ -79,11 +80,27 @@ def _run() -> int:
     except click.ClickException as error:
         _tell(error)
         return error.exit_code
-    except Exception:
+    except Exception as error:
+        if (said := _shortage(error)) is not None:
+            tell(said)
+            return os.EX_OSERR
         # A bug of memtrace; Python's own status, 1, is the answer of a condition that came true.
         click.echo(safe.page(traceback.format_exc()), err=True, nl=False)
         return os.EX_SOFTWARE
     return result if isinstance(result, int) else 0
+
+
+def _shortage(error: BaseException | None) -> str | None:
+    """What the machine or its limits ran out of, wherever in the work that was; None if nothing."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return "there is not enough memory; free some, or raise its limit (ulimit -v)"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return f"too many files are open ({error.strerror}); raise the limit (ulimit -n)"
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return f"a disk is full ({error.filename or 'TMPDIR'}); free some space, or set TMPDIR to another"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _tell(error: click.ClickException) -> None:

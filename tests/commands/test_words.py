@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from memtrace import cli
+from memtrace.tests.analyzer.cases import CASES, write
 
 
 @pytest.mark.parametrize(
@@ -68,3 +73,48 @@ def test_a_bug_does_not_exit_as_an_answer_would(
     monkeypatch.setattr(cli.memtrace, "main", broken)
     assert cli.main() == os.EX_SOFTWARE
     assert "of a bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "too many files are open"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "a disk is full (/x); free some space"),
+    ],
+)
+def test_what_the_machine_runs_out_of_is_a_sentence_wherever_it_happens(
+    raised: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_it(**_: object) -> None:
+        try:
+            raise raised
+        except Exception as error:
+            raise RuntimeError("of a library") from error
+
+    monkeypatch.setattr(cli.memtrace, "main", short_of_it)
+    assert cli.main() == os.EX_OSERR
+    assert capsys.readouterr().err.startswith(f"memtrace: {said}")
+
+
+@pytest.mark.parametrize("limit", [6, 8, 10])
+def test_with_few_descriptors_it_works_or_says_so(limit: int, tmp_path: Path) -> None:
+    write(CASES["streamed"](), tmp_path / "run.parquet")
+    words = [
+        sys.executable,
+        "-m",
+        "memtrace.cli",
+        "report",
+        "--format",
+        "html",
+        str(tmp_path / "run.parquet"),
+    ]
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=limited)
+    if done.returncode:
+        assert done.stderr.count("\n") == 1 and done.stderr.startswith("memtrace: "), done.stderr
+    else:
+        assert done.stdout.endswith("</html>\n")
