@@ -8,6 +8,10 @@ same sum of order, and, where nothing was aggregated (aggregates have no pfn),
 the same sum of pfn modulo 2**64.  All rows count here, the recorder's own too,
 but for inferred and imported ones (flags INFERRED, IMPORTED): no program saw them.
 Window: from the gate's opening to the last flush.
+
+Of a recording that did not come to its end the last checkpoint's numbers are held
+against its rows.  Those are taken between two readings of the counters (``seen_before``,
+``seen``), which bound their number; sums are compared where nothing came meanwhile.
 """
 
 from __future__ import annotations
@@ -46,6 +50,8 @@ def integrity(partials: Partials, status: RunStatus, origin: str = "recorded") -
         lost = sum(c.ring_full for c in status.counters)
         split = f", {lost} of them lost because a ring was full" if lost else ""
         note = f"file and kernel agree: {sum(c.seen for c in status.counters)} events{split}"
+        if meanwhile := sum(map(_meanwhile, status.counters)):
+            note += f"; {meanwhile} of them came while the last rows were taken, and may not be among these"
     shown = None if wrong else ()
     return Table("integrity", "File against kernel", _NAMES, rows, _COLUMNS, shown=shown, notes=(note,))
 
@@ -67,8 +73,8 @@ def _row(partials: Partials, counters: EventCounters) -> dict[str, Any]:
     sum_pfn: int | None = None
     if _pfn_comparable(counters) and part.sum_pfn is not None and part.known(Unknown.PFN).all():
         sum_pfn = sum(part.sum_pfn.tolist()) % _MOD
-    differences = {"count": count + counters.ring_full - counters.seen}
-    if not counters.ring_full:
+    differences = {"count": _outside(count + counters.ring_full, counters)}
+    if not counters.ring_full and not _meanwhile(counters):
         differences["sum of order"] = _apart(sum_order, counters.sum_order)
     if sum_pfn is not None:
         differences["sum of pfn"] = _apart(sum_pfn, counters.sum_pfn)
@@ -86,6 +92,16 @@ def _row(partials: Partials, counters: EventCounters) -> dict[str, Any]:
     }
 
 
+def _meanwhile(counters: EventCounters) -> int:
+    """How many occurrences came while the rows of a checkpoint were taken; they may be among these or not."""
+    return 0 if counters.seen_before is None else counters.seen - counters.seen_before
+
+
+def _outside(ours: int, counters: EventCounters) -> int:
+    """By how much the file has more than the kernel saw, or (negative) less than it saw before."""
+    return max(ours - counters.seen, 0) + min(ours - counters.seen + _meanwhile(counters), 0)
+
+
 def _apart(ours: int, theirs: int) -> int:
     """ours - theirs modulo 2**64, as the smaller of the two ways round."""
     distance = (ours - theirs) % _MOD
@@ -93,7 +109,8 @@ def _apart(ours: int, theirs: int) -> int:
 
 
 def _pfn_comparable(counters: EventCounters) -> bool:
-    return counters.aggregated == 0 and counters.ring_full == 0 and counters.seen > 0
+    lost = counters.ring_full or _meanwhile(counters)
+    return counters.aggregated == 0 and not lost and counters.seen > 0
 
 
 _NAMES = (

@@ -122,8 +122,10 @@ def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt
     return total
 
 
-def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
-    """The public form of counters()."""
+def event_counters(
+    values: npt.NDArray[Any], before: npt.NDArray[Any] | None = None
+) -> tuple[EventCounters, ...]:
+    """The public form of counters(); ``before``: those of before the rows were taken."""
     return tuple(
         EventCounters(
             event=name,
@@ -134,8 +136,9 @@ def event_counters(values: npt.NDArray[Any]) -> tuple[EventCounters, ...]:
             sum_order=int(v["sum_order"]),
             sum_pfn=int(v["sum_pfn"]),
             failed=int(v["failed"]),
+            seen_before=None if before is None else int(before["seen"][i]),
         )
-        for name, v in zip(NAMES, values, strict=True)
+        for i, (name, v) in enumerate(zip(NAMES, values, strict=True))
     )
 
 

@@ -16,6 +16,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from memtrace.probes import accept, cost, hotplug, maps, pfn, plan, proof, service, zero
 from memtrace.probes.cgroups import Cgroups, mount_point
@@ -42,6 +45,8 @@ _FLUSH_S = 1.0
 _STAGED_RECORDS = 400_000
 _STAGED_RARE = 20_000
 _SETTLE_S = 0.01
+_CATCH_UP = 4
+"""How often a checkpoint empties full rings."""
 _CHECKPOINT_TASKS = 200
 _CHECKPOINT_CHANGES = 100
 
@@ -246,10 +251,8 @@ class Recorder:
         options = self._options
         start = flushed = checkpointed = time.monotonic()
         while True:
-            fullest = self._staging.fill()
+            fullest = self._take_in()
             now = time.monotonic()
-            if self._hot.due(self._staging):
-                self._changes.note(self._snapshot(), happened=True)
             if self._staging.full or now - flushed >= _FLUSH_S:
                 if self._pace.worth_writing(self._staging.count, now - checkpointed):
                     self._flush()
@@ -305,9 +308,29 @@ class Recorder:
 
     def _flush(self) -> None:
         self._changes.note(self._snapshot())
-        self._write_rows()
+        # What was seen by now is in the rings, in the cells, or lost: the rows will hold it.
+        before = maps.counters(self._module, self._system.cpus)
+        caught_up = self._catch_up()
         self._fold(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        self._writer.checkpoint(self._status(complete=False, reason=""))
+        status = self._status(complete=False, reason="", before=before if caught_up else None)
+        self._writer.checkpoint(status)
+
+    def _take_in(self) -> float:
+        """Take what the rings hold; returns how full the fullest ring was."""
+        fullest = self._staging.fill()
+        if self._hot.due(self._staging):
+            self._changes.note(self._snapshot(), happened=True)
+        return fullest
+
+    def _catch_up(self) -> bool:
+        """Write all that the rings hold by now; False if they fill as quickly as they are emptied."""
+        for _ in range(_CATCH_UP):
+            self._take_in()
+            emptied = not self._staging.full
+            self._write_rows()
+            if emptied:
+                return True
+        return False
 
     def _write_rows(self) -> None:
         for records in self._rows.blocks(self._staging.take()):
@@ -324,7 +347,7 @@ class Recorder:
         if rows:
             self._writer.write(self._rows.from_columns(rows))
 
-    def _status(self, complete: bool, reason: str) -> RunStatus:
+    def _status(self, complete: bool, reason: str, before: npt.NDArray[Any] | None = None) -> RunStatus:
         module, system = self._module, self._system
         counters = maps.counters(module, system.cpus)
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
@@ -344,7 +367,7 @@ class Recorder:
                 losses(module, counters, self._attached.manifest, open_frames),
                 not_written=self._writer.rows_lost,
             ),
-            counters=maps.event_counters(counters),
+            counters=maps.event_counters(counters, before),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, system.cpus),
             roots=totals.roots(timed, self._naming.page_size, os.getpid()) if complete else (),

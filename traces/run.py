@@ -236,6 +236,8 @@ class EventCounters:
     sum_pfn: Sum64
     failed: Count | None = None
     """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
+    seen_before: Count | None = None
+    """``seen`` before the rows of a checkpoint were taken; None where nothing came meanwhile (the end)."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,30 @@ def test_lost_events_complete_the_count_and_spoil_the_sums(check: Check) -> None
     assert table.rows[0]["checked"] == "count"
 
 
+@pytest.mark.parametrize(
+    ("seen", "before", "verdict"),
+    [
+        (20, 20, "agree"),
+        (23, 20, "agree"),
+        (20, 17, "agree"),
+        (25, 15, "agree"),
+        (25, 21, "count differs by -1"),
+        (18, 17, "count differs by +2"),
+        (18, 18, "count differs by +2"),
+    ],
+)
+def test_rows_of_a_checkpoint_are_between_two_readings(
+    check: Check, seen: int, before: int, verdict: str
+) -> None:
+    table = check(ROWS, seen=seen, seen_before=before)
+    assert table.rows[0]["verdict"].split("; sum")[0] == verdict
+    assert (table.rows[0]["checked"] == "count") == (seen > before)
+    if verdict == "agree" and seen > before:
+        (note,) = table.notes
+        assert note.endswith(f"; {seen - before} of them came while the last rows were taken, "
+                             "and may not be among these")  # fmt: skip
+
+
 def test_aggregates_have_orders_but_no_pfn(check: Check) -> None:
     assert check(SUMMED).rows[0]["checked"] == "count, sum of order"
     assert disagreements(check(SUMMED, sum_order=29)) == ("alloc sum of order differs by +1",)
