@@ -8,7 +8,7 @@ this: unknown).  ``entry_without_exit``: an interval began and its end was never
 seen.  ``not_written``: rows that the disk did not take (a row of an aggregate
 stands for several occurrences, so this is a lower bound).  Window: from the
 gate's opening to the last flush.  ``share`` is of all occurrences that are known
-of: those seen and those lost unseen.
+of and could be lost: those seen and those lost unseen.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ def known_losses(status: RunStatus) -> int:
 
 
 def occurrences(status: RunStatus, in_file: int) -> int:
-    """Occurrences that are known of: in the file, and lost."""
+    """Occurrences that are known of and could be lost: seen, or lost unseen.
+
+    The file may hold more: what was inferred from another event (flag INFERRED) is not lost
+    by itself.  Its rows are counted only where no program did, as in an imported run.
+    """
     lost_after_seen = status.losses.ring_full + status.losses.not_written
-    seen = max(in_file + lost_after_seen, sum(c.seen for c in status.counters))
+    seen = sum(c.seen for c in status.counters) if status.counters else in_file + lost_after_seen
     return seen + known_losses(status) - lost_after_seen
 
 
