@@ -108,9 +108,7 @@ def after_acceptance(run: Run, connection: duckdb.DuckDBPyConnection) -> list[di
     if not found.zeroed_bytes:
         return []
     kind = "any" if found.bound == "exact" else f"any, {found.bound}"
-    return [
-        {"why": ACCEPTED, "kind": kind, "bytes": found.zeroed_bytes, "total_ns": ns, "redundant": True}
-    ]
+    return [{"why": ACCEPTED, "kind": kind, "bytes": found.zeroed_bytes, "total_ns": ns, "redundant": True}]
 
 
 def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None) -> Table:

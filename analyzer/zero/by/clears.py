@@ -108,9 +108,7 @@ def roots_by(run: Run, connection: duckdb.DuckDBPyConnection, keys: Sequence[str
         return {}
     clearing = [i for i, name in enumerate(events) if name in CLEARING]
     held: Counter[tuple[int, int]] = Counter()
-    for settled in settle_run(
-        run, Ledger(roots), events, connection, ("bytes",), group=keys, apart=APART
-    ):
+    for settled in settle_run(run, Ledger(roots), events, connection, ("bytes",), group=keys, apart=APART):
         chosen = np.isin(settled.event, clearing)
         groups, place = np.unique(settled.columns["group"][chosen], return_inverse=True)
         width = len(events) + 1
