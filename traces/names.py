@@ -2,7 +2,8 @@
 """Names that other people chose, as text: of tasks, cgroups, files, the words of a command.
 
 Linux lets them be any bytes.  Those that are not UTF-8 are spelled out, ``\\xff``, so
-that two names stay two and every output can write them.
+that every output can write them.  A backslash of the name's own stays as it is: a name
+that spells ``\\xff`` in four characters looks the same.
 """
 
 from __future__ import annotations

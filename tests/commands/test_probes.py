@@ -3,6 +3,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -77,3 +83,18 @@ def test_the_running_kernel_has_a_site_for_allocation() -> None:
     sites = {row["event"]: row for row in json.loads(result.stdout)["tables"]["sites"]}
     assert sites["alloc"]["site"]
     assert sites["alloc"]["count"] == "exact"
+
+
+@pytest.mark.live
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("capsh") is None, reason="needs root and capsh")
+@pytest.mark.skipif((privileges.privileges().perf_event_paranoid or 0) > 2, reason="perf_event_paranoid")
+def test_with_the_capabilities_of_security_md_an_ordinary_user_has_the_sites_of_root() -> None:
+    """The lines of SECURITY.md, with another user and another verb."""
+    text = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    (lines,) = re.findall(r"```\n(\s*caps=.*?)```", text, re.DOTALL)
+    ours = shlex.join([sys.executable, "-m", "memtrace.cli", "probes", "--json"])
+    line = lines.replace("sudo ", "").replace("$USER", "nobody").replace("memtrace record -d 5", ours)
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), PYTHONDONTWRITEBYTECODE="1")
+    theirs = subprocess.check_output(["sh", "-c", line], text=True, env=env)
+    assert ours not in lines
+    assert json.loads(theirs) == json.loads(subprocess.check_output(shlex.split(ours), text=True, env=env))
