@@ -23,6 +23,12 @@ def test_shares_are_of_seen_and_lost() -> None:
     assert by_cause["not_written"] == (0, 0.0)
 
 
+def test_rows_that_no_program_saw_are_no_denominator() -> None:
+    with_inferred = 90 + 5000
+    assert occurrences(SOME, with_inferred) == 106
+    assert sentence(SOME, with_inferred).startswith("lost 16 of 106 (15.09%)")
+
+
 def test_every_cause_of_the_run_file_is_told() -> None:
     told = {row["cause"] for row in losses(SOME, 0).rows}
     assert told == set(Losses.__dataclass_fields__)
