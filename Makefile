@@ -5,6 +5,8 @@
 # make test-quick   without those that boot guests: needs no QEMU
 # make test-all     also those that take long
 # make fuzz MINUTES=30 [SEED=1]   mutated runs and traces, and what became of them
+# make kills TIMES=200 [SEED=1]   recorders killed at bad moments, and what their runs are worth
+# make soak MINUTES=30   two recorders for long, and whether their memory grows
 
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 VENV := $(ROOT)/.venv
@@ -17,7 +19,7 @@ DEMO := $(ROOT)/quickstart.parquet
 QUICK := $(PYTHON) -m pytest -m "not vm" -n 2
 GUESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
-.PHONY: setup quickstart test test-changed test-quick test-all fuzz lint bench clean
+.PHONY: setup quickstart test test-changed test-quick test-all fuzz kills soak lint bench clean
 
 quickstart: $(VENV)/.ready
 	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.demo
@@ -37,6 +39,12 @@ test-changed: lint $(VENV)/.ready-test
 	cd $(ROOT) && chosen=$$($(PYTHON) -m memtrace.tests.changed $(or $(BASE),main)) && \
 	if [ -z "$$chosen" ]; then echo "No test can be broken by these changes."; exit 0; fi && \
 	{ $(QUICK) $$chosen || [ $$? = 5 ]; } && { $(GUESTS) -m "vm and not long" $$chosen || [ $$? = 5 ]; }
+
+kills: $(VENV)/.ready
+	cd $(ROOT) && $(SUDO) $(PYTHON) -m memtrace.tests.endurance.kills $(or $(TIMES),200) $(or $(SEED),1)
+
+soak: $(VENV)/.ready
+	cd $(ROOT) && $(SUDO) $(PYTHON) -m memtrace.tests.endurance.soak $(or $(MINUTES),30)
 
 fuzz: $(VENV)/.ready
 	cd $(ROOT) && $(PYTHON) -m memtrace.tests.fuzz.harness $(or $(MINUTES),10) $(or $(SEED),1)

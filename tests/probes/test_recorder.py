@@ -207,6 +207,10 @@ def test_a_killed_recorder_loses_about_a_second(tmp_path: Path) -> None:
     assert not run.status.complete
     assert killed - run.status.ended_ns < 2_500_000_000
     assert run.rows > 0
+    for counter in run.status.counters:
+        assert counter.seen_before is not None
+        in_file = file_count(run, counter.event) + counter.ring_full
+        assert counter.seen_before <= in_file <= counter.seen, counter.event
 
 
 def test_progress_costs_and_proof_are_stated(record: Record) -> None:
