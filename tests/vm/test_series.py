@@ -77,8 +77,8 @@ def test_a_failing_workload_has_the_last_word(tmp_path: Path) -> None:
     refused = "dimm0 is plugged, but the guest has added 0M of 512M"
     assert f"boot 1 of accept-6.12 ended with status 3; {refused}" in done.stderr
     assert "last words on stdout, all of it in" in done.stderr
-    assert "\n  begun\n  ?\ufffd\n" in done.stderr
-    assert done.stderr.endswith("\n  ?[2Jwrong\n")
+    assert "\n  begun\n  \\x00\\xff\n" in done.stderr
+    assert done.stderr.endswith("\n  \\x1b[2Jwrong\n")
     assert beside.with_suffix(".out").read_bytes() == b"begun\n\0\xff\n"
     assert (beside.with_suffix(".files") / "half").read_text() == "half\n"
     assert not beside.exists()
