@@ -22,7 +22,7 @@ GUESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --dura
 .PHONY: setup quickstart test test-changed test-quick test-all fuzz kills soak lint bench clean
 
 quickstart: $(VENV)/.ready
-	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.demo
+	$(SUDO) $(MEMTRACE) record -f -o $(DEMO) -a -- $(PYTHON) -m memtrace.probes.workloads.demo
 	$(MEMTRACE) report $(DEMO) --plot $(ROOT)/quickstart.png
 	@echo "The picture is in $(ROOT)/quickstart.png, the run in $(DEMO)."
 

@@ -23,7 +23,7 @@ self_ns, parent
     length of their union: nothing twice, nothing left out.
 root
     The outermost ``root.*`` interval around a row (or the row itself): why the
-    kernel did it (probes/roots.py).
+    kernel did it (probes/topics/root.py).
 
 Memory is bounded: the run is read by stretches of time, the last one first, and
 between two stretches only the intervals that span the boundary are kept, at most

@@ -15,8 +15,8 @@ from memtrace.commands.say import show
 from memtrace.commands.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from memtrace.probes.diagnosis import Diagnosis
-    from memtrace.probes.privileges import Need
+    from memtrace.probes.machine.privileges import Need
+    from memtrace.probes.recorder.diagnosis import Diagnosis
     from memtrace.traces.run import Fact
 
 _SECTIONS = {
@@ -68,7 +68,7 @@ def doctor(as_json: bool) -> None:
     Changes nothing.  Without privileges it says what it could not see.  Exit
     status 1 if nothing can be recorded here.
     """
-    from memtrace.probes.diagnosis import examine
+    from memtrace.probes.recorder.diagnosis import examine
 
     with StatusLine() as line:
         line.show(TRYING)
@@ -149,7 +149,7 @@ def _shortened(fact: Fact) -> str:
 
 def _events(d: Diagnosis) -> str:
     from memtrace.commands.layout import columns, sentences
-    from memtrace.probes.diagnosis import REASONS
+    from memtrace.probes.recorder.diagnosis import REASONS
 
     if d.sites is None:
         return sentences(f"not tried, {d.why_no_sites}")

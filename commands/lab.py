@@ -225,7 +225,7 @@ def _series(sides: Any, given: dict[str, Any]) -> Series:
     from memtrace.lab import plugging
     from memtrace.lab.series import Series
     from memtrace.lab.sizes import GIB, parse_sizes
-    from memtrace.probes import events
+    from memtrace.probes.topics import events
 
     memory = parse_sizes(given["mem"]) if given["mem"] is not None else None
     plugged = plugging.parse(given["hotplug"], given["unplug"], memory)

@@ -28,8 +28,8 @@ def probes(verbose: bool, as_json: bool) -> None:
     Every site is tried on the running kernel, which takes about a second and the
     privileges of `memtrace record`.  Exit status 1 if nothing can be recorded.
     """
-    from memtrace.probes.privileges import require_bcc, require_recording
-    from memtrace.probes.survey import survey
+    from memtrace.probes.machine.privileges import require_bcc, require_recording
+    from memtrace.probes.recorder.survey import survey
 
     require_recording()
     require_bcc()
@@ -116,8 +116,8 @@ def refused_rows(sites: tuple[ProbeSite, ...]) -> list[dict[str, Any]]:
 
 def document(sites: tuple[ProbeSite, ...]) -> dict[str, Any]:
     """The JSON document of ``memtrace probes``."""
-    from memtrace.probes.kconfig import release
-    from memtrace.probes.kernel import build_id, machine
+    from memtrace.probes.machine.kconfig import release
+    from memtrace.probes.machine.kernel import build_id, machine
 
     return {
         "schema": SCHEMA,

@@ -20,7 +20,7 @@ from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
-    from memtrace.probes.recorder import Progress
+    from memtrace.probes.recorder.recording import Progress
 
 
 @click.command(
@@ -101,7 +101,7 @@ def record(output: Path, force: bool, mode: int, quiet: bool, **given: Any) -> N
     reason: list[str] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _: reason.append(signal.Signals(n).name))
-    from memtrace.probes import recorder
+    from memtrace.probes.recorder import recording as recorder
 
     def hurried() -> bool:
         return len(reason) > 1
@@ -142,7 +142,8 @@ def _left(pid: int) -> str:
 
 
 def _options(output: Path, force: bool, mode: int, given: dict[str, Any]) -> Any:
-    from memtrace.probes import child, events, options, plan
+    from memtrace.probes.recorder import child, options, plan
+    from memtrace.probes.topics import events
 
     command = tuple(given["command"])
     if given["as_user"] and not command:
@@ -199,7 +200,7 @@ def _pids(text: str) -> tuple[int, ...]:
 
 
 def _cpus(text: str) -> tuple[int, ...]:
-    from memtrace.probes.topology import online_cpus
+    from memtrace.probes.machine.topology import online_cpus
 
     return _expanded(
         _ranges("-C", text),

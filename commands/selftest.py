@@ -39,7 +39,7 @@ def selftest(pages: int, huge: int, as_json: bool) -> None:
     Exits 1 if a check fails.  A check that this kernel can't answer is shown with
     its reason and does not fail.
     """
-    from memtrace.probes.selftest import selftest as run_checks
+    from memtrace.probes.recorder.selftest import selftest as run_checks
 
     checks = run_checks(pages, huge)
     failed = [c for c in checks if c.passed is False]

@@ -69,7 +69,9 @@ class Series:
     def script(self) -> str:
         """What each guest runs: the workload's $RESULTS is a folder of its own."""
         nids = [str(nid) for nid, size in enumerate(self.memory) if size]
-        known = f"python3 -m memtrace.probes.knownwork $LAB/{harvest.KNOWN} 4096 16 {' '.join(nids)}"
+        known = (
+            f"python3 -m memtrace.probes.workloads.knownwork $LAB/{harvest.KNOWN} 4096 16 {' '.join(nids)}"
+        )
         command = shlex.join(self.workload) if self.workload else known
         if self.program:
             command = f"$FILES/{command}"

@@ -246,7 +246,7 @@ def parsed(words: list[str]) -> click.Context:
 def test_examples_name_what_there_is() -> None:
     from memtrace.analyzer.render import FORMATS
     from memtrace.analyzer.views import choice_by
-    from memtrace.probes.events import select
+    from memtrace.probes.topics.events import select
 
     for given in (parsed(words).params for verb in PAGES for words in examples(verb)):
         select(tuple(filter(None, (given.get("events") or "").split(","))))
@@ -255,13 +255,13 @@ def test_examples_name_what_there_is() -> None:
 
 
 def test_the_overview_explains_every_event() -> None:
-    from memtrace.probes.events import NAMES
+    from memtrace.probes.topics.events import NAMES
 
     assert [item.head for item in items(section("", "EVENTS"))] == list(NAMES)
 
 
 def test_record_names_every_event_and_loss() -> None:
-    from memtrace.probes.events import NAMES, select
+    from memtrace.probes.topics.events import NAMES, select
     from memtrace.traces.run import Losses
 
     named = described("record")["-e"].bold
@@ -279,14 +279,14 @@ def test_import_explains_every_format_and_clock() -> None:
 
 
 def test_probes_explains_every_reason() -> None:
-    from memtrace.probes.diagnosis import REASONS
+    from memtrace.probes.recorder.diagnosis import REASONS
 
     assert set(REASONS) <= {item.head for item in items(section("probes", "OUTPUT"))}
 
 
 def test_doctor_explains_every_part_of_its_page() -> None:
     from memtrace.commands.doctor import page
-    from memtrace.probes.diagnosis import examine
+    from memtrace.probes.recorder.diagnosis import examine
 
     parts = re.findall(r"^[A-Z].*", page(examine(survey=lambda: ())), re.M)
     assert set(parts) <= {item.head for item in items(section("doctor", "OUTPUT"))}

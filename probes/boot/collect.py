@@ -10,7 +10,7 @@ from pathlib import Path
 from memtrace.errors import MemtraceError
 from memtrace.probes.boot import gather
 from memtrace.probes.boot.kit import RUN
-from memtrace.probes.sources import read_text
+from memtrace.probes.machine.sources import read_text
 from memtrace.traces.importers.assemble import Outcome, Request, run_import
 from memtrace.traces.output import MODE, refuse_same
 from memtrace.traces.reader import open_run

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace import __version__
-from memtrace.probes import tracefs
 from memtrace.probes.boot.kit import EARLY
-from memtrace.probes.kernel import describe_system
-from memtrace.probes.sources import exists, kmsg_text, names, read_text, syslog_text
-from memtrace.probes.state import clock_anchor, snapshot
+from memtrace.probes.machine import tracefs
+from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.machine.sources import exists, kmsg_text, names, read_text, syslog_text
+from memtrace.probes.machine.state import clock_anchor, snapshot
 from memtrace.traces.importers import fpdt, systemd
 from memtrace.traces.names import decoded
 from memtrace.traces.output import create, make_folder, write_all

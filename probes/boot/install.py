@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memtrace.errors import MemtraceError
 from memtrace.probes.boot.kit import MARK, KitFile
-from memtrace.probes.sources import Root, under
+from memtrace.probes.machine.sources import Root, under
 
 RECORD = "/var/lib/memtrace/boot-kit.json"
 """What was installed: the files with their digests, and the folders made for them."""

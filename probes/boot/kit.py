@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memtrace.probes.sources import Root, exists
+from memtrace.probes.machine.sources import Root, exists
 
 MARK = "written by `memtrace boot prepare --install`; `memtrace boot prepare --remove` takes it away"
 """In the head of each file of the kit: a file without it is not ours."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from memtrace.probes.boot import circumstances as survey
 from memtrace.probes.boot import install as files_of
-from memtrace.probes.boot import kit, parameters, survey
+from memtrace.probes.boot import kit, parameters
 from memtrace.probes.boot.kit import KitFile
 from memtrace.probes.boot.parameters import Kernel, Parameter
-from memtrace.probes.kernel import describe_system
-from memtrace.probes.sources import Root
+from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.machine.sources import Root
 
 remove = files_of.remove
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Both views of one kmem:mm_page_alloc, to learn vmemmap_base (probes/pfn.py): the
+ * Both views of one kmem:mm_page_alloc, to learn vmemmap_base (probes/sites/pfn.py): the
  * raw tracepoint's page pointer, and the pfn in the record as tracefs describes it.
  */
 struct mt_calibration_t {

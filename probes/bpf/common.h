@@ -3,7 +3,7 @@
  * What every topic's programs share: the gate, the filters, the record, the
  * per-CPU rings and the kernel side's own counters.
  *
- * Compiled with numbers from user space (probes/module.py):
+ * Compiled with numbers from user space (probes/programs/module.py):
  *   MT_NCPU, MT_NEVENTS, MT_NIDS      sizes of this machine
  *   MT_EV_*, MT_SITE_*                event and site numbers
  *   MT_RECORDER                       tgid of the recorder
@@ -42,7 +42,7 @@
 #define MT_PAGES_UNKNOWN (~0U)
 #define MT_NO_GFN (~0ULL)
 
-/* One occurrence, as it travels in a ring.  probes/ring.py has the same layout. */
+/* One occurrence, as it travels in a ring.  probes/recorder/ring.py has the same layout. */
 struct mt_record {
 	u64 ts;
 	u64 dur;

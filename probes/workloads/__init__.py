@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
     "fork": Kind("anonymous memory touched, then copied on write by a child", "copying", "fork"),
     "pin": Kind("anonymous memory pinned for long by io_uring, as VFIO pins it", "pinned", "small"),
     "pin-thp": Kind("the same in transparent huge pages", "pinned", "huge"),
-    "vmalloc": Kind("kernel memory of a large BPF array, in single pages", "kernel", "bpf_array"),
+    "vmalloc": Kind("kernel memory of a large BPF array, in single pages", "kernel_memory", "bpf_array"),
 }
 """The workloads by name."""
 

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages, touch
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
+from memtrace.probes.workloads.touch import HUGE_BYTES, fresh, huge_pages, touch
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 _MIDDLE_BYTES = 64 << 10

@@ -7,9 +7,9 @@ import mmap
 import os
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.touch import fresh, touch
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
+from memtrace.probes.workloads.touch import fresh, touch
 
 
 def fork(size: Size) -> Done:

@@ -7,9 +7,9 @@ import mmap
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.touch import address_of, bind
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
+from memtrace.probes.workloads.touch import address_of, bind
 
 _MAP_HUGETLB = 0x40000
 _MAP_HUGE_SHIFT = 26

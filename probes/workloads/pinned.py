@@ -8,9 +8,9 @@ import mmap
 import os
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.touch import HUGE_BYTES, fresh, huge_pages
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
+from memtrace.probes.workloads.touch import HUGE_BYTES, fresh, huge_pages
 
 _SYS_IO_URING_SETUP, _SYS_IO_URING_REGISTER = 425, 427  # x86-64
 _IORING_REGISTER_BUFFERS = 0

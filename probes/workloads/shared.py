@@ -7,9 +7,9 @@ import mmap
 import os
 import tempfile
 
-from memtrace.probes.touch import address_of, bind, touch
 from memtrace.probes.workloads import Done, Size
 from memtrace.probes.workloads.moment import timed
+from memtrace.probes.workloads.touch import address_of, bind, touch
 
 _WRITE_BYTES = 1 << 20
 

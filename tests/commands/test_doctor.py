@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from memtrace.commands.doctor import doctor, document, page
-from memtrace.probes.diagnosis import Diagnosis
-from memtrace.probes.kernel import describe_system
-from memtrace.probes.privileges import privileges
+from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.machine.privileges import privileges
+from memtrace.probes.recorder.diagnosis import Diagnosis
 from memtrace.traces.run import Fact, ProbeSite, Refusal
 
 SITES = (

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from memtrace.commands.probes import document, probes, table
 from memtrace.errors import MemtraceError
-from memtrace.probes import privileges
+from memtrace.probes.machine import privileges
 from memtrace.traces.run import ProbeSite, Refusal
 
 SITES = (

@@ -49,7 +49,7 @@ Row = dict[str, Any]
 GROW = """
 cat > /tmp/grow.py <<'PY'
 import sys
-from memtrace.probes.touch import fresh, touch
+from memtrace.probes.workloads.touch import fresh, touch
 nid, mib, cost = map(int, sys.argv[1:])
 open("/proc/self/comm", "w").write("grow")
 open("/sys/module/unaccepted_emul/parameters/ns_per_unit", "w").write(str(cost))
@@ -370,8 +370,8 @@ TRY_PLATFORMS = """
 cat > /tmp/try.py <<'PY'
 import dataclasses, json, sys
 from memtrace.probes import accept, plan
-from memtrace.probes.kernel import describe_system
-from memtrace.probes.system import System
+from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.sites.system import System
 found = {}
 for platform in ("TDX", "SEV-SNP"):
     for kind in ("fentry", "kprobe"):

@@ -75,7 +75,7 @@ for file in /proc/uptime /proc/vmstat /sys/devices/system/node/node*/meminfo; do
 	echo "==> $file <=="; cat $file
 done > /run/memtrace/early/initramfs-end
 cat > /tmp/touch.py <<'PY'
-from memtrace.probes.touch import fresh, touch
+from memtrace.probes.workloads.touch import fresh, touch
 with fresh(700 << 20, False, 1) as address:
     touch(address, 700 << 20)
 PY

@@ -21,7 +21,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab.kernels import KERNELS
 from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
-from memtrace.probes.gmem import EVENTS as GMEM
+from memtrace.probes.topics.gmem import EVENTS as GMEM
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import Flag

@@ -113,7 +113,7 @@ TASKS, HUGE = 40, 8
 TOUCH_MANY = f"""
 cat > /tmp/many.py <<'PY'
 import os, time
-from memtrace.probes.touch import HUGE_BYTES, fresh, touch
+from memtrace.probes.workloads.touch import HUGE_BYTES, fresh, touch
 children = []
 together = time.monotonic() + 2
 for _ in range({TASKS}):
@@ -150,7 +150,7 @@ def test_missed_return_probes_are_counted_to_the_last_one(tmp_path: Path) -> Non
 def test_lower_rungs_count_the_same(avoid: str, site: str, tmp_path: Path) -> None:
     script = f"""
 memtrace record -q -f --avoid {avoid} --stream all -o $RESULTS/run.parquet -- \
-  python3 -m memtrace.probes.knownwork $RESULTS/known.json 2048 8 0 1
+  python3 -m memtrace.probes.workloads.knownwork $RESULTS/known.json 2048 8 0 1
 """
     boot("debian-6.12", script, tmp_path)
     run = open_run(tmp_path / "run.parquet")

@@ -3,8 +3,8 @@
 
 An event that several functions could serve takes the first of them that the
 files have: they call each other, and one occurrence must not count twice.  The
-functions are those of the probes of the same events (probes/accept.py,
-probes/hotplug.py), and some that only saved traces have.
+functions are those of the probes of the same events (probes/topics/accept.py,
+probes/topics/hotplug.py), and some that only saved traces have.
 
 Sources: mm/memory_hotplug.c, mm/sparse.c, mm/sparse-vmemmap.c, drivers/base/memory.c,
 drivers/firmware/efi/unaccepted_memory.c, mm/page_alloc.c, mm/memory.c.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from memtrace.probes import knownwork
+from memtrace.probes.workloads import knownwork
 from memtrace.tests.vm.workloads.until_accepted import Growth, logged
 
 

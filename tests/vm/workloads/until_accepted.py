@@ -13,7 +13,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from memtrace.probes.touch import fresh, touch
+from memtrace.probes.workloads.touch import fresh, touch
 
 LOG = "/sys/kernel/debug/unaccepted_emul"
 BLOCK = 4 << 20

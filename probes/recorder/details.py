@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Totals of the kernel side, by process, event and detail (probes/bpf/tasks.h), as parts of a status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from memtrace.probes.topics.events import NAMES
+from memtrace.traces.names import decoded
+from memtrace.traces.run import RootTotal, TaskTotal
+
+_ZEROED, _ASKED, _MOVABLE, _REMOTE = 1, 2, 4, 8
+"""MT_DETAIL_* of probes/bpf/tasks.h."""
+_GFP_EVENTS = ("alloc", "zero.alloc")
+Sums = tuple[int, ...]
+"""Occurrences, pages, ns."""
+
+
+@dataclass
+class _Task:
+    """One process's sums of one event."""
+
+    sums: list[int] = field(default_factory=lambda: [0, 0, 0])
+    zeroed: list[int] = field(default_factory=lambda: [0, 0, 0])
+    pages: Counter[int] = field(default_factory=Counter)
+    """By the number of the outermost root."""
+
+    def add(self, detail: int, sums: Sequence[int]) -> None:
+        for held in (self.sums, self.zeroed) if detail >> 24 & _ZEROED else (self.sums,):
+            for i, value in enumerate(sums):
+                held[i] += value
+        self.pages[detail >> 32 & 0xFF] += sums[1]
+
+    @property
+    def root(self) -> str:
+        return _named(max(self.pages, key=lambda number: self.pages[number])) or ""
+
+
+@dataclass
+class Totals:
+    """Sums by (process, event, detail)."""
+
+    _sums: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
+    _comms: dict[tuple[int, int], Counter[bytes]] = field(default_factory=dict)
+    """Occurrences by command name: exec changes it."""
+
+    def add(self, pid: int, event: int, detail: int, comm: bytes, sums: Sums) -> None:
+        """Count ``sums`` in."""
+        if not sums[0]:
+            return
+        self._comms.setdefault((pid, event), Counter())[comm] += sums[0]
+        held = self._sums.setdefault((pid, event, detail), [0, 0, 0])
+        for i, value in enumerate(sums):
+            held[i] += value
+
+    def tasks(self, timed: frozenset[str], page_size: int, recorder: int) -> tuple[TaskTotal, ...]:
+        """Per process and event, largest first.
+
+        ``timed``: the events whose time is seen; for the others it is unknown.
+        ``recorder``: the process that records.
+        """
+        found: dict[tuple[int, int], _Task] = {}
+        for (pid, event, detail), sums in self._sums.items():
+            found.setdefault((pid, event), _Task()).add(detail, sums)
+        totals = [
+            TaskTotal(
+                event=NAMES[event],
+                pid=pid,
+                comm=_text(self._comms[(pid, event)].most_common(1)[0][0]),
+                count=task.sums[0],
+                bytes=task.sums[1] * page_size,
+                total_ns=task.sums[2] if NAMES[event] in timed else None,
+                root=task.root,
+                zeroed_count=task.zeroed[0],
+                zeroed_bytes=task.zeroed[1] * page_size,
+                tracer=pid == recorder,
+            )
+            for (pid, event), task in found.items()
+        ]
+        return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
+
+    def roots(self, timed: frozenset[str], page_size: int, without: int) -> tuple[RootTotal, ...]:
+        """Per event and detail, of all processes but ``without``."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for (pid, event, detail), sums in self._sums.items():
+            if pid == without:
+                continue
+            held = found.setdefault((event, detail), [0, 0, 0])
+            for i, value in enumerate(sums):
+                held[i] += value
+        return tuple(
+            _root_total(event, detail, sums, timed, page_size)
+            for (event, detail), sums in sorted(found.items())
+        )
+
+
+def _root_total(event: int, detail: int, sums: list[int], timed: frozenset[str], page_size: int) -> RootTotal:
+    name = NAMES[event]
+    order, nid, bits = detail & 0xFF, detail >> 8 & 0xFFFF, detail >> 24 & 0xFF
+    gfp = name in _GFP_EVENTS
+    return RootTotal(
+        event=name,
+        root=_named(detail >> 32 & 0xFF),
+        within=_named(detail >> 40 & 0xFF),
+        order=order if order < 0x80 else None,
+        nid=nid if nid < 0x8000 else None,
+        remote=bool(bits & _REMOTE) if nid < 0x8000 else None,
+        zeroed=bool(bits & _ZEROED),
+        asked=bool(bits & _ASKED) if gfp else None,
+        movable=bool(bits & _MOVABLE) if gfp else None,
+        count=sums[0],
+        bytes=sums[1] * page_size,
+        total_ns=sums[2] if name in timed else None,
+    )
+
+
+def _text(comm: bytes) -> str:
+    return decoded(comm.split(b"\0", 1)[0])
+
+
+def _named(number: int) -> str | None:
+    return NAMES[number - 1] if number else None

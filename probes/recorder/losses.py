@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four ways to lose an event, each counted where it happens."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy.typing as npt
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.sites.btf import libbpf
+from memtrace.traces.run import Losses, ProbeSite
+
+_RECURSION_MISSES_OFFSET = 208
+"""struct bpf_prog_info, include/uapi/linux/bpf.h (5.12 on)."""
+
+
+def recursion_misses(module: Module) -> int | None:
+    """Times the kernel skipped one of our programs because one was running on that CPU."""
+    lib = libbpf()
+    if lib is None:
+        return None
+    total = 0
+    for fd in module.program_fds:
+        info = (ctypes.c_uint8 * 256)()
+        size = ctypes.c_uint32(len(info))
+        if lib.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)) != 0:
+            return None
+        if size.value < _RECURSION_MISSES_OFFSET + 8:
+            return None
+        total += int.from_bytes(
+            bytes(info[_RECURSION_MISSES_OFFSET : _RECURSION_MISSES_OFFSET + 8]), "little"
+        )
+    return total
+
+
+def losses(
+    module: Module, counters: npt.NDArray[Any], manifest: tuple[ProbeSite, ...], open_frames: int
+) -> Losses:
+    """What was lost so far.
+
+    ``counters`` are maps.counters(); ``open_frames`` are intervals still open
+    when recording ended.  A return probe that was missed leaves its entry behind,
+    which is how it is counted here: the kernel's own count (nmissed) is not
+    readable for probes that live with their recorder.  Kernels before 6.7 skip a
+    kprobe program silently when another runs on the CPU: unknown, not 0.
+    """
+    kinds = {site.kind for site in manifest if site.site}
+    left_behind = int(counters["unmatched_entry"].sum())
+    recursion = recursion_misses(module)
+    if recursion == 0 and kinds & {"kprobe", "callsite"}:
+        recursion = None
+    return Losses(
+        ring_full=int(counters["ring_full"].sum()),
+        kretprobe_missed=left_behind if "kprobe" in kinds or "callsite" in kinds else 0,
+        recursion=recursion,
+        entry_without_exit=open_frames + (0 if kinds & {"kprobe", "callsite"} else left_behind),
+    )

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recording is asked to do, and what of that can be refused at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memtrace.errors import MemtraceError
+from memtrace.probes.machine.privileges import require_bcc, require_recording
+from memtrace.probes.recorder import plan
+from memtrace.probes.recorder.child import User
+from memtrace.probes.recorder.command import find_command
+from memtrace.probes.topics.events import DEFAULT
+from memtrace.traces.output import MODE
+from memtrace.traces.refusals import not_a_file
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to record, and until when."""
+
+    output: Path
+    events: tuple[str, ...] = DEFAULT
+    overwrite: bool = False
+    duration_s: float | None = None
+    command: tuple[str, ...] = ()
+    command_user: User | None = None
+    """Whom COMMAND runs as; None: who records."""
+    mode: int = MODE
+    """Permission bits of the output."""
+    filters: plan.Filters = field(default_factory=plan.Filters)
+    shape: plan.Shape = field(default_factory=plan.Shape)
+    ring_bytes: int | None = None
+    """Per CPU, a power of two; None: chosen by the number of CPUs."""
+    argv: tuple[str, ...] = ()
+
+
+def default_ring_bytes(cpus: int) -> int:
+    """Ring size per CPU: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
+    size = 16 << 20
+    while size * cpus > 512 << 20 and size > 512 << 10:
+        size >>= 1
+    return size
+
+
+def check(options: Options) -> None:
+    """Refuse early what would fail after a second of set-up; raises MemtraceError."""
+    require_recording()
+    require_bcc()
+    if options.command:
+        find_command(options.command)
+    path = options.output
+    if path.is_dir():
+        raise MemtraceError(f"{path} is a directory: give a file name with -o")
+    if path.is_symlink():
+        raise not_a_file(path, path.lstat(), "-o")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise MemtraceError(f"{path.parent} is not a writable folder: give another place with -o")
+    if os.path.lexists(path) and not options.overwrite:
+        raise MemtraceError(f"{path} exists: use -f to overwrite it or -o for another name")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often the recorder looks at the rings, and what it does when hotplug shows there.
+
+Rings that fill all the time are looked at every 10 ms.  A recorder of hotplug alone may be
+left running for months: it sleeps until the kernel wakes it (hot.* programs submit with
+BPF_RB_FORCE_WAKEUP), writes only when there is something to write, and otherwise looks up
+four times a second for its own end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from memtrace.probes.recorder.ring import Staging
+from memtrace.probes.topics.events import NAMES
+
+_POLL_S = 0.01
+_IDLE_S = 0.25
+_FULL = 0.25
+_APART_S = 0.01
+_CHECKPOINT_S = 600.0
+
+
+class Pace:
+    """Waiting between two looks; ``wakers`` are the rings' descriptors if all wanted events are rare."""
+
+    def __init__(self, wakers: Sequence[int], *, prompt: bool) -> None:
+        """``prompt``: the end of a command is waited for too."""
+        self._epoll = select.epoll() if wakers else None
+        self._wait_s = _POLL_S if prompt or not wakers else _IDLE_S
+        self._quiet_since = time.monotonic()
+        for fd in wakers:
+            assert self._epoll is not None
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def wait(self, fullest: float, soon: bool) -> None:
+        """Until something is to be done; ``fullest``: how full the fullest ring was."""
+        if self._epoll is not None:
+            self._epoll.poll(_POLL_S if soon else self._wait_s)
+        elif fullest < _FULL:
+            time.sleep(_POLL_S)
+
+    def worth_writing(self, staged: int, since_s: float) -> bool:
+        """Whether rows, or a sign of life, are due ``since_s`` after the last checkpoint.
+
+        Checkpoints of an idle recorder lie ever further apart, up to ten minutes: each one
+        makes the file longer.
+        """
+        now = time.monotonic()
+        if staged or self._epoll is None:
+            self._quiet_since = now
+            return True
+        return since_s >= min(_CHECKPOINT_S, now - self._quiet_since)
+
+    def close(self) -> None:
+        """Free the descriptor."""
+        if self._epoll is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.close()
+
+
+class HotplugWatch:
+    """Tells when the state is to be read because hot.* records have come.
+
+    At once for the first, then every 10 ms while they keep coming, and once after the last.
+    """
+
+    def __init__(self, events: Sequence[str]) -> None:
+        self._numbers = [i for i, name in enumerate(NAMES) if name in events and name.startswith("hot.")]
+        self._known = 0
+        self._read_at = 0.0
+        self.pending = False
+        """Records have come since the state was read."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether hotplug is recorded at all."""
+        return bool(self._numbers)
+
+    def due(self, staging: Staging) -> bool:
+        """Whether to read the state now; the caller does."""
+        if not self._numbers:
+            return False
+        events = staging.since(self._known)["event"]
+        self._known = staging.total
+        if events.size and np.isin(events, self._numbers).any():
+            self.pending = True
+        now = time.monotonic()
+        if not self.pending or now - self._read_at < _APART_S:
+            return False
+        self.pending = False
+        self._read_at = now
+        return True

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the wanted events to attached sites: build the ladders, compile once, climb each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+
+from memtrace.errors import MemtraceError
+from memtrace.probes.programs.fentry import why_no_fentry
+from memtrace.probes.programs.module import Module, source
+from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.sites import sampler
+from memtrace.probes.sites.ladder import Ladder, climb, rule_out
+from memtrace.probes.sites.system import System
+from memtrace.probes.topics import accept, alloc, gmem, hotplug, zero
+from memtrace.probes.topics import root as roots
+from memtrace.probes.topics.events import EVENTS, NAMES, ROOTS
+from memtrace.traces.histogram import BUCKETS, bucket_of
+from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
+
+TOPICS = (alloc, zero, accept, hotplug, roots, gmem)
+"""Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
+SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
+DEFAULT_TAIL_NS = 100_000
+NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS, **gmem.NEEDS}
+"""Events that must be watched for another: as the interval it lies in, or for what it contains."""
+FEWEST_SUMMED = 2
+"""Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which occurrences count; empty means all."""
+
+    pids: tuple[int, ...] = ()
+    follow: bool = False
+    """Only listed processes and all they fork (also those added later)."""
+    cpus: tuple[int, ...] = ()
+    comm: str | None = None
+    min_order: int = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is streamed, what is aggregated, how time is sampled."""
+
+    stream_all: bool = False
+    stacks: bool = False
+    tail_ns: int = DEFAULT_TAIL_NS
+    sample_hz: int = sampler.DEFAULT_HZ
+    avoid: tuple[str, ...] = ()
+    """Kinds of sites not to use (fentry, kprobe, callsite, rawtp, sampling)."""
+
+    @property
+    def buckets(self) -> int:
+        """Aggregate buckets: those below the tail threshold, and one for unknown."""
+        return min(int(bucket_of([self.tail_ns])[0]) + 2, BUCKETS + 1)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A module with its sites chosen and attached, the gate still closed."""
+
+    module: Module
+    manifest: tuple[ProbeSite, ...]
+    site_names: tuple[str, ...]
+    """By site number."""
+    sampling: bool
+    summed: int = FEWEST_SUMMED
+    """Events with cells of their own (MT_AGG_EVENTS)."""
+    guests: bool = False
+    """Records are GUEST_RECORDs (MT_GMEM)."""
+
+
+def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
+    """Compile and attach; raises MemtraceError if nothing at all can be seen.
+
+    The kprobe programs are compiled only if some event needs them: on most
+    kernels fentry serves, and compiling is most of the time until recording.
+    """
+    sampling = sampler.macros(system) if shape.sample_hz else None
+    ladders = _ladders(system, sampling is not None)
+    if "fentry" not in shape.avoid:
+        ladders = _without_refused_fentry(ladders)
+    watched = watched_events(ladders, events)
+    macros = system.macros() | _numbers(watched, filters, shape) | (sampling or {})
+    if victims_only(events):
+        macros["MT_VICTIMS_ONLY"] = "1"
+        ladders = tuple(for_victims(ladder) for ladder in ladders)
+    if set(accept.EVENTS) & set(watched):
+        macros["MT_ACCEPT"] = "1"
+    if set(zero.EVENTS) & set(watched):
+        macros["MT_ALL_CGROUPS"] = "1"
+    if "kprobe" in shape.avoid:
+        macros["MT_HOT_FENTRY"] = "1"
+    for ladder in ladders:
+        macros |= ladder.macros if ladder.event in watched else {}
+    if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
+        macros["MT_CALLSITES"] = "1"
+    text = source(_sources(ladders, watched, sampling is not None))
+    if "fentry" not in shape.avoid:
+        fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
+        attached = _attach(text, macros, fewer, watched, shape, sampling is not None)
+        if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
+            return _seen(attached, events)
+        attached.module.close()
+    macros["MT_KPROBES"] = "1"
+    return _seen(_attach(text, macros, ladders, watched, shape, sampling is not None), events)
+
+
+def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
+    """``events``, and what those of them that can be seen here need."""
+    seen = {ladder.event for ladder in ladders if ladder.candidates}
+    needed = {other for event in events if event in seen for other in NEEDS.get(event, ())}
+    return tuple(event for event in NAMES if event in events or event in needed)
+
+
+def victims_only(events: tuple[str, ...]) -> bool:
+    """Whether alloc is watched for acceptance alone: then the others are neither sent nor counted."""
+    return not {"alloc", "zero.alloc"} & set(events)
+
+
+def for_victims(ladder: Ladder) -> Ladder:
+    """The ladder of alloc, if only intervals with acceptance inside are of use."""
+    if ladder.event != "alloc":
+        return ladder
+    kept = tuple(
+        dataclasses.replace(c, decode=f"only those in which memory was accepted; {c.decode}")
+        for c in ladder.candidates
+        if c.kind != "rawtp"
+    )
+    return dataclasses.replace(ladder, candidates=kept)
+
+
+def _attach(
+    text: str,
+    macros: dict[str, str],
+    ladders: tuple[Ladder, ...],
+    watched: tuple[str, ...],
+    shape: Shape,
+    can_sample: bool,
+) -> Attached:
+    module = Module(text, macros)
+    try:
+        attached = _climb(module, ladders, watched, shape, can_sample)
+        return dataclasses.replace(attached, summed=int(macros["MT_AGG_EVENTS"]), guests="MT_GMEM" in macros)
+    except BaseException:
+        module.close()
+        raise
+
+
+def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
+    """``attached``, unless it sees none of ``events``: then it is closed and the reasons are raised."""
+    if any(site.site for site in attached.manifest if site.event in events):
+        return attached
+    attached.module.close()
+    refused = [r for s in attached.manifest for r in s.refused]
+    if len({r.detail for r in refused}) == 1 and refused[0].detail:
+        raise MemtraceError(f"none of these events can be seen: {refused[0].detail}")
+    reasons = "; ".join(dict.fromkeys(f"{r.candidate}: {r.reason}" for r in refused))
+    raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
+
+
+def _without_kprobes(ladder: Ladder) -> Ladder:
+    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.standalone)
+    return dataclasses.replace(ladder, candidates=kept)
+
+
+def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...]) -> bool:
+    """Whether a kprobe that was left out stands above the site that was found."""
+    chosen = next(site.site for site in attached.manifest if site.event == ladder.event)
+    for candidate in ladder.candidates:
+        if candidate.site == chosen:
+            return False
+        if candidate.kind == "kprobe" and not candidate.standalone and ladder.event in watched:
+            return True
+    return False
+
+
+def _climb(
+    module: Module, ladders: tuple[Ladder, ...], watched: tuple[str, ...], shape: Shape, can_sample: bool
+) -> Attached:
+    sites = []
+    # Unique even where unused: parquet writes a dictionary with duplicates at three times the cost.
+    names = [f"unused:{macro}" for macro in SITE_MACROS]
+    for ladder in ladders:
+        if ladder.event not in watched:
+            sites.append(ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED))
+            continue
+        site, candidate = climb(ladder, module, shape.avoid)
+        if candidate is not None:
+            names[SITE_MACROS.index(candidate.macro)] = candidate.site
+        sites.append(site)
+    wants_samples = any(s.kind in ("rawtp", "inferred", "sampling") for s in sites)
+    refused: Refusal | None = None
+    sampling = False
+    if can_sample and wants_samples and "sampling" not in shape.avoid:
+        try:
+            module.attach_cpu_clock("mt_sample", shape.sample_hz)
+            sampling = True
+        except RefusedError as error:
+            refused = Refusal("cpu-clock sampling", error.reason, error.detail)
+    manifest = tuple(_with_sampling(s, sampling, refused) for s in sites)
+    return Attached(module, manifest, tuple(names), sampling)
+
+
+def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> ProbeSite:
+    if site.kind == "rawtp" and sampling:
+        return dataclasses.replace(
+            site,
+            time="estimated",
+            decode=site.decode + "; time: sampled CPU clock with the allocator on the stack",
+        )
+    if site.kind in ("inferred", "sampling") and not sampling:
+        reasons = site.refused + ((refused,) if refused else ())
+        if site.kind == "sampling":
+            return dataclasses.replace(site, site=None, kind=None, time="unknown", refused=reasons)
+        return dataclasses.replace(site, time="unknown", refused=reasons)
+    return site
+
+
+def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
+    """One per event, in the order of EVENTS."""
+    return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
+
+
+def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
+    """The ladders, less fentry where the kernel's policy refuses all of it: then none need be compiled."""
+    functions = (c.function for ladder in ladders for c in ladder.candidates if c.kind == "fentry")
+    function = next((name for name in functions if name), None)
+    refusal = why_no_fentry(function) if function else None
+    if refusal is None:
+        return ladders
+    return tuple(
+        dataclasses.replace(
+            rule_out(ladder, "fentry", refusal),
+            macros={name: value for name, value in ladder.macros.items() if not name.startswith("MT_FN_")},
+        )
+        for ladder in ladders
+    )
+
+
+def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
+    """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
+    useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
+    chosen = [topic.SOURCE for topic in TOPICS if useful & set(topic.EVENTS)]
+    return (*(("sites/sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
+
+
+def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
+    numbers = {
+        "MT_NEVENTS": str(len(NAMES)),
+        "MT_RECORDER": str(os.getpid()),
+        "MT_TAIL_NS": f"{shape.tail_ns}ULL",
+        "MT_AGG_BUCKETS": str(shape.buckets),
+        "MT_AGG_EVENTS": str(FEWEST_SUMMED),
+        "MT_EV_ROOT_FIRST": str(NAMES.index(ROOTS[0])),
+        "MT_EV_ROOT_LAST": str(NAMES.index(ROOTS[-1])),
+    }
+    numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
+    wanted = (event.macro for event in EVENTS if event.name in events)
+    numbers |= {macro.replace("MT_EV", "MT_WANT"): "1" for macro in wanted}
+    numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
+    if shape.stream_all or shape.stacks:
+        numbers["MT_STREAM_ALL"] = "1"
+    if shape.stacks:
+        numbers["MT_STACKS"] = "1"
+    if filters.min_order:
+        numbers["MT_MIN_ORDER"] = str(filters.min_order)
+    if filters.cpus:
+        numbers["MT_CPUS"] = "1"
+    if filters.follow:
+        numbers["MT_TARGETS"] = "1"
+    if filters.comm is not None:
+        padded = os.fsencode(filters.comm)[:15].ljust(16, b"\0")
+        numbers["MT_COMM_A"] = f"{int.from_bytes(padded[:8], 'little')}ULL"
+        numbers["MT_COMM_B"] = f"{int.from_bytes(padded[8:], 'little')}ULL"
+    return numbers

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ring records and aggregate differences as Arrow tables of run-file rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from memtrace.probes.recorder.fields import Kinds, Mask, meaning
+from memtrace.probes.recorder.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
+from memtrace.traces.names import decoded
+from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
+
+_SCHEMA = arrow_schema()
+_FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
+_TWO_WORDS = np.dtype([("low", "<u8"), ("high", "<u8")])
+_BLOCK = 1 << 16
+"""Records."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the numbers in a record stand for."""
+
+    events: Sequence[str]
+    sites: Sequence[str]
+    page_size: int
+    kinds: Kinds
+    stack_text: Callable[[int], str | None]
+    """Folded text of a stack id, None if it is not known."""
+    cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
+    """Path of a cgroup by its place in a CPU's table, None if it is not known."""
+
+
+def blocks(records: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Any number of records, as many at a time as stay in the cache while each column is taken out."""
+    for start in range(0, len(records), _BLOCK):
+        yield records[start : start + _BLOCK]
+
+
+def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
+    """A row for each record."""
+    dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
+    # Columns that are used more than once are taken out of the records once.
+    event, gfp, flags = (np.ascontiguousarray(records[name]) for name in ("event", "gfp", "flags"))
+    shared = meaning(records, event, naming.kinds)
+    columns = {
+        "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
+        "dur_ns": pc.if_else(pa.array(shared.count > 1), None, dur) if shared.sums else dur,
+        "count": pa.array(shared.count),
+        "total_ns": dur,
+        "self_ns": _masked(records["self"], records["self"] == UNKNOWN_U64, pa.int64()),
+        "event": _named(event, naming.events, pa.int8()),
+        "site": _named(records["site"].astype(np.int16), naming.sites, pa.int16()),
+        "cpu": pa.array(records["cpu"].astype(np.int16)),
+        "pid": pa.array(np.ascontiguousarray(records["pid"])),
+        "tid": pa.array(np.ascontiguousarray(records["tid"])),
+        "comm": _comms(records["comm"]),
+        "order": _masked(records["order"], records["order"] < 0, pa.int8()),
+        "bytes": _masked(shared.pages * naming.page_size, shared.no_pages, pa.int64()),
+        "bytes_requested": _only(shared.asked, shared.requested, pa.int64(), naming.page_size),
+        "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
+        "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
+        "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
+        "gfp": _only(shared.has_gfp, gfp, pa.uint32()),
+        "flags": pa.array(flags & _FLAGS),
+        "parent": _parents(records["parent"], naming.events),
+        "cgroup": _cgroups(flags, records["cpu"], naming.cgroup_text),
+        "stack": _texts(records["stack"], naming.stack_text),
+        "error": _only(shared.failed, shared.error, pa.int16()),
+        **_guests(records, shared.guest),
+    }
+    return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
+
+
+def _guests(records: npt.NDArray[Any], guest: Mask) -> dict[str, pa.Array]:
+    """The columns that only events of virtual machines have."""
+    if guest is None:
+        return {name: pa.nulls(len(records), _SCHEMA.field(name).type) for name in ("vm", "vcpu", "gfn")}
+    vm, vcpu, gfn = records["vm"], records["vcpu"], records["gfn"]
+    return {
+        "vm": _masked(vm, ~guest | (vm == 0), pa.int32()),
+        "vcpu": _masked(vcpu, ~guest | (vcpu < 0), pa.int16()),
+        "gfn": _masked(gfn, ~guest | (gfn == UNKNOWN_U64), pa.int64()),
+    }
+
+
+def from_columns(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows given one by one as mappings, absent columns null: for aggregates, a few per second."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=_SCHEMA)
+
+
+def _masked(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    if unknown.all():
+        return pa.nulls(len(values), kind)
+    plain = values.astype(kind.to_pandas_dtype())
+    return pa.array(plain, mask=unknown) if unknown.any() else pa.array(plain)
+
+
+def _only(known: Mask, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1) -> pa.Array:
+    """``values`` in ``unit`` where they are ``known``; None: nowhere."""
+    if known is None:
+        return pa.nulls(len(values), kind)
+    return _masked(values if unit == 1 else values.astype(np.int64) * unit, ~known, kind)
+
+
+def _named(numbers: npt.NDArray[Any], names: Sequence[str], index: pa.DataType) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.ascontiguousarray(numbers), index), list(names))
+
+
+def _parents(numbers: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
+    unknown = numbers == NO_PARENT
+    if unknown.all():
+        return pa.nulls(len(numbers), pa.dictionary(pa.int8(), pa.string()))
+    index = pa.array(numbers.astype(np.int8), mask=unknown)
+    return pa.DictionaryArray.from_arrays(index, list(names))
+
+
+def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
+    # A CPU's records keep their task for a while: encode where the name changes, then repeat.
+    low, high = (raw.view(_TWO_WORDS)[name] for name in ("low", "high"))
+    starts, lengths = _stretches((low[1:] != low[:-1]) | (high[1:] != high[:-1]))
+    data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
+    spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
+    encoded = spelled.dictionary_encode()
+    names = [decoded(value.split(b"\0", 1)[0]) for value in encoded.dictionary.to_pylist()]
+    # Different padding can spell one name twice; a dictionary must not.
+    unique = list(dict.fromkeys(names))
+    place = np.array([unique.index(name) for name in names], dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.repeat(place[encoded.indices.to_numpy()], lengths)), unique
+    )
+
+
+def _stretches(changes: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First places and lengths of the stretches that ``changes`` (from each row to the next) parts."""
+    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+    return starts, np.diff(np.concatenate((starts, [len(changes) + 1])))
+
+
+def _cgroups(
+    flags: npt.NDArray[Any], cpus: npt.NDArray[Any], text_of: Callable[[int, int], str | None]
+) -> pa.Array:
+    slots = flags >> np.uint32(CGROUP_SHIFT)
+    if not slots.any():
+        return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
+    # As with names: looked up where they change, then repeated.
+    cpus = np.ascontiguousarray(cpus)
+    starts, lengths = _stretches((slots[1:] != slots[:-1]) | (cpus[1:] != cpus[:-1]))
+    slot, cpu = slots[starts].astype(np.int64), cpus[starts].astype(np.int64)
+    found = _texts(
+        np.where(slot > 0, cpu << 16 | (slot - 1), -1), lambda place: text_of(place >> 16, place & 0xFFFF)
+    )
+    if found.null_count == len(found):
+        return pa.nulls(len(flags), found.type)
+    places = np.repeat(found.indices.fill_null(-1).to_numpy(), lengths)
+    index = pa.array(places, mask=places < 0) if found.null_count else pa.array(places)
+    return pa.DictionaryArray.from_arrays(index, found.dictionary)
+
+
+def _texts(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:
+    """The text of each number; null where it is negative or has none."""
+    kind = pa.dictionary(pa.int32(), pa.string())
+    if (ids < 0).all():
+        return pa.nulls(len(ids), kind)
+    known, where = np.unique(ids, return_inverse=True)
+    texts = [text_of(int(i)) if i >= 0 else None for i in known]
+    unique = list(dict.fromkeys(t for t in texts if t is not None))
+    place = np.array([-1 if t is None else unique.index(t) for t in texts], dtype=np.int32)[where]
+    index = pa.array(place, mask=place < 0)
+    return pa.DictionaryArray.from_arrays(index, pa.array(unique, pa.string()))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel stacks by id, as folded text."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from functools import cached_property
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.sites.symbols import SymbolTable
+
+# What lies between the traced place and our program: the tracepoint's and BPF's own frames.
+_OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kprobe_|ftrace_|__ftrace_")
+
+_LONGEST_FUNCTION = 1 << 20
+
+
+def without_trampolines(names: list[str]) -> list[str]:
+    """Each function that fentry hooks only once: it calls the trampoline, which calls its body."""
+    kept: list[str] = []
+    for name in names:
+        if len(kept) > 1 and kept[-1].startswith("0x") and kept[-2] == name:
+            del kept[-1]
+        else:
+            kept.append(name)
+    return kept
+
+
+class Stacks:
+    """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
+
+    def __init__(self, module: Module, symbols: SymbolTable) -> None:
+        self._module = module
+        self._symbols = symbols
+        self._texts: dict[int, str | None] = {}
+
+    def text(self, stack_id: int) -> str | None:
+        """Folded frames of a stack; None if the kernel no longer has it."""
+        if stack_id not in self._texts:
+            try:
+                frames = list(self._module.table("mt_stacks").walk(stack_id))
+            except KeyError:
+                frames = []
+            names = [self._name(address) for address in frames]
+            while names and _OURS.match(names[0]):
+                del names[0]
+            self._texts[stack_id] = ";".join(reversed(without_trampolines(names))) or None
+        return self._texts[stack_id]
+
+    def prepare(self) -> None:
+        """Do the work of the first text() now: it allocates."""
+        self._name(0)
+
+    @cached_property
+    def _functions(self) -> tuple[list[int], list[str]]:
+        found = sorted(
+            (int(m.group(1), 16), m.group(2).decode())
+            for m in re.finditer(rb"^([0-9a-f]+) [tTwW] (\S+)", self._symbols.text, re.M)
+        )
+        return [a for a, _ in found], [n for _, n in found]
+
+    def _name(self, address: int) -> str:
+        addresses, names = self._functions
+        at = bisect.bisect_right(addresses, address) - 1
+        # Code made at run time (BPF, trampolines) has no symbol: the one below it is far away.
+        near = at >= 0 and addresses[at] and address - addresses[at] < _LONGEST_FUNCTION
+        return names[at] if near and names[at] != "_einittext" else f"{address:#x}"

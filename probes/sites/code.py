@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Call sites: where a traceable function calls one that refuses probes.
+
+The kernel's text is read from /proc/kcore as it runs now (alternatives patched
+in).  A near call is ``e8`` and a 32-bit displacement; a byte that only looks
+like one would have to name the target exactly, and the kernel checks the
+instruction boundary once more when a kprobe is set there.
+
+From 7.0 on clear_pages() (arch/x86/include/asm/page_64.h) is inlined: seven bytes
+that are a call where the CPU has no fast string instructions, else that instruction
+itself, filled up with a nop.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from memtrace.probes.sites.symbols import Symbol
+
+CALL_BYTES = 5
+INLINED = "clear_pages"
+"""``target`` of a place at which clear_pages() is inlined."""
+_CLEARS = {b"\xf3\xaa\x0f\x1f\x44\x00\x00": 2, b"\x48\xc1\xe9\x03\xf3\x48\xab": 7}
+"""``rep stosb``, and ``shr $3,%rcx; rep stosq``: what clear_pages() is at run time, and the bytes of it."""
+_PT_LOAD = 1
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """``call target`` at ``function + offset``, or ``target`` inlined there."""
+
+    function: str
+    offset: int
+    target: str
+    length: int = CALL_BYTES
+    """Bytes; what comes behind is the return."""
+
+
+def read_text(symbol: Symbol, path: Path = Path("/proc/kcore")) -> bytes | None:
+    """The machine code of a kernel function, or None where kcore is not readable."""
+    try:
+        with path.open("rb", buffering=0) as core:
+            header = core.read(64)
+            if header[:4] != b"\x7fELF":
+                return None
+            offset, count = struct.unpack_from("<Q", header, 32)[0], struct.unpack_from("<H", header, 56)[0]
+            core.seek(offset)
+            segments = core.read(56 * count)
+            for i in range(count):
+                kind, _, at, virtual, _, _, size, _ = struct.unpack_from("<IIQQQQQQ", segments, 56 * i)
+                if kind == _PT_LOAD and virtual <= symbol.address and symbol.end <= virtual + size:
+                    core.seek(at + symbol.address - virtual)
+                    return core.read(symbol.end - symbol.address)
+    except OSError:
+        pass
+    return None
+
+
+def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[CallSite, ...]:
+    """Calls in ``code`` (the text of ``symbol``) to any of ``targets`` (address -> name)."""
+    found = []
+    at = code.find(b"\xe8")
+    while 0 <= at <= len(code) - CALL_BYTES:
+        (displacement,) = struct.unpack_from("<i", code, at + 1)
+        target = targets.get(symbol.address + at + CALL_BYTES + displacement)
+        if target is not None:
+            found.append(CallSite(symbol.name, at, target))
+        at = code.find(b"\xe8", at + 1)
+    return tuple(found)
+
+
+def find_clears(code: bytes, symbol: Symbol) -> tuple[CallSite, ...]:
+    """Places in ``code`` at which clear_pages() is inlined: ``%rdi`` the address, ``%rcx`` the bytes."""
+    found = []
+    for pattern, length in _CLEARS.items():
+        at = code.find(pattern)
+        while at >= 0:
+            found.append(CallSite(symbol.name, at, INLINED, length))
+            at = code.find(pattern, at + len(pattern))
+    return tuple(sorted(found, key=lambda site: site.offset))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site ladder: for each logical event, the best form this kernel takes.
+
+Never decided by kernel version.  Candidates are tried best first; each one that
+fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted,
+config missing, refused by policy, not allowed, failed; avoided on request).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from memtrace.probes.machine import tracefs
+from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.sites.system import System
+from memtrace.traces.run import ProbeSite, Refusal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to see an event on this kernel."""
+
+    event: str
+    site: str
+    """Name in the ``site`` column and in refusals."""
+    kind: str
+    macro: str
+    """Name of the site's number in BPF C."""
+    function: str | None
+    """The resolved kernel symbol; None for a candidate that hooks no function."""
+    attach: Callable[[Module], None]
+    decode: str
+    offsets: tuple[int, ...] = ()
+    inclusive_of: tuple[str, ...] = ()
+    time: str = "exact"
+    count: str = "exact"
+    standalone: bool = False
+    """A kprobe whose programs are compiled with its topic, not only where some fentry was refused."""
+
+    @classmethod
+    def on(
+        cls,
+        function: str,
+        kind: str,
+        attach: Callable[[Module], None],
+        *,
+        event: str,
+        stem: str,
+        decode: str,
+        inclusive_of: tuple[str, ...] = (),
+        standalone: bool = False,
+    ) -> Candidate:
+        """``function`` from entry to return; ``stem``: of the macro, which ends in the kind."""
+        return cls(
+            event=event,
+            site=f"{kind}:{function}",
+            kind=kind,
+            macro=f"{stem}_{kind.upper()}",
+            function=function,
+            attach=attach,
+            decode=decode,
+            inclusive_of=inclusive_of,
+            standalone=standalone,
+        )
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A topic's candidates, best first, and those ruled out before trying."""
+
+    event: str
+    candidates: tuple[Candidate, ...]
+    ruled_out: tuple[Refusal, ...] = ()
+    macros: dict[str, str] = field(default_factory=dict)
+
+
+def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
+    """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``."""
+    refused = list(ladder.ruled_out)
+    for candidate in ladder.candidates:
+        if candidate.kind in avoid:
+            refused.append(Refusal(candidate.site, "avoided", f"--avoid {candidate.kind}"))
+            continue
+        try:
+            candidate.attach(module)
+        except RefusedError as error:
+            refused.append(Refusal(candidate.site, error.reason, error.detail))
+            continue
+        return (
+            ProbeSite(
+                event=ladder.event,
+                site=candidate.site,
+                kind=candidate.kind,
+                function=candidate.function,
+                offsets=candidate.offsets,
+                decode=candidate.decode,
+                inclusive_of=candidate.inclusive_of,
+                time=candidate.time,
+                count=candidate.count,
+                refused=tuple(refused),
+            ),
+            candidate,
+        )
+    return ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused)), None
+
+
+def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
+    """``ladder`` without the candidates of ``kind``, each ruled out for the reason of ``refusal``."""
+    ruled_out = [Refusal(c.site, refusal.reason, refusal.detail) for c in ladder.candidates if c.kind == kind]
+    if not ruled_out:
+        return ladder
+    kept = tuple(c for c in ladder.candidates if c.kind != kind)
+    unique = tuple(dict.fromkeys((*ladder.ruled_out, *ruled_out)))
+    return dataclasses.replace(ladder, candidates=kept, ruled_out=unique)
+
+
+def why_untraceable(system: System, function: str) -> Refusal | None:
+    """The reason known beforehand why ``function`` takes no function probe, or None."""
+    if not system.symbols.names(function):
+        return Refusal(function, "absent", "no such symbol: not in this kernel, or inlined into its callers")
+    if tracefs.blacklisted(function):
+        return Refusal(function, "blacklisted", "listed in kprobes/blacklist")
+    if tracefs.traceable(function, system.filter_functions) is False:
+        return Refusal(function, "notrace", "not in available_filter_functions")
+    return None
+
+
+def why_no_kprobes(system: System) -> Refusal | None:
+    """The reason known beforehand why no kprobe can be set, or None."""
+    if system.config.get("CONFIG_KPROBES") == "n":
+        return Refusal("kprobe", "config missing", "CONFIG_KPROBES is not set")
+    return None
+
+
+def resolve(system: System, stems: tuple[str, ...]) -> str | None:
+    """The first of ``stems`` that this kernel has, with its compiler-made suffix."""
+    for stem in stems:
+        names = system.symbols.names(stem)
+        if names:
+            return names[0]
+    return None

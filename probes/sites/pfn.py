@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning vmemmap_base from live events, where kallsyms does not give it.
+
+The tracepoint kmem:mm_page_alloc hands its raw program a page pointer and writes
+the same page's pfn in its record.  Both programs on one event, on one CPU, give
+page - pfn * sizeof(struct page); the answer must be the same several times.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import numpy as np
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.programs.tables import percpu
+from memtrace.probes.sites.system import System
+
+_PAIR = np.dtype([("page", "<u8"), ("pfn", "<u8")])
+_AGREEING = 4
+
+
+def learn_vmemmap_base(module: Module, system: System) -> int | None:
+    """vmemmap_base, or None if it could not be learnt (pfn is then unknown)."""
+    size = system.btf.size_of("page") if system.btf else None
+    number = system.mm_page_alloc_id
+    if size is None or number is None:
+        return None
+    try:
+        module.attach_rawtp("mm_page_alloc", "mt_calibrate_page")
+    except RefusedError:
+        return None
+    try:
+        # Second, because probes of one tracepoint run in order of arrival.
+        fd = module.attach_tracepoint_id(number, "mt_calibrate_pfn")
+    except RefusedError:
+        return None
+    else:
+        try:
+            return _agreed(module, system, size)
+        finally:
+            os.close(fd)
+    finally:
+        module.detach_rawtp("mm_page_alloc")
+
+
+def _agreed(module: Module, system: System, size: int) -> int | None:
+    bases: set[int] = set()
+    seen = 0
+    for _ in range(64):
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:
+            page[0] = 1
+        for pair in percpu(module, "mt_calibration", 0, _PAIR, system.cpus):
+            if pair["page"] and pair["pfn"]:
+                bases.add(int(pair["page"]) - int(pair["pfn"]) * size)
+                seen += 1
+        if seen >= _AGREEING:
+            break
+    return bases.pop() if len(bases) == 1 else None

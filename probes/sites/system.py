@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the ladder and the programs must know of this kernel, gathered once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from memtrace.probes.machine import tracefs
+from memtrace.probes.machine.kernel import SystemDescription
+from memtrace.probes.sites.btf import Btf
+from memtrace.probes.sites.symbols import SymbolTable
+
+_MM_PAGE_ALLOC = "events/kmem/mm_page_alloc"
+
+
+def possible(path: str) -> int:
+    """One more than the highest number in a kernel range list such as ``0-3,8``."""
+    text = Path(path).read_text().strip()
+    return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+@dataclass(frozen=True)
+class System:
+    """A view of the running kernel; each part is read on first use."""
+
+    init_on_alloc: bool
+    init_on_free: bool
+    config: dict[str, str]
+    confidential: str = "unknown"
+    """TDX, SEV-SNP, …, plain or unknown, as the fact of that name says."""
+
+    @classmethod
+    def of(cls, description: SystemDescription) -> System:
+        """The view of the kernel that ``description`` is of."""
+        facts = {fact.name: fact.value for fact in description.facts}
+        return cls(
+            init_on_alloc=facts.get("init_on_alloc") == "yes",
+            init_on_free=facts.get("init_on_free") == "yes",
+            config=description.config,
+            confidential=facts.get("confidential", "unknown"),
+        )
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        return SymbolTable.read()
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        return Btf.load()
+
+    @cached_property
+    def kvm_btf(self) -> Btf | None:
+        """Types of KVM: the kernel's own where it is built in, else its module's."""
+        module = self.symbols.module_of("kvm_vcpu_ioctl")
+        return self.btf if module is None else Btf.load(module)
+
+    @cached_property
+    def cpus(self) -> int:
+        """Possible CPUs, as BPF's per-CPU maps count them."""
+        return possible("/sys/devices/system/cpu/possible")
+
+    @cached_property
+    def nids(self) -> int:
+        """Possible NUMA nodes."""
+        try:
+            return possible("/sys/devices/system/node/possible")
+        except OSError:
+            return 1
+
+    @cached_property
+    def tracefs(self) -> dict[str, bytes]:
+        return tracefs.read(
+            ("available_filter_functions", f"{_MM_PAGE_ALLOC}/format", f"{_MM_PAGE_ALLOC}/id")
+        )
+
+    @property
+    def filter_functions(self) -> bytes | None:
+        """Text of available_filter_functions, None where the kernel withholds it."""
+        return self.tracefs.get("available_filter_functions")
+
+    @property
+    def mm_page_alloc_id(self) -> int | None:
+        """Number of the tracepoint kmem:mm_page_alloc."""
+        text = self.tracefs.get(f"{_MM_PAGE_ALLOC}/id")
+        return int(text) if text else None
+
+    @cached_property
+    def gfp_names(self) -> dict[str, int]:
+        """gfp bits by name, as this kernel numbers them; empty if tracefs is out of reach."""
+        text = self.tracefs.get(f"{_MM_PAGE_ALLOC}/format")
+        return tracefs.gfp_names(text.decode()) if text else {}
+
+    @cached_property
+    def zero_gfp(self) -> int:
+        """__GFP_ZERO: 0x100 in every kernel from 4.x on, unless this one says otherwise."""
+        return self.gfp_names.get("__GFP_ZERO", 0x100)
+
+    @cached_property
+    def vmemmap_base(self) -> int | None:
+        """Address of the struct page of pfn 0; probes/sites/pfn.py learns it if None."""
+        return self._variable("vmemmap_base")
+
+    @cached_property
+    def page_offset(self) -> int | None:
+        """Address at which physical memory is mapped (page_offset_base)."""
+        return self._variable("page_offset_base")
+
+    @cached_property
+    def unaccepted_address(self) -> int | None:
+        """Address of the count of unaccepted pages, vm_zone_stat[NR_UNACCEPTED] (mm/vmstat.c)."""
+        symbol = self.symbols.one("vm_zone_stat")
+        item = self.btf.enumerator("NR_UNACCEPTED", "zone_stat_item") if self.btf else None
+        return None if symbol is None or item is None else symbol.address + 8 * item
+
+    @cached_property
+    def cgroups(self) -> bool:
+        """Whether the kernel was built with cgroups, and so tells BPF of a task's."""
+        return re.search(r"^nodev\tcgroup2$", Path("/proc/filesystems").read_text(), re.M) is not None
+
+    def _variable(self, name: str) -> int | None:
+        """A 64-bit kernel variable: CONFIG_KALLSYMS_ALL shows where it is, kcore what is in it."""
+        from memtrace.probes.sites import code
+
+        symbol = self.symbols.one(name)
+        data = code.read_text(symbol) if symbol is not None and symbol.end > symbol.address else None
+        return int.from_bytes(data[:8], "little") if data and len(data) >= 8 else None
+
+    def macros(self) -> dict[str, str]:
+        """The -D numbers of probes/bpf/common.h that describe this kernel."""
+        numbers: dict[str, int | None] = {
+            "MT_NCPU": self.cpus,
+            "MT_NIDS": self.nids,
+            "MT_ZERO_GFP": self.zero_gfp,
+            "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),
+            "MT_INIT_ON_ALLOC": int(self.init_on_alloc),
+            "MT_INIT_ON_FREE": int(self.init_on_free),
+        }
+        if self.page_offset is not None:
+            numbers["MT_PAGE_OFFSET"] = self.page_offset
+        if self.unaccepted_address is not None:
+            numbers["MT_NR_UNACCEPTED"] = self.unaccepted_address
+        if self.cgroups:
+            numbers["MT_CGROUPS"] = 1
+        if self.btf is not None:
+            btf = self.btf
+            numbers |= {
+                "MT_PAGE_SIZEOF": btf.size_of("page"),
+                "MT_PAGE_FLAGS": btf.offset_of("page", "flags"),
+                "MT_FOLIO_FLAGS_1": btf.offset_of("folio", "_flags_1"),
+                "MT_PG_HEAD": btf.enumerator("PG_head", "pageflags"),
+                "MT_TASK_PID": btf.offset_of("task_struct", "pid"),
+                "MT_TASK_TGID": btf.offset_of("task_struct", "tgid"),
+                "MT_AC_ZONEREF": btf.offset_of("alloc_context", "preferred_zoneref"),
+                "MT_ZONEREF_ZONE": btf.offset_of("zoneref", "zone"),
+                "MT_ZONE_NODE": btf.offset_of("zone", "node"),
+            }
+            if self.nids > 1 and btf.nodes_shift:
+                numbers["MT_NID_SHIFT"] = 64 - btf.nodes_shift
+        return {
+            name: f"{value}{'ULL' if value >= 1 << 31 else ''}"
+            for name, value in numbers.items()
+            if value is not None
+        }

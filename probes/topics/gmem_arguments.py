@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where KVM's functions have their arguments: by their names in BTF, for they move between kernels.
+
+A fexit program finds the return value behind the last argument, so that the number of
+arguments has to be right: kvm_gmem_populate() got a seventh (may_writeback_src).
+"""
+
+from __future__ import annotations
+
+from memtrace.probes.sites.btf import Btf
+from memtrace.probes.sites.ladder import resolve
+from memtrace.probes.sites.system import System
+from memtrace.traces.run import Refusal
+
+_COUNTS = {
+    "FAULT": ("kvm_mmu_page_fault", 5),
+    "GET": ("kvm_gmem_get_pfn", 5),
+    "LOOKUP": ("__kvm_gmem_get_pfn", 6),
+    "FOLIO": ("kvm_gmem_get_folio", 2),
+    "SPLIT": ("psmash", 1),
+    "FALLOCATE": ("kvm_gmem_fallocate", 4),
+    "CONVERT": ("kvm_vm_ioctl", 3),
+    "POPULATE": ("kvm_gmem_populate", 6),
+    "PREFAULT": ("kvm_vcpu_ioctl", 3),
+}
+"""Function, and how many arguments it has where BTF does not tell: then no fexit can be set."""
+_PLACES = {
+    "kvm_gmem_populate": {
+        "MT_GMEM_POPULATE_GFN_ARG": ("start_gfn", 1),
+        "MT_GMEM_POPULATE_PAGES_ARG": ("npages", 3),
+    },
+}
+"""Macro of an argument's place: its name, and its place where BTF does not tell."""
+
+
+def counts(system: System, btf: Btf) -> dict[str, str]:
+    """Macros of how many arguments each function has."""
+    return {
+        f"MT_GMEM_{part}_ARGS": str(_count(system, btf, function, default))
+        for part, (function, default) in _COUNTS.items()
+    }
+
+
+def _count(system: System, btf: Btf, function: str, default: int) -> int:
+    parameters = btf.parameters(resolve(system, (function,)) or function)
+    return default if parameters is None else len(parameters)
+
+
+def places(btf: Btf, function: str) -> dict[str, str] | Refusal:
+    """Macros of where ``function`` has its arguments, or why that is not known."""
+    parameters = btf.parameters(function)
+    wanted = _PLACES[function]
+    if parameters is None:
+        return {macro: str(default) for macro, (_, default) in wanted.items()}
+    missing = [name for name, _ in wanted.values() if name not in parameters]
+    if missing:
+        return Refusal(function, "absent", f"no argument named {', '.join(missing)} in its BTF")
+    return {macro: str(parameters.index(name)) for macro, (name, _) in wanted.items()}

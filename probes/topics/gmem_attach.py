@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Candidates of gmem's functions, and hooks that are set together or once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.sites.functions import function_ladder
+from memtrace.probes.sites.ladder import Candidate, Ladder
+from memtrace.probes.sites.system import System
+
+GUEST = "vm, vcpu, gfn: arguments"
+"""How VM, vCPU and guest frame are known, in words."""
+
+
+def plain(
+    system: System, event: str, function: str, part: str, decode: str, inside: tuple[str, ...] = ()
+) -> Ladder:
+    """A function from entry to return; ``part`` names it in the BPF C."""
+    return function_ladder(
+        system,
+        event,
+        (function,),
+        f"MT_FN_GMEM_{part}",
+        f"MT_SITE_GMEM_{part}",
+        f"mt_gmem_{part.lower()}",
+        decode,
+        inside,
+    )
+
+
+def tracepoint(event: str, name: str, part: str, decode: str) -> Candidate:
+    """A tracepoint of KVM's: a moment, without any time."""
+    return Candidate(
+        event=event,
+        site=f"tracepoint:kvm:{name}",
+        kind="tracepoint",
+        macro=f"MT_SITE_GMEM_{part}_RAWTP",
+        function=None,
+        attach=lambda module: module.attach_rawtp(name, f"mt_gmem_{part.lower()}_rawtp"),
+        decode=decode,
+        time="unknown",
+    )
+
+
+def with_helpers(system: System, ladder: Ladder, helpers: dict[str, tuple[str, str, str]]) -> Ladder:
+    """``ladder`` with more hooks set beside each function candidate, all or none.
+
+    ``helpers``: macro of the function's name -> (function, "entry" or "exit", stem of the kprobe program).
+    """
+    found = {macro: h for macro, h in helpers.items() if system.symbols.names(h[0])}
+    candidates = tuple(
+        dataclasses.replace(c, attach=partial(attach_all, first=c.attach, kind=c.kind, helpers=found))
+        if c.kind in ("fentry", "kprobe")
+        else c
+        for c in ladder.candidates
+    )
+    names = {macro: name for macro, (name, _, _) in found.items()}
+    return dataclasses.replace(ladder, candidates=candidates, macros=ladder.macros | names)
+
+
+def attach_all(
+    module: Module, first: Callable[[Module], None], kind: str, helpers: dict[str, tuple[str, str, str]]
+) -> None:
+    """The helpers, then the function itself; raises RefusedError if the kernel refuses one."""
+    for function, where, program in helpers.values():
+        attach_helper(module, kind, function, where, program)
+    first(module)
+
+
+def attach_helper(module: Module, kind: str, function: str, where: str, program: str) -> None:
+    """One end of a function, by fentry or by ``program``'s kprobe; raises RefusedError."""
+    if kind == "fentry":
+        module.attach_fentry(function, entry=where == "entry", exit_=where == "exit")
+    elif where == "entry":
+        module.attach_kprobe(function, f"{program}_kprobe")
+    else:
+        module.attach_kretprobe(function, f"{program}_kretprobe")
+
+
+def attach_once(module: Module, first: Candidate) -> None:
+    """Attach a candidate unless its function is hooked already, for another event."""
+    if first.function in module.hooked:
+        return
+    first.attach(module)
+    if first.function is not None:
+        module.hooked.add(first.function)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gmem.get, gmem.zero and gmem.prepare: a look-up, and what it does for the first use of a page."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.sites.btf import Btf
+from memtrace.probes.sites.functions import function_ladder
+from memtrace.probes.sites.ladder import Candidate, Ladder, resolve
+from memtrace.probes.sites.system import System
+from memtrace.probes.topics.gmem_attach import GUEST, attach_helper, attach_once, plain
+from memtrace.probes.topics.gmem_first import LOOKUP, FirstUse
+from memtrace.traces.run import Refusal
+
+GET = "kvm_gmem_get_pfn"
+BIND = ("kvm_gmem_bind", "kvm_gmem_commit_memory_region")
+HOOKS = ("kvm_arch_gmem_prepare", "kvm_arch_gmem_make_private")
+
+
+def get_ladder(system: System, btf: Btf) -> Ladder:
+    """gmem.get: a look-up, whether or not it makes the page."""
+    parameters = btf.parameters(GET)
+    if parameters is None or "max_order" not in parameters:
+        return Ladder("gmem.get", (), (Refusal(GET, "absent", "no BTF of its arguments"),))
+    decode = f"{GUEST}; pfn, order: what the arguments pfn and max_order point to"
+    ladder = plain(system, "gmem.get", GET, "GET", decode, ("alloc", "gmem.zero", "gmem.prepare"))
+    slot, macros = binding(system, btf)
+    candidates = tuple(
+        dataclasses.replace(
+            c,
+            attach=partial(attach_with_bind, first=c.attach, bind=slot)
+            if c.kind == "fentry"
+            else partial(attach_once, first=c),
+        )
+        for c in ladder.candidates
+    )
+    place = {"MT_GMEM_GET_ORDER_ARG": str(parameters.index("max_order"))}
+    return dataclasses.replace(
+        ladder, candidates=candidates, macros=ladder.macros | place | (macros if candidates else {})
+    )
+
+
+def binding(system: System, btf: Btf) -> tuple[str | None, dict[str, str]]:
+    """The function that makes a slot stand for a range of a guest_memfd, and the macros of its program."""
+    ladder = function_ladder(system, "gmem.get", BIND, "MT_FN_GMEM_BIND", "", "", "")
+    function = resolve(system, BIND)
+    parameters = btf.parameters(function) if function else None
+    if not ladder.macros or parameters is None or parameters[:2] != ("kvm", "slot"):
+        return None, {}
+    return function, ladder.macros | {"MT_GMEM_BIND_ARGS": str(len(parameters))}
+
+
+def attach_with_bind(module: Module, first: Callable[[Module], None], bind: str | None) -> None:
+    """A candidate, and the return of the function ``bind`` where that can be hooked."""
+    first(module)
+    # Without it gfns of a file are known from the first fault on.
+    if bind is not None:
+        with contextlib.suppress(RefusedError):
+            module.attach_fentry(bind, entry=False)
+
+
+def _hook(system: System, btf: Btf) -> Ladder:
+    """The architecture's hook, whenever it is called."""
+    hook = resolve(system, HOOKS)
+    if hook is None:
+        why = "no hook of the architecture in this kernel (CONFIG_KVM_AMD_SEV), or renamed"
+        return Ladder("gmem.prepare", (), (Refusal(HOOKS[0], "absent", why),))
+    parameters = btf.parameters(hook)
+    if parameters is None or "gfn" not in parameters or "pfn" not in parameters:
+        return Ladder("gmem.prepare", (), (Refusal(hook, "absent", "no BTF to tell pfn from gfn"),))
+    macros = {f"MT_GMEM_PREPARE_{name.upper()}_ARG": str(parameters.index(name)) for name in ("gfn", "pfn")}
+    macros["MT_GMEM_PREPARE_ARGS"] = str(len(parameters))
+    if "nr_pages" in parameters:
+        macros["MT_GMEM_PREPARE_HAS_PAGES"] = "1"
+    decode = (
+        f"gfn, pfn, {parameters[3] if len(parameters) > 3 else 'order'}: arguments, by their names in BTF"
+    )
+    ladder = plain(system, "gmem.prepare", hook, "PREPARE", decode, ("gmem.assign",))
+    candidates = tuple(
+        dataclasses.replace(c, attach=partial(attach_once, first=c)) for c in ladder.candidates
+    )
+    return dataclasses.replace(ladder, candidates=candidates, macros=ladder.macros | macros)
+
+
+def prepare_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
+    """gmem.prepare: the hook at first uses, told by the hook itself or by the folio."""
+    ladder = _hook(system, btf)
+    if first.hook_tells or not ladder.candidates:
+        return ladder
+    refused = first.refused or (() if get.candidates else get.ruled_out)
+    if refused:
+        return Ladder("gmem.prepare", (), (*ladder.ruled_out, *refused))
+    candidates = tuple(
+        dataclasses.replace(
+            c,
+            decode=f"called for each look-up, kept at first uses; {c.decode}",
+            attach=partial(_attach_first, first=first, kind=c.kind, then=c),
+        )
+        for c in ladder.candidates
+        if c.kind in first.kinds
+    )
+    macros = ladder.macros | first.macros | {"MT_GMEM_HOOK_FOR_ALL": "1"}
+    return dataclasses.replace(ladder, candidates=candidates, macros=macros)
+
+
+def zero_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
+    """Its end may be the entry of gmem.prepare's function, whose programs are there anyway."""
+    hook = _hook(system, btf)
+    refused = first.refused or (() if get.candidates else get.ruled_out)
+    if refused:
+        return Ladder("gmem.zero", (), refused)
+    begin = first.functions[0][0]
+    decode = "a folio not up to date when looked up: from there to when it is cleared, and some ns of checks"
+    candidates = []
+    for kind in first.kinds:
+        then = next((c for c in hook.candidates if c.kind == kind), None)
+        end = then.function if then else GET
+        candidates.append(
+            Candidate(
+                event="gmem.zero",
+                site=f"{kind}:{begin}..{end}",
+                kind=kind,
+                macro="MT_SITE_GMEM_ZERO",
+                function=LOOKUP,
+                attach=partial(_attach_first, first=first, kind=kind, then=then),
+                decode=decode,
+            )
+        )
+    return Ladder("gmem.zero", tuple(candidates), (), first.macros | hook.macros)
+
+
+def _attach_first(module: Module, first: FirstUse, kind: str, then: Candidate | None) -> None:
+    """What tells first uses, then the hook; needs gmem.get, whose intervals they are told in."""
+    if GET not in module.hooked:
+        raise RefusedError("absent", "needs gmem.get, which has no site here")
+    for function, program in first.functions:
+        if function not in module.hooked:
+            attach_helper(module, kind, function, "exit", program)
+            module.hooked.add(function)
+    if then is not None:
+        then.attach(module)

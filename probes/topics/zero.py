@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""zero.*: pages cleared by the allocator, by its callers, and as they are freed.
+
+zero.alloc.  The clearing is in post_alloc_hook() and clear_page_*(), and neither
+takes a probe on any kernel checked: notrace, assembly, usually inlined.  So:
+
+1. a leaf that is traceable as a whole: clear_highpages_kasan_tagged() (7.3),
+   kernel_init_pages() (6.1 on, where not inlined), kernel_init_free_pages() (5.15);
+2. kprobes on the instructions before and after ``call clear_page_*`` inside
+   traceable callers (where post_alloc_hook() is inlined: 5.15, 6.1, 6.12), and
+   around ``call post_alloc_hook`` where it is called (everywhere from 6.5 on, in
+   compaction before), or ``call prep_new_page`` where it is inlined into that: the
+   interval then holds the hook's checks too, some ns a page;
+3. no interval: pages follow from the gfp flags of each allocation, exactly, and
+   time is sampled.
+
+One zero.alloc occurrence is all the clearing of one allocation.
+
+zero.user is folio_zero_user() (6.11 on) or clear_huge_page(), mm/memory.c, from
+entry to return: wall time, with cond_resched() and interrupts inside.  Which pages
+come there moves: hugetlb's at each fault; transparent huge pages up to 6.13 always,
+from 6.14 on only where init_on_alloc is off (mm/internal.h user_alloc_needs_zeroing()):
+where it is on the allocator's clear, zero.alloc, is the only one.
+
+zero.page and zero.free are ``call clear_page_*``, from 7.0 on clear_pages() inlined,
+in the functions that clear page by page: for themselves (shmem, khugepaged's holes),
+or because init_on_free is on.  init_on_free turns the leaf of zero.alloc, if there is
+one, into that of zero.free: then nothing is cleared as it is allocated.
+A page cleared twice is two occurrences: that is what is to be seen.
+
+Not seen: clearing in modules (guest_memfd in kvm) and in functions that refuse probes
+(an out-of-line free_pages_prepare(); by 2 also __alloc_pages_slowpath(), for pages that
+compaction captured).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.sites import clears, code
+from memtrace.probes.sites.functions import attach_pair, function_ladder
+from memtrace.probes.sites.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
+from memtrace.probes.sites.system import System
+from memtrace.traces.run import Refusal
+
+EVENTS = ("zero.alloc", "zero.user", "zero.page", "zero.free")
+SOURCE = "topics/zero"
+SITES = (
+    "MT_SITE_ZERO_LEAF_FENTRY",
+    "MT_SITE_ZERO_LEAF_KPROBE",
+    "MT_SITE_ZERO_CALLS",
+    "MT_SITE_ZERO_INFERRED",
+    "MT_SITE_ZERO_USER_FENTRY",
+    "MT_SITE_ZERO_USER_KPROBE",
+    "MT_SITE_ZERO_SAMPLED",
+    "MT_SITE_ZERO_PAGE_CALLS",
+    "MT_SITE_ZERO_FREE_CALLS",
+)
+
+_SUMMED = {"MT_AGG_EVENTS": "4"}
+_USER = ("folio_zero_user", "clear_huge_page")
+
+
+def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
+    """One for each event; the last resort of zero.alloc and zero.user needs no probe of its own."""
+    page = _page_ladder(system, "zero.page", clears.PAGE_CALLERS, "MT_SITE_ZERO_PAGE_CALLS", "mt_page")
+    return alloc_ladder(system, sampling), user_ladder(system, sampling), page, free_ladder(system)
+
+
+def _page_ladder(system: System, event: str, callers: tuple[str, ...], macro: str, stem: str) -> Ladder:
+    """Places in ``callers`` that clear page by page."""
+    no_kprobes = why_no_kprobes(system)
+    if no_kprobes is not None:
+        return Ladder(event, (), (no_kprobes,))
+    sites, refusal = clears.page_sites(system, callers)
+    if refusal is not None:
+        return Ladder(event, (), (refusal,))
+    inlined = any(site.target == code.INLINED for site in sites)
+    what = "clear_pages(), inlined," if inlined else "`call clear_page`"
+    candidate = Candidate(
+        event=event,
+        site=f"callsite:{'clear_pages' if inlined else 'clear_page'}",
+        kind="callsite",
+        macro=macro,
+        function=sites[0].function,
+        attach=partial(clears.attach, sites=sites, programs=clears.page_programs(stem)),
+        decode=f"kprobes before and after {what} at {clears.places(sites)}; pfn: of its argument",
+        offsets=tuple(s.offset for s in sites),
+    )
+    return Ladder(event, (candidate,), macros={"MT_PAGE_CALLS": "1", **_SUMMED})
+
+
+def free_ladder(system: System) -> Ladder:
+    """Candidates for zero.free: the allocator's leaf, which init_on_free turns to what is freed, or calls."""
+    if not system.init_on_free:
+        off = Refusal("callsite", "absent", "init_on_free is off: nothing is cleared when it is freed")
+        return Ladder("zero.free", (), (off,))
+    leaves, ruled_out, macros = _leaves(system, "zero.free")
+    calls = _page_ladder(system, "zero.free", clears.FREE_CALLERS, "MT_SITE_ZERO_FREE_CALLS", "mt_free")
+    if leaves:
+        return Ladder("zero.free", leaves, ruled_out, {"MT_LEAF_FREES": "1", **macros, **_SUMMED})
+    return dataclasses.replace(calls, ruled_out=(*ruled_out, *calls.ruled_out))
+
+
+def alloc_ladder(system: System, sampling: bool) -> Ladder:
+    """Candidates for zero.alloc; the last one needs no probe but alloc's own."""
+    leaves, ruled_out, macros = _leaves(system, "zero.alloc")
+    if system.init_on_free and leaves:
+        why = "init_on_free is on: it clears what is freed (zero.free), and allocation clears nothing"
+        ruled_out = (Refusal(str(leaves[0].function), "absent", why),)
+        leaves, macros = (), {}
+    calls, refusal = _call_sites(system)
+    inferred = Candidate(
+        event="zero.alloc",
+        site="inferred:gfp",
+        kind="inferred",
+        macro="MT_SITE_ZERO_INFERRED",
+        function=None,
+        attach=lambda module: None,
+        decode="pages: from the gfp flags of each alloc; time: sampled CPU clock in clear_page"
+        if sampling
+        else "pages: from the gfp flags of each alloc",
+        time="estimated" if sampling else "unknown",
+        count="inferred",
+    )
+    return Ladder("zero.alloc", (*leaves, *calls, inferred), (*ruled_out, *refusal), macros)
+
+
+def _leaves(system: System, event: str) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...], dict[str, str]]:
+    """The first traceable leaf, by each kind of probe; those before it that are not, and its macros."""
+    ruled_out: list[Refusal] = []
+    for leaf in clears.LEAVES:
+        name = resolve(system, (leaf,))
+        refusal = why_untraceable(system, name or leaf)
+        if refusal is not None or name is None:
+            ruled_out += [refusal] if refusal else []
+            continue
+        found: list[Candidate] = []
+        macros: dict[str, str] = {}
+        if "." not in name:
+            macros["MT_FN_ZERO_LEAF"] = name
+            found.append(_leaf(event, "fentry", name, partial(Module.attach_fentry, function=name)))
+        if why_no_kprobes(system) is None:
+            attach = partial(attach_pair, function=name, program="mt_zero_leaf")
+            found.append(_leaf(event, "kprobe", name, attach))
+        return tuple(found), tuple(ruled_out), macros
+    return (), tuple(ruled_out), {}
+
+
+def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
+    """zero.alloc by the calls of the allocator, or why not."""
+    no_kprobes = why_no_kprobes(system)
+    if no_kprobes is not None:
+        return (), (no_kprobes,)
+    sites, refusal = clears.allocator_sites(system)
+    if refusal is not None:
+        return (), (refusal,)
+    candidate = Candidate(
+        event="zero.alloc",
+        site=f"callsite:{clears.main_target(sites)}",
+        kind="callsite",
+        macro="MT_SITE_ZERO_CALLS",
+        function=clears.FREELIST,
+        attach=partial(clears.attach, sites=sites, programs=clears.allocator_programs),
+        decode=f"kprobes before and after the calls that clear, at {clears.places(sites)}",
+        offsets=tuple(s.offset for s in sites),
+    )
+    return (candidate,), ()
+
+
+def user_ladder(system: System, sampling: bool) -> Ladder:
+    """Candidates for zero.user; sampling gives time only."""
+    ladder = function_ladder(
+        system,
+        "zero.user",
+        _USER,
+        "MT_FN_ZERO_USER",
+        "MT_SITE_ZERO_USER",
+        "mt_user",
+        "folio: first argument; order: pages argument or the folio's; nid: page flags",
+    )
+    name = resolve(system, _USER)
+    parameters = system.btf.parameters(name) if system.btf and name else None
+    macros = dict(ladder.macros)
+    if name == "clear_huge_page" if parameters is None else len(parameters) == 3:
+        macros["MT_USER_HAS_PAGES"] = "1"
+    if name is None or not sampling:
+        return dataclasses.replace(ladder, macros=macros)
+    sampled = Candidate(
+        event="zero.user",
+        site=f"sampled:{name}",
+        kind="sampling",
+        macro="MT_SITE_ZERO_SAMPLED",
+        function=name,
+        attach=lambda module: None,
+        decode=f"time: sampled CPU clock with {name} on the stack; pages unknown",
+        time="estimated",
+        count="unknown",
+    )
+    return dataclasses.replace(ladder, macros=macros, candidates=(*ladder.candidates, sampled))
+
+
+def _leaf(event: str, kind: str, name: str, attach: partial[None]) -> Candidate:
+    return Candidate.on(
+        name,
+        kind,
+        attach,
+        event=event,
+        stem="MT_SITE_ZERO_LEAF",
+        decode="pages: second argument; order, nid: of the enclosing alloc, else of the pages",
+    )

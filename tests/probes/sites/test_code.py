@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Call sites: in made-up code, and in the text of real kernels' functions."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from memtrace.probes.sites.code import INLINED, CallSite, find_calls, find_clears, read_text
+from memtrace.probes.sites.symbols import Symbol, SymbolTable
+
+DATA = Path(__file__).parents[1] / "data"
+BASE = 0xFFFFFFFF81001000
+TARGET = 0xFFFFFFFF82000000
+
+
+def call(at: int, target: int) -> bytes:
+    return b"\xe8" + struct.pack("<i", target - (BASE + at + 5))
+
+
+def test_a_call_is_found_at_its_offset() -> None:
+    code = b"\x90" * 3 + call(3, TARGET) + b"\xc3"
+    symbol = Symbol("caller", BASE, BASE + len(code))
+    assert find_calls(code, symbol, {TARGET: "clear_page_erms"}) == (
+        CallSite("caller", 3, "clear_page_erms"),
+    )
+
+
+def test_calls_elsewhere_and_cut_off_calls_are_not() -> None:
+    code = call(0, TARGET + 1) + b"\xe8\xe8\xe8" + call(8, TARGET)[:4]
+    assert find_calls(code, Symbol("caller", BASE, BASE + len(code)), {TARGET: "clear_page_erms"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "calls"),
+    [
+        # Both offsets were attached and counted page for page in that kernel.
+        ("debian-6.1", {"clear_page_erms": [0xE1F]}),
+        ("debian-6.12", {"clear_page_erms": [0x14A5]}),
+    ],
+)
+def test_post_alloc_hook_is_inlined_on_debian_and_calls_clear_page(
+    kernel: str, calls: dict[str, list[int]]
+) -> None:
+    symbols = SymbolTable((DATA / kernel / "kallsyms").read_bytes())
+    caller = symbols.one("get_page_from_freelist")
+    assert caller is not None
+    names = ("clear_page_erms", "clear_page_rep", "clear_page_orig", "post_alloc_hook")
+    targets = {s.address: s.name for name in names if (s := symbols.one(name))}
+    found: dict[str, list[int]] = {}
+    for site in find_calls((DATA / kernel / "get_page_from_freelist.text").read_bytes(), caller, targets):
+        found.setdefault(site.target, []).append(site.offset)
+    assert found == calls
+
+
+@pytest.mark.parametrize(
+    ("clear", "length"),
+    [("f3aa0f1f440000", 2), ("48c1e903f348ab", 7)],
+)
+def test_inlined_clear_pages_is_found_with_where_it_ends(clear: str, length: int) -> None:
+    # A plain rep stosb of some memset() is none.
+    text = bytes.fromhex("f3aa90") + bytes.fromhex(clear) + b"\xc3" + bytes.fromhex(clear)
+    symbol = Symbol("caller", BASE, BASE + len(text))
+    assert find_clears(text, symbol) == (
+        CallSite("caller", 3, INLINED, length),
+        CallSite("caller", 11, INLINED, length),
+    )
+
+
+def test_inlined_clear_pages_in_text_that_ran() -> None:
+    symbol = SymbolTable((DATA / "accept-7.3" / "kallsyms").read_bytes()).one("shmem_get_folio_gfp")
+    assert symbol is not None
+    text = (DATA / "accept-7.3" / "shmem_get_folio_gfp.text").read_bytes()
+    assert [(site.offset, site.length) for site in find_clears(text, symbol)] == [(0x33C, 2)]
+
+
+def test_an_unreadable_or_foreign_core_gives_nothing(tmp_path: Path) -> None:
+    symbol = Symbol("f", BASE, BASE + 16)
+    assert read_text(symbol, tmp_path / "absent") is None
+    (tmp_path / "text").write_bytes(b"not an ELF file" * 10)
+    assert read_text(symbol, tmp_path / "text") is None
