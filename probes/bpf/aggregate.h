@@ -9,21 +9,10 @@
  *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one: unknown
  *   MT_AGG_EVENTS    2, or 4 where pages are cleared outside the allocator too
  */
-struct mt_cell_t {
-	u64 count;
-	u64 total_ns;
-	u64 self_ns;
-	u64 pages;
-};
 #define MT_AGG_SLOTS (MT_AGG_EVENTS * MT_NIDS * 4)
 #define MT_AGG_CELLS (MT_NCPU * MT_AGG_SLOTS * MT_AGG_BUCKETS)
 BPF_F_TABLE("array", int, struct mt_cell_t, mt_cells, MT_AGG_CELLS, 1024 /* BPF_F_MMAPABLE */);
 
-struct mt_flat_t {
-	u64 count;
-	u64 total_ns;
-	u64 self_ns;
-};
 BPF_PERCPU_ARRAY(mt_flat, struct mt_flat_t, MT_NEVENTS);
 
 static __always_inline int mt_aggregate_root(struct mt_occurrence *o)
@@ -85,7 +74,7 @@ static __always_inline int mt_aggregate(struct mt_occurrence *o)
 		return 0;
 #ifdef MT_GMEM
 	/* Which page of a guest it became is the question there. */
-	if (o->parent >= MT_EV_GMEM_FAULT && o->parent <= MT_EV_GMEM_PREFAULT)
+	if (MT_IS_GUEST(o->parent))
 		return 0;
 #endif
 	if (o->dur != MT_UNKNOWN_NS) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What every topic's programs share: the gate, the filters, the record, the
- * per-CPU rings and the kernel side's own counters.
+ * What every topic's programs share: the gate, the filters, the
+ * per-CPU rings and the kernel side's own counters.  What the recorder reads too is
+ * declared before this (probes/recorder/layouts.py).
  *
  * Compiled with numbers from user space (probes/programs/module.py):
  *   MT_NCPU, MT_NEVENTS, MT_NIDS      sizes of this machine
@@ -19,12 +20,11 @@
  *   MT_ALL_CGROUPS                    clears are watched: every record has its cgroup
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
-#include <uapi/linux/ptrace.h>
-
 #define MT_UNKNOWN_NS (~0ULL)
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
 
+#define MT_IS_GUEST(event) ((event) >= MT_EV_GMEM_FAULT && (event) <= MT_EV_GMEM_PREFAULT)
 #define MT_IS_ROOT(event) ((event) >= MT_EV_ROOT_FIRST && (event) <= MT_EV_ROOT_LAST)
 
 #define MT_FLAG_ZEROED 1
@@ -42,33 +42,6 @@
 #define MT_PAGES_UNKNOWN (~0U)
 #define MT_NO_GFN (~0ULL)
 
-/* One occurrence, as it travels in a ring.  probes/recorder/ring.py has the same layout. */
-struct mt_record {
-	u64 ts;
-	u64 dur;
-	u64 self;
-	u64 pfn;
-	u32 gfp;	/* accept.call, hot.*: pages asked for; accept.step: how many */
-	u32 tid;
-	u32 pid;
-	s32 stack;
-	u32 pages;	/* hot.*, flag FAILED: the errno, for no pages came of it */
-	u32 flags;	/* and above bit 16 the cgroup: mt_cgroup_slot() */
-	u8 event;
-	u8 site;
-	s8 order;
-	u8 parent;
-	s16 nid;
-	s16 nid_requested;
-	char comm[16];
-#ifdef MT_GMEM
-	u64 gfn;
-	u32 requested;	/* pages asked for */
-	u16 vm;		/* 0: unknown */
-	s16 vcpu;
-#endif
-};
-
 /* One occurrence, as a program describes it to mt_emit(). */
 struct mt_occurrence {
 	u64 ts;
@@ -79,6 +52,7 @@ struct mt_occurrence {
 	u64 task;
 	u32 gfp;
 	u32 pages;
+	u32 requested;	/* pages asked for (MT_KIND_REQUESTED) */
 	u32 flags;
 	u32 error;	/* errno returned, positive; else 0 */
 	s32 stack;	/* id + 1 of a stack taken at the entry, else 0 */
@@ -91,10 +65,10 @@ struct mt_occurrence {
 	s16 nid;
 	s16 nid_requested;
 	u8 wake;	/* the reader is told at once */
+	u8 kind;	/* MT_KIND_GFP, _REQUESTED, _GUEST; _PAGES where 0 pages are known to be none */
 	u8 root;	/* event number plus one of the outermost root around it, 0: none */
 	u8 within;	/* the same of the innermost */
 	u64 gfn;
-	u32 requested;
 	u16 vm;
 	s16 vcpu;
 };
@@ -102,20 +76,11 @@ struct mt_occurrence {
 struct mt_conf_t {
 	u64 on;
 	u64 vmemmap_base;
+	u64 sees_arch;	/* accept.arch has a site: what a call accepted is known */
 };
 BPF_ARRAY(mt_conf, struct mt_conf_t, 1);
 
 /* The kernel side's sums, which user space holds the file against. */
-struct mt_counter_t {
-	u64 seen;
-	u64 streamed;
-	u64 aggregated;
-	u64 ring_full;
-	u64 sum_order;
-	u64 sum_pfn;
-	u64 unmatched_entry;
-	u64 failed;
-};
 BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 
 /* One ring a CPU: a shared ring collapses with many producers. */
@@ -312,11 +277,28 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	r->dur = o->dur;
 	r->self = o->self;
 	r->pfn = pfn;
-	r->gfp = o->gfp;
+	r->kind = o->kind;
+	if (o->count) {
+		r->kind |= MT_KIND_COUNT;
+		r->count = o->count;
+	} else if (o->kind & MT_KIND_REQUESTED) {
+		r->requested = o->requested;
+	} else {
+		r->gfp = o->gfp;
+	}
 	r->tid = o->task;
 	r->pid = o->task >> 32;
 	r->stack = mt_stack(ctx, o);
-	r->pages = o->error ? o->error : o->pages;
+	if (o->error) {
+		r->kind |= MT_KIND_ERROR;
+		r->error = o->error;
+	} else {
+		if (o->pages)
+			r->kind |= MT_KIND_PAGES;
+		if (o->pages == MT_PAGES_UNKNOWN)
+			r->kind &= ~MT_KIND_PAGES;
+		r->pages = o->pages;
+	}
 	r->flags = o->flags | mt_cgroup_slot(o) << MT_FLAG_CGROUP_SHIFT;
 	r->event = o->event;
 	r->site = o->site;
@@ -327,7 +309,6 @@ static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pf
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 #ifdef MT_GMEM
 	r->gfn = o->gfn;
-	r->requested = o->requested;
 	r->vm = o->vm;
 	r->vcpu = o->vcpu;
 #endif

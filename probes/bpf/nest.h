@@ -14,31 +14,79 @@ struct mt_frame_t {
 	u64 start;
 	u64 key;
 	u64 child_ns;
-	u64 zero_ns;
-	u64 zero_inside;	/* of zero_ns, what other events took */
-	u64 zero_end;		/* when the last clearing ended; of a clearing itself: what it clears */
-	u64 arg;
-	u32 zero_pages;	/* cleared inside (alloc), or those of the range itself */
-	u32 gfp;
 	u32 accepted;	/* pages accepted inside, by what lies directly inside */
+	s16 order;
+	s16 nid;
+	s16 nid_requested;
 	u8 event;
-	u8 site;
-	u8 zero_site;
 	u8 accepts;	/* acceptance happened inside */
 	u8 root;
 	u8 within;
-	s16 nid_requested;
-	s16 order;
-	s16 nid;
+	union {
+		struct mt_alloc_frame_t {
+			u64 clear_ns;		/* of the zero.alloc inside */
+			u64 clear_inside;	/* of that, what other events took */
+			u64 clear_end;
+			u32 clear_pages;
+			u32 gfp;
+			u8 clear_site;
+		} alloc;
+		struct mt_zero_frame_t {	/* zero.alloc */
+			u64 address;	/* of the memory or of its struct page; 0: unknown */
+			u32 pages;
+			u8 site;
+		} zero;
+		struct mt_clear_frame_t {	/* the other zero.*: page or pfn, whichever is known */
+			u64 page;
+			u64 pfn;
+			u32 pages;
+		} clear;
+		struct mt_accept_frame_t {
+			u64 pfn;	/* 0: not known yet */
+			u32 pages;
+			u8 irqs_off;
+		} accept;
+		struct mt_step_frame_t {	/* accept.step */
+			u64 address;
+			u8 level;
+		} step;
+		struct mt_hot_frame_t {
+			u64 pfn;
+			u64 given;	/* pages given to the allocator inside (hot.online) */
+			u32 pages;
+			s32 stack;
+			u8 altmap;
+		} hot;
 #ifdef MT_GMEM
-	u64 gfn;
-	u64 pfn;
-	u64 scratch;
-	u32 requested;
-	u32 flags;
-	u16 vm;
-	s16 vcpu;
+		struct mt_gmem_frame_t {
+			u64 gfn;
+			u64 pfn;
+			u32 requested;
+			u32 flags;
+			u16 vm;
+			s16 vcpu;
+			union {
+				struct {
+					u64 vcpu;
+					u64 taken;	/* kvm_vcpu_stat.pf_taken */
+					u64 settled;	/* sum of what the vCPU counts as done */
+				} fault;
+				struct {
+					u64 pfn_at;	/* where the caller finds them */
+					u64 order_at;
+					u64 cleared_from;	/* when the look-up returned; 0: nothing is cleared */
+				} get;
+				struct {
+					u64 at;
+					u64 pages;	/* of the file, before */
+					u32 freed;	/* inside (gmem.punch) */
+				} file;
+				u64 folio;	/* gmem.free */
+				u64 argument;	/* gmem.prefault: address in user space */
+			};
+		} gmem;
 #endif
+	};
 };
 struct mt_frames_t {
 	u64 depth;
@@ -166,9 +214,6 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	f->key = key;
 	f->event = event;
 	f->child_ns = 0;
-	f->zero_ns = 0;
-	f->zero_inside = 0;
-	f->zero_pages = 0;
 	f->accepted = 0;
 	f->accepts = 0;
 	f->order = -1;
@@ -186,15 +231,6 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 			f->root = event + 1;
 		f->within = event + 1;
 	}
-#ifdef MT_GMEM
-	f->gfn = MT_NO_GFN;
-	f->pfn = 0;
-	f->scratch = 0;
-	f->requested = 0;
-	f->flags = 0;
-	f->vm = 0;
-	f->vcpu = -1;
-#endif
 	return f;
 }
 

@@ -13,27 +13,6 @@
 #define MT_DETAIL_MOVABLE 4	/* __GFP_MOVABLE */
 #define MT_DETAIL_REMOTE 8	/* memory not on the node of the CPU */
 
-struct mt_task_sum_t {
-	u64 count;
-	u64 pages;
-	u64 total_ns;
-};
-struct mt_task_slot_t {
-	u64 tgid;	/* plus one, so that an untouched slot belongs to nobody */
-	u64 age;
-	u64 detail;
-	char comm[16];
-	struct mt_task_sum_t sum;
-};
-struct mt_task_key_t {
-	u32 tgid;
-	u32 event;
-	u64 detail;
-};
-struct mt_task_t {
-	char comm[16];
-	struct mt_task_sum_t sum;
-};
 BPF_PERCPU_ARRAY(mt_task_slot, struct mt_task_slot_t, MT_NEVENTS);
 BPF_PERCPU_ARRAY(mt_task_new, struct mt_task_t, 1);
 BPF_PERCPU_ARRAY(mt_tasks_dropped, u64, 1);

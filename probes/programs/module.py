@@ -25,6 +25,12 @@ _STUB_HEADERS = _PROBES / "bpf" / "stub"
 _FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
 _HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h")
 
+# One more expansion than BCC's own macros, so that the function's name may be a -D macro.
+_BEGINNING = """#include <uapi/linux/ptrace.h>
+#define MT_FENTRY(fn, ...) KFUNC_PROBE(fn, __VA_ARGS__)
+#define MT_FEXIT(fn, ...) KRETFUNC_PROBE(fn, __VA_ARGS__)
+"""
+
 _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK = 1, 0
 _PERF_TYPE_TRACEPOINT = 2
 _BPF_MAP_TYPE_RINGBUF = 27
@@ -33,17 +39,13 @@ _SYS_PERF_EVENT_OPEN = 298  # x86-64
 _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
 
 
-def source(names: tuple[str, ...]) -> str:
-    """The module's C: shared headers, then each file's programs; a name is like ``topics/alloc``."""
-    parts = [(_PROBES / "bpf" / name).read_text() for name in _HEADERS]
-    # One more expansion, so that the function's name may be a -D macro.
-    parts.insert(
-        1,
-        "#define MT_FENTRY(fn, ...) KFUNC_PROBE(fn, __VA_ARGS__)\n"
-        "#define MT_FEXIT(fn, ...) KRETFUNC_PROBE(fn, __VA_ARGS__)\n",
-    )
-    parts += [(_PROBES / f"{name}.bpf.c").read_text() for name in names]
-    return "\n".join(parts)
+def source(names: tuple[str, ...], declarations: str) -> str:
+    """The module's C: ``declarations``, shared headers, each file's programs.
+
+    A name is like ``topics/alloc``.
+    """
+    files = [*(f"bpf/{name}" for name in _HEADERS), *(f"{name}.bpf.c" for name in names)]
+    return "\n".join([_BEGINNING, declarations, *((_PROBES / name).read_text() for name in files)])
 
 
 class Module:

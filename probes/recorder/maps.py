@@ -12,28 +12,10 @@ import numpy.typing as npt
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.tables import clear_percpu, hash_items, percpu
 from memtrace.probes.recorder.details import Totals
+from memtrace.probes.recorder.layouts import COUNTER, FLAT, TASK, TASK_KEY, TASK_SLOT
 from memtrace.probes.topics.events import NAMES
 from memtrace.traces.run import EventCounters
 
-COUNTER = np.dtype(
-    [
-        (name, "<u8")
-        for name in (
-            "seen",
-            "streamed",
-            "aggregated",
-            "ring_full",
-            "sum_order",
-            "sum_pfn",
-            "unmatched_entry",
-            "failed",
-        )
-    ]
-)
-_TASK_KEY = np.dtype([("tgid", "<u4"), ("event", "<u4"), ("detail", "<u8")])
-_SUM = np.dtype([("count", "<u8"), ("pages", "<u8"), ("total_ns", "<u8")])
-FLAT = np.dtype([("count", "<u8"), ("total_ns", "<u8"), ("self_ns", "<u8")])
-_TASK = np.dtype([("comm", "S16"), ("sum", _SUM)])
 SAMPLE_TOTAL = np.dtype(
     [
         (name, "<u8")
@@ -55,8 +37,8 @@ SAMPLE_ORDERS = 20
 
 
 def counters(module: Module, cpus: int) -> npt.NDArray[Any]:
-    """Sums over CPUs, shape (events,), COUNTER dtype, modulo 2**64."""
-    return _by_event(module, "mt_counters", COUNTER, cpus)
+    """Sums over CPUs, shape (events,), of COUNTER, modulo 2**64."""
+    return _by_event(module, "mt_counters", COUNTER.dtype, cpus)
 
 
 def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
@@ -116,9 +98,9 @@ class Cells:
 def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) -> None:
     """Forget all sums: the state of a module that has seen nothing."""
     cells.clear()
-    clear_percpu(module, "mt_counters", len(NAMES), COUNTER, cpus)
-    clear_percpu(module, "mt_flat", len(NAMES), FLAT, cpus)
-    clear_percpu(module, "mt_task_slot", len(NAMES), slot_dtype(), cpus)
+    clear_percpu(module, "mt_counters", len(NAMES), COUNTER.dtype, cpus)
+    clear_percpu(module, "mt_flat", len(NAMES), FLAT.dtype, cpus)
+    clear_percpu(module, "mt_task_slot", len(NAMES), TASK_SLOT.dtype, cpus)
     clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
     module.table("mt_tasks").clear()
     module.table("mt_open").clear()
@@ -129,24 +111,19 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
         clear_percpu(module, "mt_sample_pending", 1, pending, cpus)
 
 
-def slot_dtype() -> np.dtype[Any]:
-    """struct mt_task_slot_t, probes/bpf/tasks.h."""
-    return np.dtype([("tgid", "<u8"), ("age", "<u8"), ("detail", "<u8"), ("comm", "S16"), ("sum", _SUM)])
-
-
 def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
-    """Sums of what is summed without buckets, shape (events,), FLAT dtype."""
-    return _by_event(module, "mt_flat", FLAT, cpus)
+    """Sums of what is summed without buckets, shape (events,), of FLAT."""
+    return _by_event(module, "mt_flat", FLAT.dtype, cpus)
 
 
 def totals(module: Module, cpus: int) -> Totals:
     """What each process cost, by event and detail, what CPUs still hold included."""
     found = Totals()
-    keys, values = hash_items(module, "mt_tasks", _TASK_KEY, _TASK)
+    keys, values = hash_items(module, "mt_tasks", TASK_KEY.dtype, TASK.dtype)
     for (tgid, event, detail), (comm, sums) in zip(keys.tolist(), values.tolist(), strict=True):
         found.add(tgid, event, detail, comm, sums)
     for event in range(len(NAMES)):
-        for slot in percpu(module, "mt_task_slot", event, slot_dtype(), cpus):
+        for slot in percpu(module, "mt_task_slot", event, TASK_SLOT.dtype, cpus):
             if slot["tgid"]:
                 tgid, _, detail, comm, sums = slot.tolist()
                 found.add(tgid - 1, event, detail, comm, sums)

@@ -11,6 +11,7 @@ from memtrace.errors import MemtraceError
 from memtrace.probes.programs.fentry import why_no_fentry
 from memtrace.probes.programs.module import Module, source
 from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.sites import sampler
 from memtrace.probes.sites.ladder import Ladder, climb, rule_out
 from memtrace.probes.sites.system import System
@@ -99,7 +100,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         macros |= ladder.macros if ladder.event in watched else {}
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
-    text = source(_sources(ladders, watched, sampling is not None))
+    text = source(_sources(ladders, watched, sampling is not None), declarations("MT_GMEM" in macros))
     if "fentry" not in shape.avoid:
         fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
         attached = _attach(text, macros, fewer, watched, shape, sampling is not None)

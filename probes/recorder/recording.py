@@ -26,7 +26,6 @@ from memtrace.probes.recorder import cost, maps, plan, service
 from memtrace.probes.recorder.cgroups import Cgroups, mount_point
 from memtrace.probes.recorder.changes import Changes, thinned
 from memtrace.probes.recorder.command import Workload
-from memtrace.probes.recorder.fields import kinds
 from memtrace.probes.recorder.folding import Folder
 from memtrace.probes.recorder.guests import Guests, Modules
 from memtrace.probes.recorder.header import run_header
@@ -216,7 +215,6 @@ class Recorder:
             events=NAMES,
             sites=self._attached.site_names,
             page_size=page_size,
-            kinds=kinds(sees_arch=self._sees("accept.arch")),
             stack_text=stacks.text,
             cgroup_text=Cgroups(self._module, self._system.cpus, mount).text,
         )
@@ -253,7 +251,8 @@ class Recorder:
             self._workload.release()
 
     def _set_gate(self, on: bool) -> None:
-        value = (ctypes.c_uint64 * 2)(int(on), self._vmemmap_base or 0)
+        sees_arch = self._sees("accept.arch")
+        value = (ctypes.c_uint64 * 3)(int(on), self._vmemmap_base or 0, int(sees_arch))
         self._module.update("mt_conf", ctypes.c_uint32(0), value)
 
     def _loop(self, stopped: Callable[[], str], progress: Callable[[Progress], None] | None) -> str:

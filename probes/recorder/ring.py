@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memtrace.probes.recorder import layouts
+from memtrace.probes.recorder.layouts import Layout
+
 _HEADER = 8
 _BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
@@ -28,31 +31,19 @@ NO_PARENT = 255
 CGROUP_SHIFT = 16
 """Above this bit of a record's flags is the task's cgroup: its place, plus one, in its CPU's table."""
 
-# struct mt_record, probes/bpf/common.h, behind its ring header.
-_FIELDS = [
-    ("length", "<u4"),
-    ("cpu", "<u4"),
-    ("ts", "<i8"),
-    ("dur", "<u8"),
-    ("self", "<u8"),
-    ("pfn", "<u8"),
-    ("gfp", "<u4"),
-    ("tid", "<i4"),
-    ("pid", "<i4"),
-    ("stack", "<i4"),
-    ("pages", "<u4"),
-    ("flags", "<u4"),
-    ("event", "i1"),
-    ("site", "i1"),
-    ("order", "i1"),
-    ("parent", "u1"),
-    ("nid", "<i2"),
-    ("nid_requested", "<i2"),
-    ("comm", "V16"),
-]
-RECORD = np.dtype(_FIELDS)
-GUEST_RECORD = np.dtype([*_FIELDS, ("gfn", "<u8"), ("requested", "<u4"), ("vm", "<u2"), ("vcpu", "<i2")])
-"""The longer one, where events of virtual machines are watched (MT_GMEM)."""
+
+def _behind_header(layout: Layout) -> np.dtype[Any]:
+    """The type of a record with its ring header: the length, then, once copied out, the CPU."""
+    fields = (layout.dtype.fields or {}).items()
+    names = ["length", "cpu", *(name for name, _ in fields)]
+    formats = ["<u4", "<u4", *(place[0] for _, place in fields)]
+    offsets = [0, 4, *(_HEADER + int(place[1]) for _, place in fields)]
+    size = _HEADER + layout.dtype.itemsize
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+
+RECORD = _behind_header(layouts.RECORD)
+GUEST_RECORD = _behind_header(layouts.GUEST_RECORD)
 
 
 class Ring:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memtrace.probes.recorder.fields import Kinds, Mask, meaning
+from memtrace.probes.recorder.layouts import Kind
 from memtrace.probes.recorder.ring import CGROUP_SHIFT, NO_PARENT, UNKNOWN_U64
 from memtrace.traces.names import decoded
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
@@ -22,6 +22,8 @@ _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
 _TWO_WORDS = np.dtype([("low", "<u8"), ("high", "<u8")])
 _BLOCK = 1 << 16
 """Records."""
+Mask: TypeAlias = "npt.NDArray[np.bool_] | None"
+"""Which records; None: none."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class Naming:
     events: Sequence[str]
     sites: Sequence[str]
     page_size: int
-    kinds: Kinds
     stack_text: Callable[[int], str | None]
     """Folded text of a stack id, None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
@@ -48,35 +49,48 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
     """A row for each record."""
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
     # Columns that are used more than once are taken out of the records once.
-    event, gfp, flags = (np.ascontiguousarray(records[name]) for name in ("event", "gfp", "flags"))
-    shared = meaning(records, event, naming.kinds)
+    flags, kind = (np.ascontiguousarray(records[name]) for name in ("flags", "kind"))
+    sums, failed = _are(kind, Kind.COUNT), _are(kind, Kind.ERROR)
+    # What failed gave none, and has its errno in their place.
+    pages = records["pages"] if failed is None else np.where(failed, 0, records["pages"])
+    count = np.ones(len(records), dtype=np.int64)
+    if sums is not None:
+        count[sums] = records["count"][sums]
     columns = {
         "ts_ns": pa.array(np.ascontiguousarray(records["ts"])),
-        "dur_ns": pc.if_else(pa.array(shared.count > 1), None, dur) if shared.sums else dur,
-        "count": pa.array(shared.count),
+        "dur_ns": dur if sums is None else pc.if_else(pa.array(count > 1), None, dur),
+        "count": pa.array(count),
         "total_ns": dur,
         "self_ns": _masked(records["self"], records["self"] == UNKNOWN_U64, pa.int64()),
-        "event": _named(event, naming.events, pa.int8()),
+        "event": _named(records["event"], naming.events, pa.int8()),
         "site": _named(records["site"].astype(np.int16), naming.sites, pa.int16()),
         "cpu": pa.array(records["cpu"].astype(np.int16)),
         "pid": pa.array(np.ascontiguousarray(records["pid"])),
         "tid": pa.array(np.ascontiguousarray(records["tid"])),
         "comm": _comms(records["comm"]),
         "order": _masked(records["order"], records["order"] < 0, pa.int8()),
-        "bytes": _masked(shared.pages * naming.page_size, shared.no_pages, pa.int64()),
-        "bytes_requested": _only(shared.asked, shared.requested, pa.int64(), naming.page_size),
+        "bytes": _only(_are(kind, Kind.PAGES), pages, pa.int64(), naming.page_size),
+        "bytes_requested": _only(
+            _are(kind, Kind.REQUESTED), records["requested"], pa.int64(), naming.page_size
+        ),
         "pfn": _masked(records["pfn"], records["pfn"] == UNKNOWN_U64, pa.int64()),
         "nid": _masked(records["nid"], records["nid"] < 0, pa.int16()),
         "nid_requested": _masked(records["nid_requested"], records["nid_requested"] < 0, pa.int16()),
-        "gfp": _only(shared.has_gfp, gfp, pa.uint32()),
+        "gfp": _only(_are(kind, Kind.GFP), records["gfp"], pa.uint32()),
         "flags": pa.array(flags & _FLAGS),
         "parent": _parents(records["parent"], naming.events),
         "cgroup": _cgroups(flags, records["cpu"], naming.cgroup_text),
         "stack": _texts(records["stack"], naming.stack_text),
-        "error": _only(shared.failed, shared.error, pa.int16()),
-        **_guests(records, shared.guest),
+        "error": _only(failed, records["error"], pa.int16()),
+        **_guests(records, _are(kind, Kind.GUEST)),
     }
     return pa.table([columns[name] for name in COLUMN_NAMES], schema=_SCHEMA)
+
+
+def _are(kind: npt.NDArray[np.uint8], bit: Kind) -> Mask:
+    """The records that have this bit."""
+    found = (kind & np.uint8(bit)) != 0
+    return found if found.any() else None
 
 
 def _guests(records: npt.NDArray[Any], guest: Mask) -> dict[str, pa.Array]:

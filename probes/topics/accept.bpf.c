@@ -90,7 +90,7 @@ static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 si
 
 	if (!conf)
 		return 0;
-	o->pfn = f->arg;
+	o->pfn = event == MT_EV_ACCEPT_STEP ? 0 : f->accept.pfn;
 	o->nid = f->nid;
 	if (o->nid < 0 && o->pfn)
 		o->nid = mt_pfn_nid(conf, o->pfn);
@@ -99,7 +99,9 @@ static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 si
 	alloc = mt_innermost(o->task, 0);
 	if (alloc && alloc->event == MT_EV_ALLOC) {
 		o->order = alloc->order;
-		o->gfp = alloc->gfp;
+		o->gfp = alloc->alloc.gfp;
+		if (o->gfp)
+			o->kind = MT_KIND_GFP;
 		o->nid_requested = alloc->nid_requested;
 	}
 	return conf;
@@ -117,8 +119,8 @@ static __always_inline void mt_accept_tell(struct mt_occurrence *o, struct mt_fr
 	parent->accepted += given;
 	if (!mt_is_accept(parent->event))
 		return;
-	if (!parent->arg)
-		parent->arg = o->pfn;
+	if (!parent->accept.pfn)
+		parent->accept.pfn = o->pfn;
 	if (parent->nid < 0)
 		parent->nid = o->nid;
 }
@@ -133,7 +135,7 @@ static __always_inline int mt_burst_enter(u64 key, int order)
 	f = mt_begin(MT_EV_ACCEPT_BURST, 127, key);
 	if (!f)
 		return 0;
-	f->arg = 0;
+	f->accept.pfn = 0;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -169,11 +171,11 @@ static __always_inline int mt_block_enter(struct mt_conf_t *conf, u64 key, u64 p
 
 	if (!f)
 		return 0;
-	f->arg = 0;
+	f->accept.pfn = 0;
 	if (page && conf) {
 		f->nid = mt_page_nid(page);
 		pfn = mt_page_pfn(conf, page);
-		f->arg = pfn == MT_NO_PFN ? 0 : pfn;
+		f->accept.pfn = pfn == MT_NO_PFN ? 0 : pfn;
 	}
 	return mt_stamp(f);
 }
@@ -204,8 +206,8 @@ static __always_inline int mt_call_enter(u64 key, u64 start, u64 pages)
 
 	if (!f)
 		return 0;
-	f->arg = start >> 12;
-	f->zero_pages = pages;
+	f->accept.pfn = start >> 12;
+	f->accept.pages = pages;
 	return mt_stamp(f);
 }
 
@@ -218,13 +220,14 @@ static __always_inline int mt_call_exit(void *ctx, u64 key, u8 site)
 	if (!conf)
 		return 0;
 	o.pages = f.accepted;
-	o.gfp = f.zero_pages;
-	mt_accept_tell(&o, parent, f.zero_pages);
+	o.kind = MT_KIND_REQUESTED | (conf->sees_arch ? MT_KIND_PAGES : 0);
+	o.requested = f.accept.pages;
+	mt_accept_tell(&o, parent, f.accept.pages);
 	mt_emit(ctx, conf, &o);
 	return 0;
 }
 
-/* accept.arch; f->site: interrupts are off, for accept_memory() holds them off */
+/* accept.arch; interrupts are off where accept_memory() holds them off */
 static __always_inline int mt_arch_enter(u64 key, u64 start, u64 end)
 {
 	struct mt_frame_t *f, *around;
@@ -237,9 +240,9 @@ static __always_inline int mt_arch_enter(u64 key, u64 start, u64 end)
 	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, key);
 	if (!f)
 		return 0;
-	f->arg = start >> 12;
-	f->zero_pages = (end - start) >> 12;
-	f->site = called;
+	f->accept.pfn = start >> 12;
+	f->accept.pages = (end - start) >> 12;
+	f->accept.irqs_off = called;
 	return mt_stamp(f);
 }
 
@@ -264,7 +267,7 @@ static __always_inline void mt_steps_emit(void *ctx, struct mt_conf_t *conf,
 		o.self = step->ns;
 		o.pages = step->pages;
 		o.count = step->count;
-		o.gfp = step->count;
+		o.kind = 0;
 		o.flags = MT_FLAG_IRQ_OFF | MT_FLAG_AGGREGATED;
 		if (i >= MT_LEVELS)
 			o.flags |= MT_FLAG_FAILED;
@@ -283,18 +286,18 @@ static __always_inline int mt_arch_exit(void *ctx, u64 key, u8 site)
 
 	if (!conf)
 		return 0;
-	o.pages = f.zero_pages;
-	o.flags = f.site ? MT_FLAG_IRQ_OFF : 0;
+	o.pages = f.accept.pages;
+	o.flags = f.accept.irqs_off ? MT_FLAG_IRQ_OFF : 0;
 	/* Walking the stack here would count as waiting in the call. */
-	o.rare = !f.site;
+	o.rare = !f.accept.irqs_off;
 	mt_accept_tell(&o, parent, o.pages);
 	mt_emit(ctx, conf, &o);
-	if (f.site)
+	if (f.accept.irqs_off)
 		mt_steps_emit(ctx, conf, &o);
 	return 0;
 }
 
-/* accept.step; f->site: its level */
+/* accept.step */
 static __always_inline int mt_step_enter(u64 key, u64 start, u32 level)
 {
 	struct mt_frame_t *f;
@@ -304,8 +307,8 @@ static __always_inline int mt_step_enter(u64 key, u64 start, u32 level)
 	f = mt_begin(MT_EV_ACCEPT_STEP, 127, key);
 	if (!f)
 		return 0;
-	f->arg = start;
-	f->site = level;
+	f->step.address = start;
+	f->step.level = level;
 	return mt_stamp(f);
 }
 
@@ -321,28 +324,28 @@ static __always_inline int mt_step_exit(void *ctx, u64 key, u8 site, u64 result)
 	if (!conf || !counter)
 		return 0;
 	o.rare = 0;
-	o.order = MT_STEP_ORDER(f.site);
+	o.order = MT_STEP_ORDER(f.step.level);
 #ifdef MT_STEP_SNP
-	o.pages = (result - f.arg) >> 12;
+	o.pages = (result - f.step.address) >> 12;
 #ifdef MT_PAGE_OFFSET
-	o.pfn = (f.arg - MT_PAGE_OFFSET) >> 12;
+	o.pfn = (f.step.address - MT_PAGE_OFFSET) >> 12;
 #else
 	o.pfn = 0;
 #endif
 #else
 	o.pages = result >> 12;
-	o.pfn = f.arg >> 12;
+	o.pfn = f.step.address >> 12;
 #endif
 	if (!o.pages) {
 		counter->failed++;
 		o.flags |= MT_FLAG_FAILED;
 	}
-	if (!parent || parent->event != MT_EV_ACCEPT_ARCH || !parent->site) {
-		o.gfp = 1;
+	if (!parent || parent->event != MT_EV_ACCEPT_ARCH || !parent->accept.irqs_off) {
+		o.kind = 0;
 		mt_emit(ctx, conf, &o);
 		return 0;
 	}
-	at = f.site - 1 + (o.pages ? 0 : MT_LEVELS);
+	at = f.step.level - 1 + (o.pages ? 0 : MT_LEVELS);
 	step = mt_steps.lookup(&at);
 	if (!step)
 		return 0;

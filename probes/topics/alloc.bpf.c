@@ -38,7 +38,10 @@ static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 	f = mt_begin(MT_EV_ALLOC, order, key);
 	if (!f)
 		return 0;
-	f->gfp = gfp;
+	f->alloc.gfp = gfp;
+	f->alloc.clear_ns = 0;
+	f->alloc.clear_inside = 0;
+	f->alloc.clear_pages = 0;
 	f->order = order;
 	f->nid_requested = mt_requested_nid(ac);
 	return mt_stamp(f);
@@ -67,7 +70,8 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 	conf = mt_end(MT_EV_ALLOC, key, site, &o, &f, &parent);
 	if (!conf)
 		return 0;
-	o.gfp = f.gfp;
+	o.kind = MT_KIND_GFP;
+	o.gfp = f.alloc.gfp;
 	if (!page) {
 		mt_alloc_failed();
 		if (!f.accepts)
@@ -82,21 +86,21 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 #endif
 	o.page = page;
 	o.pages = 1 << f.order;
-	o.flags |= mt_zeroed(f.gfp);
+	o.flags |= mt_zeroed(f.alloc.gfp);
 	o.nid = mt_page_nid(page);
 #ifdef MT_SAMPLE
 	mt_sample_settle(&o);
 #endif
-	if (f.zero_pages) {
+	if (f.alloc.clear_pages) {
 		zero = o;
 		zero.flags &= ~MT_FLAG_VICTIM;
 		zero.rare = 0;
-		zero.ts = f.zero_end;
-		zero.dur = f.zero_ns;
-		zero.self = f.zero_ns - f.zero_inside;
-		zero.pages = f.zero_pages;
+		zero.ts = f.alloc.clear_end;
+		zero.dur = f.alloc.clear_ns;
+		zero.self = f.alloc.clear_ns - f.alloc.clear_inside;
+		zero.pages = f.alloc.clear_pages;
 		zero.event = MT_EV_ZERO_ALLOC;
-		zero.site = f.zero_site;
+		zero.site = f.alloc.clear_site;
 		zero.parent = MT_EV_ALLOC;
 		mt_emit(ctx, conf, &zero);
 	}
@@ -154,6 +158,7 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 		return mt_alloc_failed();
 	o.dur = MT_UNKNOWN_NS;
 	o.self = MT_UNKNOWN_NS;
+	o.kind = MT_KIND_GFP;
 	o.gfp = ctx->args[2];
 	o.pages = 1 << (order & 31);
 	o.flags = mt_zeroed(o.gfp);

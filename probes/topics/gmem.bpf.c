@@ -202,20 +202,29 @@ static __always_inline u64 mt_file_gfn(u64 file, u32 vm, u64 index)
 	return MT_NO_GFN;
 }
 
-static __always_inline s16 mt_top_vcpu(void)
+/* The current task's innermost interval, if it is one of private memory; else 0. */
+static __always_inline struct mt_frame_t *mt_guest_top(void)
 {
 	struct mt_frame_t *top = mt_top();
 
-	return top ? top->vcpu : -1;
+	return top && MT_IS_GUEST(top->event) ? top : 0;
+}
+
+static __always_inline s16 mt_top_vcpu(void)
+{
+	struct mt_frame_t *top = mt_guest_top();
+
+	return top ? top->gmem.vcpu : -1;
 }
 
 static __always_inline void mt_guest(struct mt_occurrence *o, struct mt_frame_t *f)
 {
-	o->gfn = f->gfn;
-	o->requested = f->requested;
-	o->vm = f->vm;
-	o->vcpu = f->vcpu;
-	o->flags |= f->flags & ~MT_FRAME_BITS;
+	o->gfn = f->gmem.gfn;
+	o->vm = f->gmem.vm;
+	o->vcpu = f->gmem.vcpu;
+	o->flags |= f->gmem.flags & ~MT_FRAME_BITS;
+	o->requested = f->gmem.requested;
+	o->kind = MT_KIND_GUEST | MT_KIND_PAGES | (o->requested ? MT_KIND_REQUESTED : 0);
 }
 
 static __always_inline void mt_guest_pfn(struct mt_conf_t *conf, struct mt_occurrence *o, u64 pfn)
@@ -300,9 +309,12 @@ static __always_inline struct mt_frame_t *mt_private(void *ctx, enum mt_way way,
 
 	if (!f)
 		return 0;
-	f->vcpu = vcpu;
-	f->gfn = gfn;
-	f->flags = MT_FLAG_PRIVATE;
+	f->gmem.vcpu = vcpu;
+	f->gmem.gfn = gfn;
+	f->gmem.flags = MT_FLAG_PRIVATE;
+	f->gmem.pfn = 0;
+	f->gmem.requested = 0;
+	f->gmem.vm = 0;
 	return f;
 }
 
@@ -337,6 +349,7 @@ static __always_inline int mt_moment(struct mt_occurrence *o, int event, u8 site
 	o->self = MT_UNKNOWN_NS;
 	o->event = event;
 	o->site = site;
+	o->kind = MT_KIND_GUEST | MT_KIND_PAGES;
 	o->parent = MT_NO_PARENT;
 	o->nid = -1;
 	o->nid_requested = -1;
@@ -372,13 +385,13 @@ static __always_inline int mt_fault_enter(void *ctx, enum mt_way way)
 	f = mt_private(ctx, way, MT_EV_GMEM_FAULT, id, mt_arg(ctx, way, 1) >> 12);
 	if (!f)
 		return 0;
-	f->vm = vm;
-	f->arg = vcpu;
-	f->scratch = mt_settled(vcpu);
+	f->gmem.vm = vm;
+	f->gmem.fault.vcpu = vcpu;
+	f->gmem.fault.settled = mt_settled(vcpu);
 #ifdef MT_KVM_STAT_TAKEN
-	f->zero_ns = MT_STAT(vcpu, TAKEN);
+	f->gmem.fault.taken = MT_STAT(vcpu, TAKEN);
 #endif
-	f->flags = mt_arg(ctx, way, 2) & MT_PFERR_PRIVATE ? MT_FLAG_PRIVATE : 0;
+	f->gmem.flags = mt_arg(ctx, way, 2) & MT_PFERR_PRIVATE ? MT_FLAG_PRIVATE : 0;
 	return mt_stamp(f);
 }
 
@@ -394,16 +407,16 @@ static __always_inline int mt_fault_exit(void *ctx, enum mt_way way)
 		return 0;
 #ifdef MT_KVM_STAT_TAKEN
 	/* Access to a device, not to memory. */
-	if (result >= 0 && f.zero_ns == MT_STAT(f.arg, TAKEN))
+	if (result >= 0 && f.gmem.fault.taken == MT_STAT(f.gmem.fault.vcpu, TAKEN))
 		return 0;
 #endif
 #ifdef MT_KVM_STAT_FIXED
-	if (result >= 0 && f.scratch == mt_settled(f.arg))
+	if (result >= 0 && f.gmem.fault.settled == mt_settled(f.gmem.fault.vcpu))
 		o.flags |= MT_FLAG_RETRIED;
 #endif
 	if (!(o.flags & (MT_FLAG_FAILED | MT_FLAG_RETRIED)))
 		o.pages = 1U << (f.order > 0 ? f.order : 0);
-	mt_guest_pfn(conf, &o, f.pfn);
+	mt_guest_pfn(conf, &o, f.gmem.pfn);
 	return mt_done(ctx, conf, &o);
 }
 
@@ -446,7 +459,7 @@ static __always_inline int mt_detail_enter(void *ctx, enum mt_way way)
 		return 0;
 	MT_READ(is_private, mt_arg(ctx, way, 1) + MT_KVM_FAULT_PRIVATE);
 	if (is_private)
-		top->flags |= MT_FLAG_PRIVATE;
+		top->gmem.flags |= MT_FLAG_PRIVATE;
 #endif
 	return 0;
 }
@@ -463,10 +476,11 @@ static __always_inline int mt_get_enter(void *ctx, enum mt_way way)
 
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_arg(ctx, way, 0));
-	f->arg = mt_arg(ctx, way, 3);
-	f->zero_ns = mt_arg(ctx, way, MT_GMEM_GET_ORDER_ARG);
-	mt_bind(mt_arg(ctx, way, 1), f->vm);
+	f->gmem.vm = mt_vm(mt_arg(ctx, way, 0));
+	f->gmem.get.pfn_at = mt_arg(ctx, way, 3);
+	f->gmem.get.order_at = mt_arg(ctx, way, MT_GMEM_GET_ORDER_ARG);
+	f->gmem.get.cleared_from = 0;
+	mt_bind(mt_arg(ctx, way, 1), f->gmem.vm);
 	return mt_stamp(f);
 }
 
@@ -487,7 +501,7 @@ static __always_inline int mt_gmem_folio_order(u64 folio)
  * A page is cleared before its first use, when its folio is not up to date yet.  Kernels
  * clear either after the return of __kvm_gmem_get_pfn() (up to the architecture's hook) or
  * inside it, after that of kvm_gmem_get_folio(); the folio's flag at both returns tells.
- * The frame's scratch holds when the clearing can have begun; 0: nothing to clear.
+ * The frame holds when the clearing can have begun (cleared_from; 0: nothing to clear).
  */
 static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *around,
 						u64 gfn, u64 pfn, u64 order)
@@ -496,7 +510,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 
 	o.ts = bpf_ktime_get_boot_ns();
 	o.task = bpf_get_current_pid_tgid();
-	o.dur = o.ts - around->scratch;
+	o.dur = o.ts - around->gmem.get.cleared_from;
 	o.self = o.dur;
 	o.event = MT_EV_GMEM_ZERO;
 	o.site = MT_SITE_GMEM_ZERO;
@@ -509,7 +523,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 	o.gfn = gfn;
 	mt_guest_pfn(conf, &o, pfn);
 	around->child_ns += o.dur;
-	around->scratch = 0;
+	around->gmem.get.cleared_from = 0;
 	mt_emit(ctx, conf, &o);
 }
 
@@ -555,12 +569,12 @@ static __always_inline int mt_folio_exit(void *ctx, enum mt_way way)
 
 	if (!f)
 		return 0;
-	f->flags &= ~MT_FRAME_FIRST;
-	f->scratch = 0;
+	f->gmem.flags &= ~MT_FRAME_FIRST;
+	f->gmem.get.cleared_from = 0;
 	if (!mt_not_uptodate(mt_result(ctx, way, MT_GMEM_FOLIO_ARGS)))
 		return 0;
-	f->flags |= MT_FRAME_FIRST;
-	f->scratch = bpf_ktime_get_boot_ns();
+	f->gmem.flags |= MT_FRAME_FIRST;
+	f->gmem.get.cleared_from = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -575,7 +589,7 @@ static __always_inline void mt_cleared_inside(void *ctx, struct mt_frame_t *f, u
 		return;
 	pfn = mt_page_pfn(conf, folio);
 	/* Of a populated range the frame has the begin only. */
-	mt_zeroed_until_now(ctx, conf, f, f->event == MT_EV_GMEM_GET ? f->gfn : MT_NO_GFN,
+	mt_zeroed_until_now(ctx, conf, f, f->event == MT_EV_GMEM_GET ? f->gmem.gfn : MT_NO_GFN,
 			    pfn == MT_NO_PFN ? 0 : pfn, mt_gmem_folio_order(folio));
 #endif
 }
@@ -589,22 +603,22 @@ static __always_inline int mt_lookup_exit(void *ctx, enum mt_way way)
 	if (!f)
 		return 0;
 #ifdef MT_GMEM_SEES_FOLIO
-	if (!(f->flags & MT_FRAME_FIRST))
+	if (!(f->gmem.flags & MT_FRAME_FIRST))
 		return 0;
 	if (folio && folio < (u64)-MT_MAX_ERRNO && !mt_not_uptodate(folio)) {
 		mt_cleared_inside(ctx, f, folio);
-		f->scratch = 0;
+		f->gmem.get.cleared_from = 0;
 		return 0;
 	}
 #endif
-	f->scratch = 0;
-	f->flags &= ~MT_FRAME_FIRST;
+	f->gmem.get.cleared_from = 0;
+	f->gmem.flags &= ~MT_FRAME_FIRST;
 	if (!mt_not_uptodate(folio))
 		return 0;
-	f->flags |= MT_FRAME_FIRST;
+	f->gmem.flags |= MT_FRAME_FIRST;
 	/* What is populated gets its contents from user space. */
 	if (f->event == MT_EV_GMEM_GET)
-		f->scratch = bpf_ktime_get_boot_ns();
+		f->gmem.get.cleared_from = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -627,11 +641,11 @@ static __always_inline void mt_cleared_without_hook(void *ctx, int result)
 	struct mt_conf_t *conf = mt_gate();
 	s32 order = 0;
 
-	if (!conf || !f || f->event != MT_EV_GMEM_GET || !f->scratch || result < 0)
+	if (!conf || !f || f->event != MT_EV_GMEM_GET || !f->gmem.get.cleared_from || result < 0)
 		return;
-	if (f->zero_ns)
-		MT_READ(order, f->zero_ns);
-	mt_zeroed_until_now(ctx, conf, f, f->gfn, mt_pointer(f->arg), order);
+	if (f->gmem.get.order_at)
+		MT_READ(order, f->gmem.get.order_at);
+	mt_zeroed_until_now(ctx, conf, f, f->gmem.gfn, mt_pointer(f->gmem.get.pfn_at), order);
 #endif
 }
 
@@ -649,15 +663,15 @@ static __always_inline int mt_get_exit(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 	if (result >= 0) {
-		if (f.zero_ns)
-			MT_READ(order, f.zero_ns);
+		if (f.gmem.get.order_at)
+			MT_READ(order, f.gmem.get.order_at);
 		o.order = order;
 		o.pages = 1U << (order & 31);
-		mt_guest_pfn(conf, &o, mt_pointer(f.arg));
+		mt_guest_pfn(conf, &o, mt_pointer(f.gmem.get.pfn_at));
 		if (parent && parent->event == MT_EV_GMEM_FAULT) {
-			parent->flags |= MT_FLAG_PRIVATE;
+			parent->gmem.flags |= MT_FLAG_PRIVATE;
 			parent->order = order;
-			parent->pfn = o.pfn;
+			parent->gmem.pfn = o.pfn;
 		}
 	}
 	return mt_done(ctx, conf, &o);
@@ -681,15 +695,15 @@ static __always_inline int mt_prepare_enter(void *ctx, enum mt_way way)
 	u64 pfn = mt_arg(ctx, way, MT_GMEM_PREPARE_PFN_ARG);
 	int order = MT_GMEM_PREPARE_ORDER(mt_arg(ctx, way, 3));
 	struct mt_frame_t *get = mt_lookup_frame(), *f;
-	s16 vcpu = get ? get->vcpu : -1;
-	u32 first = get ? get->flags & MT_FRAME_FIRST : 0;
+	s16 vcpu = get ? get->gmem.vcpu : -1;
+	u32 first = get ? get->gmem.flags & MT_FRAME_FIRST : 0;
 	struct mt_conf_t *conf = mt_gate();
 
 	if (!conf)
 		return 0;
 #ifdef MT_WANT_GMEM_ZERO
-	if (get && get->event == MT_EV_GMEM_GET && get->scratch)
-		mt_zeroed_until_now(ctx, conf, get, get->gfn, pfn, order);
+	if (get && get->event == MT_EV_GMEM_GET && get->gmem.get.cleared_from)
+		mt_zeroed_until_now(ctx, conf, get, get->gmem.gfn, pfn, order);
 #endif
 #ifndef MT_WANT_GMEM_PREPARE
 	return 0;
@@ -697,14 +711,14 @@ static __always_inline int mt_prepare_enter(void *ctx, enum mt_way way)
 	f = mt_private(ctx, way, MT_EV_GMEM_PREPARE, vcpu, mt_arg(ctx, way, MT_GMEM_PREPARE_GFN_ARG));
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_arg(ctx, way, 0));
-	f->arg = pfn;
+	f->gmem.vm = mt_vm(mt_arg(ctx, way, 0));
+	f->gmem.pfn = pfn;
 	f->order = order;
-	f->flags |= first;
+	f->gmem.flags |= first;
 	return mt_stamp(f);
 }
 
-/* The end of what made pages of the frame's order, from the pfn in its arg on. */
+/* The end of what made pages of the frame's order, from its pfn on. */
 static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 site, int failed)
 {
 	struct mt_occurrence o = {};
@@ -715,16 +729,16 @@ static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 sit
 		return 0;
 #ifdef MT_GMEM_HOOK_FOR_ALL
 	/* The hook is called for each look-up; for a page in use it has nothing to do. */
-	if (event == MT_EV_GMEM_PREPARE && !failed && !(f.flags & (MT_FRAME_FIRST | MT_FRAME_ASSIGNED))) {
+	if (event == MT_EV_GMEM_PREPARE && !failed && !(f.gmem.flags & (MT_FRAME_FIRST | MT_FRAME_ASSIGNED))) {
 		if (parent)
 			parent->child_ns -= o.dur;
 		return 0;
 	}
 #endif
 	if (event == MT_EV_GMEM_ASSIGN && parent && parent->event == MT_EV_GMEM_PREPARE)
-		parent->flags |= MT_FRAME_ASSIGNED;
+		parent->gmem.flags |= MT_FRAME_ASSIGNED;
 	o.pages = failed ? 0 : 1U << (f.order & 31);
-	mt_guest_pfn(conf, &o, f.arg);
+	mt_guest_pfn(conf, &o, f.gmem.pfn);
 	return mt_done(ctx, conf, &o);
 }
 
@@ -742,15 +756,15 @@ MT_GMEM_KPROBES(prepare)
 /* ---- gmem.assign and gmem.split: the RMP or the secure EPT ---- */
 static __always_inline int mt_make(void *ctx, enum mt_way way, int event, u64 pfn, u64 gfn, int order)
 {
-	struct mt_frame_t *top = mt_top(), *f;
-	u16 vm = top ? top->vm : 0;
-	s16 vcpu = top ? top->vcpu : -1;
+	struct mt_frame_t *top = mt_guest_top(), *f;
+	u16 vm = top ? top->gmem.vm : 0;
+	s16 vcpu = top ? top->gmem.vcpu : -1;
 
 	f = mt_private(ctx, way, event, vcpu, gfn);
 	if (!f)
 		return 0;
-	f->vm = vm;
-	f->arg = pfn;
+	f->gmem.vm = vm;
+	f->gmem.pfn = pfn;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -843,11 +857,12 @@ static __always_inline int mt_fallocate_enter(void *ctx, enum mt_way way)
 	f = mt_private(ctx, way, event, -1, MT_NO_GFN);
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_pointer(mt_pointer(file + MT_KVM_FILE_PRIVATE) + MT_KVM_GMEM_KVM));
-	f->gfn = mt_file_gfn(file, f->vm, mt_arg(ctx, way, 2) >> 12);
-	f->arg = file;
-	f->requested = mt_arg(ctx, way, 3) >> 12;
-	f->scratch = mt_file_pages(file);
+	f->gmem.vm = mt_vm(mt_pointer(mt_pointer(file + MT_KVM_FILE_PRIVATE) + MT_KVM_GMEM_KVM));
+	f->gmem.gfn = mt_file_gfn(file, f->gmem.vm, mt_arg(ctx, way, 2) >> 12);
+	f->gmem.requested = mt_arg(ctx, way, 3) >> 12;
+	f->gmem.file.at = file;
+	f->gmem.file.pages = mt_file_pages(file);
+	f->gmem.file.freed = 0;
 	return mt_stamp(f);
 }
 
@@ -862,9 +877,9 @@ static __always_inline int mt_fallocated(void *ctx, enum mt_way way, int event, 
 	if (!conf)
 		return 0;
 	/* Freed inside, as gmem.free counts it; else what the file holds, which other CPUs may change. */
-	change = mt_file_pages(f.arg) - f.scratch;
+	change = mt_file_pages(f.gmem.file.at) - f.gmem.file.pages;
 	if (event == MT_EV_GMEM_PUNCH)
-		change = f.zero_pages ? f.zero_pages : -change;
+		change = f.gmem.file.freed ? f.gmem.file.freed : -change;
 	o.pages = change > 0 ? change : 0;
 	return mt_done(ctx, conf, &o);
 }
@@ -894,15 +909,15 @@ static __always_inline int mt_free_enter(void *ctx, enum mt_way way)
 	u64 folio = mt_arg(ctx, way, 0), index = 0, gfn = MT_NO_GFN, vm = 0;
 
 	if (top && top->event == MT_EV_GMEM_PUNCH) {
-		vm = top->vm;
+		vm = top->gmem.vm;
 		MT_READ(index, folio + MT_KVM_FOLIO_INDEX);
-		gfn = mt_file_gfn(top->arg, vm, index);
+		gfn = mt_file_gfn(top->gmem.file.at, vm, index);
 	}
 	f = mt_private(ctx, way, MT_EV_GMEM_FREE, -1, gfn);
 	if (!f)
 		return 0;
-	f->vm = vm;
-	f->arg = folio;
+	f->gmem.vm = vm;
+	f->gmem.folio = folio;
 	f->order = mt_gmem_folio_order(folio);
 	return mt_stamp(f);
 }
@@ -917,10 +932,10 @@ static __always_inline int mt_free_exit(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 	o.pages = 1U << (f.order & 31);
-	o.page = f.arg;
-	o.nid = mt_page_nid(f.arg);
+	o.page = f.gmem.folio;
+	o.nid = mt_page_nid(f.gmem.folio);
 	if (parent && parent->event == MT_EV_GMEM_PUNCH)
-		parent->zero_pages += o.pages;
+		parent->gmem.file.freed += o.pages;
 	return mt_done(ctx, conf, &o);
 }
 
@@ -941,13 +956,13 @@ static __always_inline int mt_convert_enter(void *ctx, enum mt_way way)
 	f = mt_private(ctx, way, MT_EV_GMEM_CONVERT, -1, MT_NO_GFN);
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_pointer(mt_arg(ctx, way, 0) + MT_KVM_FILE_PRIVATE));
-	f->flags = 0;
+	f->gmem.vm = mt_vm(mt_pointer(mt_arg(ctx, way, 0) + MT_KVM_FILE_PRIVATE));
+	f->gmem.flags = 0;
 	if (!bpf_probe_read_user(attributes, sizeof(attributes), (void *)argument)) {
-		f->gfn = attributes[0] >> 12;
-		f->requested = attributes[1] >> 12;
+		f->gmem.gfn = attributes[0] >> 12;
+		f->gmem.requested = attributes[1] >> 12;
 		if (attributes[2] & MT_ATTRIBUTE_PRIVATE)
-			f->flags |= MT_FLAG_PRIVATE;
+			f->gmem.flags |= MT_FLAG_PRIVATE;
 	}
 	return mt_stamp(f);
 }
@@ -967,8 +982,8 @@ static __always_inline int mt_convert_exit(void *ctx, enum mt_way way)
 		return 0;
 	o.pages = result < 0 ? 0 : MT_PAGES_UNKNOWN;
 #ifdef MT_GMEM_SEES_CHANGES
-	if (f.flags & MT_FRAME_CHANGED && result >= 0) {
-		o.pages = f.requested;
+	if (f.gmem.flags & MT_FRAME_CHANGED && result >= 0) {
+		o.pages = f.gmem.requested;
 	} else if (result >= 0) {
 		o.flags |= MT_FLAG_NOOP;
 		o.pages = 0;
@@ -983,7 +998,7 @@ static __always_inline int mt_change_enter(void *ctx, enum mt_way way)
 	struct mt_frame_t *top = mt_top();
 
 	if (top && top->event == MT_EV_GMEM_CONVERT)
-		top->flags |= MT_FRAME_CHANGED;
+		top->gmem.flags |= MT_FRAME_CHANGED;
 	return 0;
 }
 
@@ -1005,8 +1020,9 @@ static __always_inline int mt_populate_enter(void *ctx, enum mt_way way)
 
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_arg(ctx, way, 0));
-	f->requested = mt_arg(ctx, way, MT_GMEM_POPULATE_PAGES_ARG);
+	f->gmem.vm = mt_vm(mt_arg(ctx, way, 0));
+	f->gmem.requested = mt_arg(ctx, way, MT_GMEM_POPULATE_PAGES_ARG);
+	f->gmem.get.cleared_from = 0;
 	return mt_stamp(f);
 }
 
@@ -1044,12 +1060,12 @@ static __always_inline int mt_prefault_enter(void *ctx, enum mt_way way)
 	f = mt_private(ctx, way, MT_EV_GMEM_PREFAULT, id, MT_NO_GFN);
 	if (!f)
 		return 0;
-	f->vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
-	f->flags = 0;
-	f->arg = argument;
+	f->gmem.vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
+	f->gmem.flags = 0;
+	f->gmem.argument = argument;
 	if (!bpf_probe_read_user(range, sizeof(range), (void *)argument)) {
-		f->gfn = range[0] >> 12;
-		f->requested = range[1] >> 12;
+		f->gmem.gfn = range[0] >> 12;
+		f->gmem.requested = range[1] >> 12;
 	}
 	return mt_stamp(f);
 }
@@ -1068,8 +1084,8 @@ static __always_inline int mt_prefault_exit(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 	o.pages = MT_PAGES_UNKNOWN;
-	if (!bpf_probe_read_user(range, sizeof(range), (void *)f.arg))
-		o.pages = f.requested - (u32)(range[1] >> 12);
+	if (!bpf_probe_read_user(range, sizeof(range), (void *)f.gmem.argument))
+		o.pages = f.gmem.requested - (u32)(range[1] >> 12);
 	return mt_done(ctx, conf, &o);
 }
 

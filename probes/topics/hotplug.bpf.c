@@ -86,24 +86,34 @@ static __always_inline int mt_hot_enter(void *ctx, int event, u64 key, struct mt
 
 	if (!f)
 		return 0;
-	f->arg = h->pfn;
-	f->zero_pages = h->pages;
+	f->hot.pfn = h->pfn;
+	f->hot.pages = h->pages;
+	f->hot.given = 0;
 	f->nid = h->nid;
 	f->nid_requested = h->wish;
-	f->zero_site = h->altmap;
+	f->hot.altmap = h->altmap;
+	f->hot.stack = -1;
 	if (early_nid) {
 		conf = mt_conf.lookup(&zero);
 		if (conf)
 			f->nid = mt_hot_nid(conf, h->pfn);
 	}
 #ifdef MT_HOT_STACKS
-	f->gfp = event == MT_EV_HOT_REQUEST ? mt_stacks.get_stackid(ctx, 0) : -1;
+	if (event == MT_EV_HOT_REQUEST)
+		f->hot.stack = mt_stacks.get_stackid(ctx, 0);
 #endif
 	return mt_stamp(f);
 }
 
 /* Set by user space where generic_online_page() could be hooked. */
 BPF_ARRAY(mt_hot_counted, u64, 1);
+
+/* Pages asked for: then those that were given are known, none included. */
+static __always_inline void mt_hot_requested(struct mt_occurrence *o, u32 pages)
+{
+	o->requested = pages;
+	o->kind = pages ? MT_KIND_REQUESTED | MT_KIND_PAGES : 0;
+}
 
 static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, int fails, u64 result)
 {
@@ -114,29 +124,27 @@ static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, i
 
 	if (!conf)
 		return 0;
-	o.pfn = f.arg;
-	o.pages = f.zero_pages;
+	o.pfn = f.hot.pfn;
+	o.pages = f.hot.pages;
 	o.nid = f.nid;
 	o.wake = 1;
-	if (f.zero_site)
+	if (f.hot.altmap)
 		o.flags |= MT_FLAG_ALTMAP;
-#ifdef MT_HOT_STACKS
-	if (event == MT_EV_HOT_REQUEST && (s32)f.gfp >= 0)
-		o.stack = f.gfp + 1;
-#endif
+	if (f.hot.stack >= 0)
+		o.stack = f.hot.stack + 1;
 	if (event == MT_EV_HOT_ONLINE) {
 		u64 *counted = mt_hot_counted.lookup(&zero);
 
 		if (counted && *counted) {
-			o.gfp = o.pages;
-			o.pages = f.zero_ns;
+			mt_hot_requested(&o, o.pages);
+			o.pages = f.hot.given;
 		}
 	}
 	if (event == MT_EV_HOT_MEMMAP && result)
 		o.pfn = mt_virtual_pfn(result);
 	if ((fails == MT_HOT_ERRNO && (int)result) || (fails == MT_HOT_NULL && !result)) {
 		o.flags |= MT_FLAG_FAILED;
-		o.gfp = f.zero_pages;
+		mt_hot_requested(&o, f.hot.pages);
 		o.pages = 0;
 		if (fails == MT_HOT_ERRNO && (int)result < 0)
 			o.error = -(int)result;
@@ -315,7 +323,7 @@ static __always_inline int mt_hot_page(u64 order)
 	struct mt_frame_t *top = mt_top();
 
 	if (top && top->event == MT_EV_HOT_ONLINE)
-		top->zero_ns += 1ULL << (order & 31);
+		top->hot.given += 1ULL << (order & 31);
 	return 0;
 }
 

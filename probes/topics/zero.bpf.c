@@ -27,10 +27,10 @@ static __always_inline int mt_zero_enter(u64 key, u64 pages, int order, u64 addr
 
 	if (!f)
 		return 0;
-	f->arg = pages;
+	f->zero.pages = pages;
+	f->zero.site = site;
+	f->zero.address = address;
 	f->order = order;
-	f->site = site;
-	f->zero_end = address;
 	return mt_stamp(f);
 }
 
@@ -43,22 +43,23 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key, int struct_page)
 	if (!conf)
 		return 0;
 	if (parent && parent->event == MT_EV_ALLOC) {
-		parent->zero_ns += o.dur;
-		parent->zero_inside += o.dur - o.self;
-		parent->zero_end = o.ts;
-		parent->zero_pages += f.arg;
-		parent->zero_site = f.site;
+		parent->alloc.clear_ns += o.dur;
+		parent->alloc.clear_inside += o.dur - o.self;
+		parent->alloc.clear_end = o.ts;
+		parent->alloc.clear_pages += f.zero.pages;
+		parent->alloc.clear_site = f.zero.site;
 		return 0;
 	}
 #ifndef MT_MIN_ORDER
-	o.site = f.site;
-	o.pages = f.arg;
+	o.kind = MT_KIND_GFP;
+	o.site = f.zero.site;
+	o.pages = f.zero.pages;
 	o.flags = MT_FLAG_ZEROED;
 	if (struct_page) {
-		o.page = f.zero_end;
+		o.page = f.zero.address;
 		o.nid = mt_page_nid(o.page);
-	} else if (f.zero_end) {
-		o.pfn = mt_virtual_pfn(f.zero_end);
+	} else if (f.zero.address) {
+		o.pfn = mt_virtual_pfn(f.zero.address);
 		o.nid = o.pfn ? mt_pfn_nid(conf, o.pfn) : -1;
 	}
 	mt_emit(ctx, conf, &o);
@@ -130,8 +131,8 @@ static __always_inline int mt_page_enter(int event, struct pt_regs *ctx, u64 byt
 	f = mt_begin(event, order, PT_REGS_SP(ctx));
 	if (!f)
 		return 0;
-	f->arg = mt_virtual_pfn(address);
-	f->zero_pages = bytes >> 12;
+	f->clear.pfn = mt_virtual_pfn(address);
+	f->clear.pages = bytes >> 12;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -144,8 +145,8 @@ static __always_inline int mt_page_exit(struct pt_regs *ctx, int event, u8 site)
 
 	if (!conf)
 		return 0;
-	o.pfn = f.arg;
-	o.pages = f.zero_pages;
+	o.pfn = f.clear.pfn;
+	o.pages = f.clear.pages;
 	o.flags = MT_FLAG_ZEROED;
 	if (o.pfn)
 		o.nid = mt_pfn_nid(conf, o.pfn);
@@ -191,8 +192,8 @@ static __always_inline int mt_pages_enter(int event, u64 key, u64 page, u32 page
 
 	if (!f)
 		return 0;
-	f->arg = page;
-	f->zero_pages = pages;
+	f->clear.page = page;
+	f->clear.pages = pages;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -205,10 +206,10 @@ static __always_inline int mt_pages_exit(void *ctx, int event, u64 key, u8 site)
 
 	if (!conf)
 		return 0;
-	o.page = f.arg;
-	o.pages = f.zero_pages;
+	o.page = f.clear.page;
+	o.pages = f.clear.pages;
 	o.flags = MT_FLAG_ZEROED;
-	o.nid = mt_page_nid(f.arg);
+	o.nid = mt_page_nid(f.clear.page);
 	mt_emit(ctx, conf, &o);
 	return 0;
 }

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ring records to rows: every column, and unknown as null."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from memtrace.probes.recorder.fields import Kinds
-from memtrace.probes.recorder.ring import GUEST_RECORD, NO_PARENT, UNKNOWN_U32, UNKNOWN_U64
+from memtrace.probes.recorder.layouts import Kind
+from memtrace.probes.recorder.ring import GUEST_RECORD, NO_PARENT, UNKNOWN_U64
 from memtrace.probes.recorder.rows import Naming, blocks, from_records
 from memtrace.traces.schema import Flag, arrow_schema
 
@@ -16,20 +15,12 @@ NAMING = Naming(
     events=("alloc", "zero.alloc", "zero.user", "hot.add"),
     sites=("fentry:a", "callsite:b"),
     page_size=4096,
-    kinds=Kinds(gfp=frozenset({0, 1}), hot=frozenset({3})),
     stack_text=lambda stack_id: {7: "root;leaf"}.get(stack_id),
 )
 ACCEPT = Naming(
     events=("alloc", "accept.block", "accept.call", "accept.step"),
     sites=("fentry:a", "fentry:b"),
     page_size=4096,
-    kinds=Kinds(
-        gfp=frozenset({0}),
-        if_nested_gfp=frozenset({1}),
-        asked=frozenset({2}),
-        summed=frozenset({3}),
-        exact=frozenset({2}),
-    ),
     stack_text=lambda stack_id: None,
     cgroup_text=lambda cpu, slot: f"/{cpu}/{slot}",
 )
@@ -42,6 +33,7 @@ def record(**fields: Any) -> Any:
         "ts": 1000, "dur": 50, "self": 30, "pfn": 77, "gfp": 0x100, "tid": 12, "pid": 11, "stack": 7,
         "pages": 512, "flags": int(Flag.ZEROED), "event": 1, "site": 1, "order": 9, "parent": 0,
         "nid": 1, "nid_requested": 0, "comm": b"touch\0\0\0\0\0\0\0\0\0\0\0", "cpu": 3,
+        "kind": Kind.GFP | Kind.PAGES,
     }  # fmt: skip
     for name, value in (values | fields).items():
         one[name] = value
@@ -69,7 +61,7 @@ def test_a_record_known_in_every_field() -> None:
 
 def test_unknown_is_null_never_zero() -> None:
     unknown = record(
-        dur=UNKNOWN_U64, pfn=UNKNOWN_U64, stack=-1, pages=0, event=2, order=-1, parent=NO_PARENT,
+        dur=UNKNOWN_U64, pfn=UNKNOWN_U64, stack=-1, pages=0, event=2, kind=0, order=-1, parent=NO_PARENT,
         nid=-1, nid_requested=-1, self=UNKNOWN_U64,
     )  # fmt: skip
     for mixed in (rows(unknown), rows(record(), unknown)[1:]):
@@ -90,15 +82,15 @@ def test_unknown_is_null_never_zero() -> None:
 
 
 def test_a_guest_s_record_has_its_machine_and_range() -> None:
-    guest = dataclasses.replace(NAMING, kinds=Kinds(guest=frozenset({1})))
+    guest = Kind.GUEST | Kind.PAGES
     records = np.concatenate(
         [
-            record(vm=3, vcpu=1, gfn=65536, requested=16, pages=0),
-            record(vm=0, vcpu=-1, gfn=UNKNOWN_U64, pages=UNKNOWN_U32),
-            record(event=2, vm=3, vcpu=1, gfn=5, pages=0),
+            record(vm=3, vcpu=1, gfn=65536, requested=16, pages=0, kind=guest | Kind.REQUESTED),
+            record(vm=0, vcpu=-1, gfn=UNKNOWN_U64, kind=Kind.GUEST),
+            record(event=2, vm=3, vcpu=1, gfn=5, pages=0, kind=0),
         ]
     )
-    found = from_records(records, guest).select(["vm", "vcpu", "gfn", "bytes", "bytes_requested"])
+    found = from_records(records, NAMING).select(["vm", "vcpu", "gfn", "bytes", "bytes_requested"])
     assert [tuple(row.values()) for row in found.to_pylist()] == [
         (3, 1, 65536, 0, 16 * 4096),
         (None, None, None, None, None),
@@ -120,26 +112,31 @@ def test_a_name_that_is_not_utf8_is_spelled_out() -> None:
 
 
 def test_memory_of_which_a_part_was_given() -> None:
-    (row,) = rows(record(event=3, pages=256, gfp=512, order=-1))
+    (row,) = rows(record(event=3, pages=256, requested=512, kind=Kind.REQUESTED | Kind.PAGES, order=-1))
     assert (row["bytes"], row["bytes_requested"], row["gfp"]) == (1 << 20, 2 << 20, None)
 
 
 def test_an_attempt_that_failed_has_its_errno_and_no_memory() -> None:
-    (row,) = rows(record(event=3, pages=16, gfp=512, order=-1, flags=int(Flag.FAILED)))
+    kind = Kind.REQUESTED | Kind.PAGES | Kind.ERROR
+    (row,) = rows(record(event=3, error=16, requested=512, kind=kind, order=-1, flags=int(Flag.FAILED)))
     assert (row["bytes"], row["bytes_requested"], row["error"]) == (0, 2 << 20, 16)
 
 
 def test_a_call_has_the_bytes_asked_for_and_those_accepted_none_being_known() -> None:
-    some, none = rows(record(event=2, gfp=1024, pages=1536), record(event=2, gfp=4, pages=0), naming=ACCEPT)
+    known = Kind.REQUESTED | Kind.PAGES
+    some, none, unseen = rows(
+        record(event=2, requested=1024, pages=1536, kind=known),
+        record(event=2, requested=4, pages=0, kind=known),
+        record(event=2, requested=4, pages=0, kind=Kind.REQUESTED),
+        naming=ACCEPT,
+    )
     assert (some["bytes"], some["bytes_requested"], some["gfp"]) == (6 << 20, 4 << 20, None)
     assert (none["bytes"], none["bytes_requested"]) == (0, 16384)
-    inexact = dataclasses.replace(ACCEPT, kinds=dataclasses.replace(ACCEPT.kinds, exact=frozenset()))
-    (unseen,) = rows(record(event=2, gfp=4, pages=0), naming=inexact)
     assert (unseen["bytes"], unseen["bytes_requested"]) == (None, 16384)
 
 
 def test_gfp_flags_of_an_acceptance_are_those_of_the_allocation_if_there_is_one() -> None:
-    inside, outside = rows(record(event=1, gfp=0xCC0), record(event=1, gfp=0), naming=ACCEPT)
+    inside, outside = rows(record(event=1, gfp=0xCC0), record(event=1, kind=Kind.PAGES), naming=ACCEPT)
     assert (inside["gfp"], outside["gfp"]) == (0xCC0, None)
     assert inside["bytes_requested"] is None
 
@@ -147,8 +144,8 @@ def test_gfp_flags_of_an_acceptance_are_those_of_the_allocation_if_there_is_one(
 def test_steps_come_summed() -> None:
     flags = int(Flag.AGGREGATED | Flag.IRQ_OFF)
     many, one, alloc = rows(
-        record(event=3, gfp=513, dur=7000, self=7000, flags=flags),
-        record(event=3, gfp=1, dur=7, self=7),
+        record(event=3, count=513, dur=7000, self=7000, flags=flags, kind=Kind.COUNT | Kind.PAGES),
+        record(event=3, dur=7, self=7, kind=Kind.PAGES),
         record(event=0),
         naming=ACCEPT,
     )

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the programs and the recorder share, described once: BPF C declarations and numpy types.
+
+Fields lie as a C compiler lays them; those of a union share their place.  The compiler
+checks that both agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+_TYPES = {"u64": "<u8", "s64": "<i8", "u32": "<u4", "s32": "<i4", "u16": "<u2", "s16": "<i2", "u8": "u1"}
+_TYPES |= {"s8": "i1", "char[16]": "S16"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A member; ``type`` as the kernel writes it, or the layout of an inner structure."""
+
+    name: str
+    type: str | Layout
+    doc: str = ""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its numpy type."""
+        return np.dtype(_TYPES[self.type]) if isinstance(self.type, str) else self.type.dtype
+
+    def declaration(self) -> str:
+        """``u32 order;`` and the like."""
+        if not isinstance(self.type, str):
+            return f"struct {self.type.name} {self.name};"
+        base, bracket, length = self.type.partition("[")
+        return f"{base} {self.name}{bracket}{length};"
+
+
+Union = tuple[Field, ...]
+"""Fields of one size, which share their place: the record's ``kind`` says which of them it is."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A structure of the BPF programs."""
+
+    name: str
+    members: tuple[Field | Union, ...]
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Its numpy type, aligned as C aligns it."""
+        names, formats, offsets, at, widest = [], [], [], 0, 1
+        for member in self.members:
+            fields = member if isinstance(member, tuple) else (member,)
+            align = _alignment(fields[0].dtype)
+            at = -(-at // align) * align
+            for field in fields:
+                names.append(field.name)
+                formats.append(field.dtype)
+                offsets.append(at)
+            at += fields[0].dtype.itemsize
+            widest = max(widest, align)
+        size = -(-at // widest) * widest
+        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+    def declaration(self) -> str:
+        """Its C, with a check that it lies as ``dtype`` does."""
+        lines = [f"struct {self.name} {{"]
+        for member in self.members:
+            if isinstance(member, tuple):
+                lines += ["union {", *(field.declaration() for field in member), "};"]
+            else:
+                lines.append(member.declaration())
+        lines.append("};")
+        offsets = {name: int(place[1]) for name, place in (self.dtype.fields or {}).items()}
+        lines += [
+            f'_Static_assert(__builtin_offsetof(struct {self.name}, {name}) == {offset}, "{name}");'
+            for name, offset in offsets.items()
+        ]
+        lines.append(f'_Static_assert(sizeof(struct {self.name}) == {self.dtype.itemsize}, "size");')
+        return "\n".join(lines)
+
+
+def _alignment(dtype: np.dtype[Any]) -> int:
+    if dtype.fields:
+        return max(_alignment(field[0]) for field in dtype.fields.values())
+    return 1 if dtype.kind == "S" else dtype.itemsize
+
+
+class Kind(IntFlag):
+    """What the fields of a record that share their place hold."""
+
+    GFP = 1
+    """``gfp``: gfp flags."""
+    REQUESTED = 2
+    """``requested``: pages asked for, where it may be more or less than ``pages``."""
+    COUNT = 4
+    """``count``: how many occurrences the record sums."""
+    PAGES = 8
+    """``pages`` are known: 0 is none."""
+    ERROR = 16
+    """``error``: the errno that a failed function returned, positive."""
+    GUEST = 32
+    """Of a virtual machine: ``vm``, ``vcpu`` and ``gfn`` are told."""
+
+
+_SUM = Layout("mt_task_sum_t", (Field("count", "u64"), Field("pages", "u64"), Field("total_ns", "u64")))
+
+_RECORD: tuple[Field | Union, ...] = (
+    Field("ts", "s64", "ns, CLOCK_BOOTTIME, at the end"),
+    Field("dur", "u64", "ns; all ones: unknown"),
+    Field("self", "u64", "ns, less what lies inside; all ones: unknown"),
+    Field("pfn", "u64", "all ones: unknown"),
+    (Field("gfp", "u32"), Field("requested", "u32"), Field("count", "u32")),
+    Field("tid", "s32"),
+    Field("pid", "s32"),
+    (Field("pages", "u32"), Field("error", "u32")),
+    Field("flags", "u32", "of a row; above bit 16 the cgroup's place in its CPU's table, plus one"),
+    Field("stack", "s16", "its id; negative: none"),
+    Field("kind", "u8", "bits of Kind"),
+    Field("spare", "u8"),
+    Field("event", "s8"),
+    Field("site", "s8"),
+    Field("order", "s8", "negative: unknown"),
+    Field("parent", "u8", "event around it; 255: none"),
+    Field("nid", "s16", "negative: unknown"),
+    Field("nid_requested", "s16", "negative: not seen"),
+    Field("comm", "char[16]"),
+)
+RECORD = Layout("mt_record", _RECORD)
+"""One occurrence, as it travels in a ring."""
+GUEST_RECORD = Layout(
+    "mt_record",
+    (
+        *_RECORD,
+        Field("gfn", "u64", "all ones: unknown"),
+        Field("vm", "u16", "0: unknown"),
+        Field("vcpu", "s16", "negative: none or unknown"),
+    ),
+)
+"""The longer one, where events of virtual machines are watched (MT_GMEM)."""
+COUNTER = Layout(
+    "mt_counter_t",
+    tuple(
+        Field(name, "u64")
+        for name in (
+            *("seen", "streamed", "aggregated", "ring_full"),
+            *("sum_order", "sum_pfn", "unmatched_entry", "failed"),
+        )
+    ),
+)
+"""The kernel side's sums of an event, which the file is held against."""
+CELL = Layout("mt_cell_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns", "pages")))
+FLAT = Layout("mt_flat_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns")))
+TASK_KEY = Layout("mt_task_key_t", (Field("tgid", "u32"), Field("event", "u32"), Field("detail", "u64")))
+TASK = Layout("mt_task_t", (Field("comm", "char[16]"), Field("sum", _SUM)))
+TASK_SLOT = Layout(
+    "mt_task_slot_t",
+    (
+        Field("tgid", "u64", "plus one, so that an untouched slot belongs to nobody"),
+        Field("age", "u64"),
+        Field("detail", "u64"),
+        Field("comm", "char[16]"),
+        Field("sum", _SUM),
+    ),
+)
+
+
+def declarations(guests: bool) -> str:
+    """The C of all layouts, and of the bits of Kind; ``guests``: with the longer record."""
+    record = GUEST_RECORD if guests else RECORD
+    layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT)
+    kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]
+    return "\n".join([*kinds, *(layout.declaration() for layout in layouts)]) + "\n"
