@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from memtrace.traces.astray import check
 from memtrace.traces.output import create, write_all
 from memtrace.traces.refusals import cannot_write
 from memtrace.traces.sinks import sink
@@ -25,6 +26,6 @@ def write(path: Path, data: bytes, option: str = "-o") -> None:
         with create(path, overwrite=True, option=option) as file:
             write_all(file.fd, data)
             file.publish()
-            file.check()
+            check(file)
     except OSError as error:
         raise cannot_write(path, error, option) from error

@@ -14,6 +14,15 @@ _MOST_NAMES = 100
 _CHUNK = 1 << 30
 
 
+def check(file: OutputFile) -> None:
+    """Raises MemtraceError, which says what became of the file, unless it is at its path.
+
+    One that has no name left is copied to another, which the sentence tells.
+    """
+    if not file.in_place():
+        raise MemtraceError(rescue(file))
+
+
 def rescue(file: OutputFile) -> str:
     """Saves what has no name any more; says in a sentence what became of the file and where it is now."""
     path = file.path

@@ -14,12 +14,16 @@ from pathlib import Path
 
 from memtrace.errors import MemtraceError
 from memtrace.traces.output import OutputFile
+from memtrace.traces.reader import open_records
+from memtrace.traces.writer import RunWriter
 
 ABOVE_GROUPS = 64
 BELOW_ROWS = 64_000
 
 
-def compact(file: OutputFile, groups: int, rows: int, hurried: Callable[[], bool]) -> OutputFile | None:
+def compact(
+    file: OutputFile, groups: int, rows: int, hurried: Callable[[], bool] = lambda: False
+) -> OutputFile | None:
     """Rewrites a finished run if it has many row groups with few rows each; the new, open file.
 
     The new file is made beside the run and renamed over it when it is whole and on
@@ -53,9 +57,6 @@ def _drop(new: OutputFile) -> None:
 
 def _rewrite(file: OutputFile, new: OutputFile, rows: int, hurried: Callable[[], bool]) -> None:
     import pyarrow as pa
-
-    from memtrace.traces.reader import open_records
-    from memtrace.traces.writer import RunWriter
 
     # By its descriptor: what is at the path may be another file by now.
     run = open_records(Path(f"/proc/{os.getpid()}/fd/{file.fd}"))

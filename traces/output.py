@@ -70,17 +70,6 @@ class OutputFile:
         except OSError:
             return False
 
-    def check(self) -> None:
-        """Raises MemtraceError, which says what became of the file, unless it is at its path.
-
-        One that has no name left is copied to another, which the sentence tells.
-        """
-        if self.in_place():
-            return
-        from memtrace.traces.astray import rescue
-
-        raise MemtraceError(rescue(self))
-
     def folder_gone(self) -> bool:
         """Whether the folder that the file was made in has been removed."""
         return os.fstat(self._place.folder).st_nlink == 0

@@ -21,10 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memtrace.errors import MemtraceError
 from memtrace.traces import footer
+from memtrace.traces.astray import check
 from memtrace.traces.output import MODE, OutputFile, create
 from memtrace.traces.records import HEADER_SIZE, PARQUET_MAGIC, Kind, pack, scan
 from memtrace.traces.refusals import cannot_write
@@ -34,6 +35,8 @@ from memtrace.traces.schema import arrow_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Rewrite: TypeAlias = Callable[[OutputFile, int, int], OutputFile | None]
+"""From a finished file, its row groups and rows to one that took its place; None if none did."""
 MAX_ROW_GROUP = 1_000_000
 """Rows; more are cut into several row groups."""
 _SMALL_DICTIONARY = 256
@@ -157,26 +160,22 @@ class RunWriter:
         if fsync:
             self._sync()
 
-    def close(
-        self, status: RunStatus, *, compact: bool = True, hurried: Callable[[], bool] = lambda: False
-    ) -> None:
+    def close(self, status: RunStatus, rewrite: Rewrite | None = None) -> None:
         """Ends the file (``finish``), and checks that it is still the one at its path.
 
-        A run of many small row groups is then rewritten in large ones (``compact.py``),
-        unless ``hurried()`` becomes true.  Raises MemtraceError as ``finish`` does, and
-        if the file was deleted, moved or replaced, which says where its content is now.
+        ``rewrite`` may give a better file in its place (``compact.py``).  Raises
+        MemtraceError as ``finish`` does, and if the file was deleted, moved or
+        replaced, which says where its content is now.
         """
-        from memtrace.traces.compact import compact as rewrite
-
         try:
             self.finish(status)
             if self._file is None:
                 return
-            if compact and (new := rewrite(self._file, self._now.groups, self._now.rows, hurried)):
+            if rewrite and (new := rewrite(self._file, self._now.groups, self._now.rows)):
                 self._file.close()
                 self._file, self._fd = new, new.fd
                 self._now = dataclasses.replace(self._now, position=os.fstat(new.fd).st_size)
-            self._file.check()
+            check(self._file)
         finally:
             self._release()
 

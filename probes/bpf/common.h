@@ -24,7 +24,7 @@
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
 
-#define MT_IS_GUEST(event) ((event) >= MT_EV_GMEM_FAULT && (event) <= MT_EV_GMEM_PREFAULT)
+#define MT_IS_GUEST(event) ((event) >= MT_EV_GMEM_FIRST && (event) <= MT_EV_GMEM_LAST)
 #define MT_IS_ROOT(event) ((event) >= MT_EV_ROOT_FIRST && (event) <= MT_EV_ROOT_LAST)
 
 #define MT_FLAG_ZEROED 1

@@ -60,6 +60,7 @@ class Module:
                 """Nothing is attached by its name: the ladder tries, in order."""
 
         flags = [*_FLAGS, *(f"-D{name}={value}" for name, value in sorted(macros.items()))]
+        self._macros = macros
         self._lib: Any = lib
         self._kprobe_fds: list[int] = []
         self._owned_fds: list[int] = []
@@ -73,6 +74,10 @@ class Module:
                 f"the BPF programs did not compile ({error.detail}): "
                 "please report this with the output of `memtrace doctor`"
             ) from error
+
+    def number(self, macro: str) -> int:
+        """What a -D number of these programs is."""
+        return int(self._macros[macro])
 
     def map_fd(self, name: str) -> int:
         """File descriptor of a map."""

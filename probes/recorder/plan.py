@@ -15,18 +15,14 @@ from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.sites import sampler
 from memtrace.probes.sites.ladder import Ladder, climb, rule_out
 from memtrace.probes.sites.system import System
-from memtrace.probes.topics import accept, alloc, gmem, hotplug, zero
-from memtrace.probes.topics import root as roots
-from memtrace.probes.topics.events import EVENTS, NAMES, ROOTS
+from memtrace.probes.topics import accept, zero
+from memtrace.probes.topics.event import Event
+from memtrace.probes.topics.events import NAMES, NEEDS, SITE_MACROS, TOPICS
+from memtrace.probes.topics.events import numbers as numbers_of
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
 
-TOPICS = (alloc, zero, accept, hotplug, roots, gmem)
-"""Each topic: EVENTS, SOURCE (its BPF C), SITES (names of its sites' numbers), ladders()."""
-SITE_MACROS: tuple[str, ...] = tuple(macro for topic in TOPICS for macro in topic.SITES)
 DEFAULT_TAIL_NS = 100_000
-NEEDS = {"zero.alloc": ("alloc",), **accept.NEEDS, **gmem.NEEDS}
-"""Events that must be watched for another: as the interval it lies in, or for what it contains."""
 FEWEST_SUMMED = 2
 """Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
 
@@ -90,9 +86,9 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     if victims_only(events):
         macros["MT_VICTIMS_ONLY"] = "1"
         ladders = tuple(for_victims(ladder) for ladder in ladders)
-    if set(accept.EVENTS) & set(watched):
+    if _any_of(accept.EVENTS, watched):
         macros["MT_ACCEPT"] = "1"
-    if set(zero.EVENTS) & set(watched):
+    if _any_of(zero.EVENTS, watched):
         macros["MT_ALL_CGROUPS"] = "1"
     if "kprobe" in shape.avoid:
         macros["MT_HOT_FENTRY"] = "1"
@@ -109,6 +105,10 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         attached.module.close()
     macros["MT_KPROBES"] = "1"
     return _seen(_attach(text, macros, ladders, watched, shape, sampling is not None), events)
+
+
+def _any_of(events: tuple[Event, ...], watched: tuple[str, ...]) -> bool:
+    return any(event.name in watched for event in events)
 
 
 def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
@@ -246,24 +246,18 @@ def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
 def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
     """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
     useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
-    chosen = [topic.SOURCE for topic in TOPICS if useful & set(topic.EVENTS)]
+    chosen = [topic.SOURCE for topic in TOPICS if useful & {event.name for event in topic.EVENTS}]
     return (*(("sites/sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
 
 
 def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
     numbers = {
-        "MT_NEVENTS": str(len(NAMES)),
         "MT_RECORDER": str(os.getpid()),
         "MT_TAIL_NS": f"{shape.tail_ns}ULL",
         "MT_AGG_BUCKETS": str(shape.buckets),
         "MT_AGG_EVENTS": str(FEWEST_SUMMED),
-        "MT_EV_ROOT_FIRST": str(NAMES.index(ROOTS[0])),
-        "MT_EV_ROOT_LAST": str(NAMES.index(ROOTS[-1])),
+        **numbers_of(events),
     }
-    numbers |= {event.macro: str(i) for i, event in enumerate(EVENTS)}
-    wanted = (event.macro for event in EVENTS if event.name in events)
-    numbers |= {macro.replace("MT_EV", "MT_WANT"): "1" for macro in wanted}
-    numbers |= {macro: str(i) for i, macro in enumerate(SITE_MACROS)}
     if shape.stream_all or shape.stacks:
         numbers["MT_STREAM_ALL"] = "1"
     if shape.stacks:

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -39,6 +40,7 @@ from memtrace.probes.sites import pfn, proof
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import accept, hotplug, zero
 from memtrace.probes.topics.events import NAMES
+from memtrace.traces.compact import compact
 from memtrace.traces.run import ProbeSite, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
@@ -128,7 +130,7 @@ class Recorder:
         ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
         fds = [self._module.add_ring(cpu, ring_bytes) for cpu in range(system.cpus)]
         rings = [Ring(fd, ring_bytes, cpu) for cpu, fd in enumerate(fds)]
-        rare = all(name in hotplug.EVENTS for name in options.events)
+        rare = set(options.events) <= {event.name for event in hotplug.EVENTS}
         layout = GUEST_RECORD if attached.guests else RECORD
         self._staging = Staging(rings, _STAGED_RARE if rare else _STAGED_RECORDS, layout)
         self._hot = HotplugWatch(options.events)
@@ -208,7 +210,7 @@ class Recorder:
         stacks = Stacks(self._module, self._system.symbols)
         if self._options.shape.stacks or before.vmstat.get("nr_unaccepted"):
             stacks.prepare()
-        whose = any(self._sees(event) for event in (*accept.EVENTS, *zero.EVENTS))
+        whose = any(self._sees(event.name) for event in (*accept.EVENTS, *zero.EVENTS))
         mount = mount_point() if whose else None
         self._rows = rows
         self._naming = rows.Naming(
@@ -298,7 +300,7 @@ class Recorder:
             added = cost.probe_ns(self._own_gate, self._module.detach)
             status = dataclasses.replace(status, cost=dataclasses.replace(status.cost, probe_ns=added))
         self._module.detach()
-        self._writer.close(status, hurried=hurried)
+        self._writer.close(status, rewrite=partial(compact, hurried=hurried))
         left = self._workload.pid if self._workload is not None and self._workload.status is None else None
         return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest, left)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from memtrace.probes.programs.module import Module
-from memtrace.probes.sites.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
+from memtrace.probes.sites.ladder import Candidate, Ladder, named, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.sites.system import System
 from memtrace.traces.run import Refusal
 
@@ -15,17 +15,18 @@ def function_ladder(
     system: System,
     event: str,
     stems: tuple[str, ...],
-    name_macro: str,
-    site_macro: str,
-    program: str,
     decode: str,
     inclusive_of: tuple[str, ...] = (),
+    *,
+    name: str = "",
+    program: str = "",
 ) -> Ladder:
     """Candidates for ``event``: the first of ``stems`` that this kernel has.
 
-    ``name_macro`` gives the function's name to the fentry programs, ``site_macro``
-    and ``program`` are the stems of the sites' numbers and of the kprobe programs.
+    ``name`` is the macro that gives the function's name to the fentry programs, ``program``
+    the stem of the kprobe programs: MT_FN_ACCEPT_CALL and mt_accept_call, unless said.
     """
+    name, program = name or named("MT_FN", event), program or named("mt", event).lower()
     function = resolve(system, stems)
     refusal = why_untraceable(system, function or stems[0])
     if refusal is not None or function is None:
@@ -34,15 +35,13 @@ def function_ladder(
     ruled_out: list[Refusal] = []
     macros: dict[str, str] = {}
 
-    candidate = partial(
-        Candidate.on, function, event=event, stem=site_macro, decode=decode, inclusive_of=inclusive_of
-    )
+    candidate = partial(Candidate.on, function, event=event, decode=decode, inclusive_of=inclusive_of)
     module = system.symbols.module_of(function)
     if module is not None:
         why = f"{function} is in the module {module}; BCC looks in the core kernel only"
         ruled_out.append(Refusal(f"fentry:{function}", "failed", why))
     elif "." not in function:
-        macros[name_macro] = function
+        macros[name] = function
         candidates.append(candidate("fentry", partial(Module.attach_fentry, function=function)))
     no_kprobes = why_no_kprobes(system)
     if no_kprobes is not None:

@@ -27,8 +27,6 @@ class Candidate:
     site: str
     """Name in the ``site`` column and in refusals."""
     kind: str
-    macro: str
-    """Name of the site's number in BPF C."""
     function: str | None
     """The resolved kernel symbol; None for a candidate that hooks no function."""
     attach: Callable[[Module], None]
@@ -39,6 +37,13 @@ class Candidate:
     count: str = "exact"
     standalone: bool = False
     """A kprobe whose programs are compiled with its topic, not only where some fentry was refused."""
+    number: str = ""
+    """In the place of the kind in ``macro``, where one program serves several kinds."""
+
+    @property
+    def macro(self) -> str:
+        """Name of the site's number in BPF C."""
+        return named("MT_SITE", f"{self.event}.{self.number or self.kind}")
 
     @classmethod
     def on(
@@ -48,17 +53,15 @@ class Candidate:
         attach: Callable[[Module], None],
         *,
         event: str,
-        stem: str,
         decode: str,
         inclusive_of: tuple[str, ...] = (),
         standalone: bool = False,
     ) -> Candidate:
-        """``function`` from entry to return; ``stem``: of the macro, which ends in the kind."""
+        """``function`` from entry to return."""
         return cls(
             event=event,
             site=f"{kind}:{function}",
             kind=kind,
-            macro=f"{stem}_{kind.upper()}",
             function=function,
             attach=attach,
             decode=decode,
@@ -75,6 +78,11 @@ class Ladder:
     candidates: tuple[Candidate, ...]
     ruled_out: tuple[Refusal, ...] = ()
     macros: dict[str, str] = field(default_factory=dict)
+
+
+def named(prefix: str, event: str) -> str:
+    """A name in BPF C that belongs to an event: ``MT_FN`` and ``accept.call`` make MT_FN_ACCEPT_CALL."""
+    return f"{prefix}_{event.upper().replace('.', '_')}"
 
 
 def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:

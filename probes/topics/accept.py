@@ -27,26 +27,77 @@ import dataclasses
 from memtrace.probes.sites.functions import function_ladder
 from memtrace.probes.sites.ladder import Ladder, resolve
 from memtrace.probes.sites.system import System
+from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
 
-EVENTS = ("accept.burst", "accept.block", "accept.call", "accept.arch", "accept.step")
-SOURCE = "topics/accept"
-SITES = tuple(
-    f"MT_SITE_ACCEPT_{part}_{kind}"
-    for part in ("BURST", "BLOCK", "CALL", "ARCH", "STEP")
-    for kind in ("FENTRY", "KPROBE")
+_STEPS = ("accept.block", "accept.call", "accept.arch", "accept.step")
+_GFP = {"order": "of the allocation that waited", "gfp": "of the allocation that waited"}
+# From the outside in, and one after the other: accept.bpf.c compares their numbers.
+EVENTS = (
+    Event(
+        "accept.burst",
+        "the blocks that one allocation accepted at one go",
+        about=(
+            "This and the next four are about confidential guests (TDX, SEV-SNP; 6.5 on) and lie one in "
+            "the other, inside the alloc or hot.online that waited."
+        ),
+        functions=("cond_accept_memory", "try_to_accept_memory"),
+        fields={**_GFP, "bytes": "of the blocks inside"},
+        inside=_STEPS,
+        needs=("alloc",),
+    ),
+    Event(
+        "accept.block",
+        "one block of the largest order, accepted for use",
+        about=("The largest order is 4 MiB on x86; the block lay queued, unaccepted."),
+        functions=("__accept_page", "try_to_accept_memory_one"),
+        fields={**_GFP, "bytes": "of the largest order"},
+        inside=_STEPS[1:],
+        needs=("alloc",),
+        witness="nr_unaccepted",
+    ),
+    Event(
+        "accept.call",
+        "one call of accept_memory(), waiting included",
+        about=(
+            "Its own time, without accept.arch, is the wait for the lock and for calls that overlap it, "
+            "and the bitmap. Its bytes are those that were accepted: fewer than asked for where a part "
+            "had been accepted before, more by a guard unit behind the range."
+        ),
+        functions=("accept_memory",),
+        fields={"bytes": "accepted inside", "bytes_requested": "of the range asked for"},
+        inside=_STEPS[2:],
+        needs=("alloc", "accept.arch"),
+        witness="nr_unaccepted",
+    ),
+    Event(
+        "accept.arch",
+        "one range accepted by the platform, interrupts off",
+        about=("Outside an accept.call it is a conversion of shared memory back to private."),
+        functions=("tdx_accept_memory", "snp_accept_memory"),
+        fields=_GFP,
+        inside=_STEPS[3:],
+        needs=("alloc",),
+        witness="nr_unaccepted",
+    ),
+    Event(
+        "accept.step",
+        "one size of page asked of the platform, accepted or refused",
+        about=(
+            "For TDX by size of page, refused or not, for SEV-SNP by call: one row for each accept.arch "
+            "and size."
+        ),
+        functions=("try_accept_one", "__set_pages_state"),
+        fields={"count": "steps of one size in one accept.arch", "order": "of the pages asked for"},
+        needs=("alloc", "accept.arch"),
+    ),
 )
-NEEDS = {
-    event: ("alloc", "accept.arch") if event in ("accept.call", "accept.step") else ("alloc",)
-    for event in EVENTS
-}
-"""What must be watched too: who waits, and for the bytes of a call what it accepted inside."""
+BURST, BLOCK, CALL, ARCH, STEP = EVENTS
+SOURCE = "topics/accept"
 
-_BURST = ("cond_accept_memory", "try_to_accept_memory")
-_BLOCK = ("__accept_page", "try_to_accept_memory_one")
 _PLATFORMS = {
-    "TDX": ("tdx_accept_memory", "try_accept_one"),
-    "SEV-SNP": ("snp_accept_memory", "__set_pages_state"),
+    "TDX": (ARCH.functions[0], STEP.functions[0]),
+    "SEV-SNP": (ARCH.functions[1], STEP.functions[1]),
 }
 """By the fact "confidential": what accepts a range, and what it does so with."""
 _LAB = "unaccepted_emul_accept"
@@ -70,36 +121,35 @@ def platform(system: System) -> str | None:
 
 
 def _burst(system: System) -> Ladder:
-    ladder = _ladder(system, "accept.burst", _BURST, "order, gfp: the alloc's; bytes: accept.block's")
+    ladder = _ladder(system, BURST, "order, gfp: the alloc's; bytes: accept.block's")
     if system.confidential == "plain" and platform(system) is None:
         # Up to 6.16 every allocation comes by: not for nothing.
-        return _without(ladder, _nothing_accepts(_BURST[0], "a plain machine accepts nothing"))
-    count = _parameters(system, _BURST)
+        return _without(ladder, _nothing_accepts(BURST.functions[0], "a plain machine accepts nothing"))
+    count = _parameters(system, BURST.functions)
     return _with(ladder, MT_BURST_ARGS=len(count)) if count else _without_fentry(ladder)
 
 
 def _block(system: System) -> Ladder:
     decode = "pfn: page argument, else accept.call's; bytes: the largest order (BTF)"
-    ladder = _ladder(system, "accept.block", _BLOCK, decode)
+    ladder = _ladder(system, BLOCK, decode)
     orders = system.btf.elements_of("zone", "free_area") if system.btf else None
     if not orders:
-        return _without(ladder, Refusal(_BLOCK[0], "absent", "no BTF to tell how large a block is"))
+        return _without(ladder, Refusal(BLOCK.functions[0], "absent", "no BTF to tell how large a block is"))
     ladder = _with(ladder, MT_BLOCK_PAGES=1 << (orders - 1))
-    if (resolve(system, _BLOCK) or "").startswith(_BLOCK[0]):
+    if (resolve(system, BLOCK.functions) or "").startswith(BLOCK.functions[0]):
         ladder = _with(ladder, MT_BLOCK_VOID=1)
-    parameters = _parameters(system, _BLOCK)
+    parameters = _parameters(system, BLOCK.functions)
     return _with(ladder, MT_BLOCK_HAS_PAGE=1) if parameters[2:] == ("page",) else ladder
 
 
 def _call(system: System) -> Ladder:
     decode = "pfn: start; bytes: accept.arch's; bytes_requested: end or size, as BTF names the argument"
-    stems = ("accept_memory",)
-    ladder = _ladder(system, "accept.call", stems, decode)
-    parameters = _parameters(system, stems)
+    ladder = _ladder(system, CALL, decode)
+    parameters = _parameters(system, CALL.functions)
     if not parameters:
         # "end" became "size" in 6.12 (5adfeaecc487): without names the argument means nothing.
         return _without(
-            ladder, Refusal(stems[0], "absent", "no BTF to tell whether the argument is end or size")
+            ladder, Refusal(CALL.functions[0], "absent", "no BTF to tell whether the argument is end or size")
         )
     return _with(ladder, MT_ACCEPT_HAS_SIZE=1) if "size" in parameters else ladder
 
@@ -109,7 +159,7 @@ def _arch(system: System) -> Ladder:
     if where is None:
         return _without(Ladder("accept.arch", ()), _nothing_accepts("tdx_accept_memory, snp_accept_memory"))
     stem = _PLATFORMS[where][0] if where in _PLATFORMS else _LAB
-    return _ladder(system, "accept.arch", (stem,), "pfn, bytes: start, end; order, gfp: the alloc's")
+    return _ladder(system, ARCH, "pfn, bytes: start, end; order, gfp: the alloc's", (stem,))
 
 
 def _step(system: System) -> Ladder:
@@ -118,17 +168,12 @@ def _step(system: System) -> Ladder:
         return _without(Ladder("accept.step", ()), _nothing_accepts("try_accept_one, __set_pages_state"))
     snp = where == "SEV-SNP"
     decode = "bytes: returned less vaddr" if snp else "order: level; bytes: returned, FAILED if none"
-    ladder = _ladder(system, "accept.step", (_PLATFORMS[where][1],), f"{decode}; summed in each accept.arch")
+    ladder = _ladder(system, STEP, f"{decode}; summed in each accept.arch", (_PLATFORMS[where][1],))
     return _with(ladder, MT_STEP_SNP=1) if snp else ladder
 
 
-def _ladder(system: System, event: str, stems: tuple[str, ...], decode: str) -> Ladder:
-    part = event.removeprefix("accept.")
-    inside = EVENTS[EVENTS.index(event) + 1 :]
-    stem = f"ACCEPT_{part.upper()}"
-    return function_ladder(
-        system, event, stems, f"MT_FN_{stem}", f"MT_SITE_{stem}", f"mt_accept_{part}", decode, inside
-    )
+def _ladder(system: System, event: Event, decode: str, functions: tuple[str, ...] = ()) -> Ladder:
+    return function_ladder(system, event.name, functions or event.functions, decode, event.inside)
 
 
 def _parameters(system: System, stems: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,29 +17,47 @@ import dataclasses
 from memtrace.probes.sites.functions import function_ladder
 from memtrace.probes.sites.ladder import Candidate, Ladder
 from memtrace.probes.sites.system import System
+from memtrace.probes.topics.event import Event
 
-EVENTS = ("alloc",)
+EVENTS = (
+    Event(
+        "alloc",
+        "one successful page allocation",
+        about=(
+            "Its time holds the allocator's own clearing, and acceptance where the guest accepts lazily. "
+            "Where only the tracepoint kmem:mm_page_alloc is allowed, the end is seen and the time is "
+            "sampled."
+        ),
+        functions=("get_page_from_freelist",),
+        begins="the function's entry; unknown with the tracepoint kmem:mm_page_alloc",
+        sites=("fentry", "kprobe", "rawtp"),
+        fields={
+            "order": "asked for",
+            "bytes": "PAGE_SIZE << order",
+            "pfn": "of the first page",
+            "gfp": "of the allocation",
+            "nid_requested": "of the preferred zone",
+        },
+        inside=("accept.burst", "accept.block", "accept.call", "accept.arch", "accept.step", "zero.alloc"),
+    ),
+)
 SOURCE = "topics/alloc"
-SITES = ("MT_SITE_ALLOC_FENTRY", "MT_SITE_ALLOC_KPROBE", "MT_SITE_ALLOC_RAWTP")
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """alloc: fentry/fexit, kprobe/kretprobe, then the tracepoint at the end of an allocation."""
+    (event,) = EVENTS
     ladder = function_ladder(
         system,
-        "alloc",
-        ("get_page_from_freelist",),
-        "MT_FN_ALLOC",
-        "MT_SITE_ALLOC",
-        "mt_alloc",
+        event.name,
+        event.functions,
         "order, gfp: arguments; page: return value; nid: page flags; requested node: alloc_context",
-        ("accept.burst", "accept.block", "accept.call", "accept.arch", "accept.step", "zero.alloc"),
+        event.inside,
     )
     tracepoint = Candidate(
-        event="alloc",
+        event=event.name,
         site="rawtp:mm_page_alloc",
         kind="rawtp",
-        macro="MT_SITE_ALLOC_RAWTP",
         function=None,
         attach=lambda module: module.attach_rawtp("mm_page_alloc", "mt_alloc_rawtp"),
         decode="page, order, gfp: arguments; nid: page flags",

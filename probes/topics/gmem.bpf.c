@@ -513,7 +513,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 	o.dur = o.ts - around->gmem.get.cleared_from;
 	o.self = o.dur;
 	o.event = MT_EV_GMEM_ZERO;
-	o.site = MT_SITE_GMEM_ZERO;
+	o.site = MT_SITE_GMEM_ZERO_EITHER;
 	o.parent = around->event;
 	o.order = order;
 	o.pages = 1U << (order & 31);

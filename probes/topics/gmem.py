@@ -28,8 +28,16 @@ from memtrace.probes.sites.btf import Btf
 from memtrace.probes.sites.functions import function_ladder
 from memtrace.probes.sites.ladder import Ladder
 from memtrace.probes.sites.system import System
-from memtrace.probes.topics.gmem_arguments import counts, places
-from memtrace.probes.topics.gmem_attach import GUEST, attach_once, plain, tracepoint, with_helpers
+from memtrace.probes.topics.event import Event
+from memtrace.probes.topics.gmem_arguments import counts, offsets, places
+from memtrace.probes.topics.gmem_attach import (
+    GUEST,
+    GUEST_FIELDS,
+    attach_once,
+    plain,
+    tracepoint,
+    with_helpers,
+)
 from memtrace.probes.topics.gmem_convert import convert_ladder
 from memtrace.probes.topics.gmem_first import first_use
 from memtrace.probes.topics.gmem_lookup import (
@@ -42,58 +50,139 @@ from memtrace.probes.topics.gmem_lookup import (
 from memtrace.traces.run import Refusal
 
 EVENTS = (
-    "gmem.fault",
-    "gmem.get",
-    "gmem.zero",
-    "gmem.prepare",
-    "gmem.assign",
-    "gmem.split",
-    "gmem.allocate",
-    "gmem.punch",
-    "gmem.free",
-    "gmem.convert",
-    "gmem.populate",
-    "gmem.prefault",
+    Event(
+        "gmem.fault",
+        "one page fault of a VM that can have private memory",
+        ("kvm_mmu_page_fault",),
+        about=(
+            "Flags tell private memory, faults that failed (they go to user space, for example to "
+            "convert) and faults that the guest will take again."
+        ),
+        sites=("fentry", "kprobe", "rawtp"),
+        inside=("gmem.get", "gmem.zero", "gmem.prepare", "gmem.assign"),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.get",
+        "one page of a guest_memfd looked up or made for a guest",
+        ("kvm_gmem_get_pfn",),
+        about=("It lies inside a gmem.fault or gmem.prefault and is no allocation by itself."),
+        inside=("alloc", "gmem.zero", "gmem.prepare"),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.zero",
+        "one folio of a guest_memfd cleared before its first use",
+        ("__kvm_gmem_get_pfn",),
+        about=(
+            "Kernels clear in kvm_gmem_get_pfn(), from the return of __kvm_gmem_get_pfn() to the hook of "
+            "gmem.prepare, or inside __kvm_gmem_get_pfn(); which it was is told page by page. Where "
+            "neither can be told from a later look-up there is no site."
+        ),
+        begins="the return of the look-up of a folio that is not up to date",
+        ends="when it is cleared, and some ns of checks",
+        sites=("either",),
+        needs=("gmem.get",),
+        witness="pages of guests looked up for the first time",
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.prepare",
+        "one folio made private by the architecture's hook",
+        ("kvm_arch_gmem_make_private", "kvm_arch_gmem_prepare"),
+        about=(
+            "Newer kernels call it for every look-up: only calls at the first use of a page count, that "
+            "failed, or in which a page was assigned. For a VM that is neither SEV-SNP nor TDX it returns "
+            "at once."
+        ),
+        needs=("gmem.get",),
+        inside=("gmem.assign",),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.assign",
+        "one page given to a guest in the RMP or the secure EPT",
+        ("tdh_mem_page_aug", "rmp_make_private"),
+        about=("Its order is the level: 0, 9 or 18."),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.split",
+        "one 2 MiB entry of the RMP split into 4 KiB ones (PSMASH)",
+        ("psmash",),
+        sites=("fentry", "kprobe", "rawtp"),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.allocate",
+        "one range of a guest_memfd preallocated",
+        ("kvm_gmem_fallocate",),
+        about=("Its bytes are those by which the file grew."),
+        inside=("alloc",),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.punch",
+        "one hole punched into a guest_memfd",
+        ("kvm_gmem_fallocate",),
+        about=("Its bytes are those freed, and the length of the hole is in bytes_requested."),
+        inside=("gmem.free",),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.free",
+        "one folio of a guest_memfd given back",
+        ("kvm_gmem_free_folio",),
+        about=("In a hole, or when the file goes."),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.convert",
+        "one call that makes guest memory private or shared",
+        ("kvm_vm_ioctl",),
+        about=(
+            "KVM_SET_MEMORY_ATTRIBUTES, to private or to shared; a call that changes nothing is marked "
+            "so. Where the kernel converts by an ioctl of the guest_memfd itself "
+            "(kvm.gmem_in_place_conversion) there is no site."
+        ),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.populate",
+        "one range filled with initial contents",
+        ("kvm_gmem_populate",),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
+        "gmem.prefault",
+        "one KVM_PRE_FAULT_MEMORY call",
+        ("kvm_vcpu_ioctl",),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
 )
+"""One after the other, and sites likewise: gmem.bpf.c numbers them so."""
 SOURCE = "topics/gmem"
-_PAIRED = ("FAULT", "GET", "PREPARE", "ASSIGN", "SPLIT", "ALLOCATE", "PUNCH", "FREE", "CONVERT", "POPULATE")
-SITES = (
-    *(f"MT_SITE_GMEM_{part}_{kind}" for part in (*_PAIRED, "PREFAULT") for kind in ("FENTRY", "KPROBE")),
-    "MT_SITE_GMEM_ZERO",
-    "MT_SITE_GMEM_FAULT_RAWTP",
-    "MT_SITE_GMEM_SPLIT_RAWTP",
-)
-
+_BY_NAME = {event.name: event for event in EVENTS}
+_HELPERS = ("FALLOCATE", "LOOKUP", "FOLIO", "CHANGE", "DETAIL", "DESTROY")
 _FUNCTIONS = frozenset(
     f"MT_FN_GMEM_{part}"
-    for part in (*_PAIRED, "PREFAULT", "FALLOCATE", "LOOKUP", "FOLIO", "CHANGE", "DETAIL", "DESTROY")
+    for part in (*(event.name.removeprefix("gmem.").upper() for event in EVENTS), *_HELPERS)
 )
 """Macros that make the programs of one event; the others are for all."""
-NEEDS = {"gmem.zero": ("gmem.get",), "gmem.prepare": ("gmem.get",)}
 
 DETAIL = "kvm_tdp_page_fault"
-
-_OFFSETS = {
-    "MT_KVM_VCPU_KVM": ("kvm_vcpu", "kvm"),
-    "MT_KVM_VCPU_ID": ("kvm_vcpu", "vcpu_id"),
-    "MT_KVM_SLOT_GFN": ("kvm_memory_slot", "base_gfn"),
-    "MT_KVM_SLOT_PAGES": ("kvm_memory_slot", "npages"),
-    "MT_KVM_SLOT_FILE": ("kvm_memory_slot", "gmem.file"),
-    "MT_KVM_SLOT_PGOFF": ("kvm_memory_slot", "gmem.pgoff"),
-    "MT_KVM_FILE_PRIVATE": ("file", "private_data"),
-    "MT_KVM_FILE_INODE": ("file", "f_inode"),
-    "MT_KVM_INODE_MAPPING": ("inode", "i_mapping"),
-    "MT_KVM_MAPPING_PAGES": ("address_space", "nrpages"),
-    "MT_KVM_FOLIO_INDEX": ("folio", "index"),
-}
-_OPTIONAL = {
-    "MT_KVM_PID": ("kvm", "userspace_pid"),
-    "MT_KVM_TYPE": ("kvm", "arch.vm_type"),
-    "MT_KVM_HAS_PRIVATE": ("kvm", "arch.has_private_mem"),
-    "MT_KVM_CLOCK_OFFSET": ("kvm", "arch.kvmclock_offset"),
-    "MT_KVM_FAULT_PRIVATE": ("kvm_page_fault", "is_private"),
-}
-_STATS = ("fixed", "emulate", "spurious", "taken")
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
@@ -104,7 +193,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     if refusal is None and macros is None:
         refusal = Refusal("kvm", "absent", "no BTF of KVM to tell where its structures hold what")
     if refusal is not None or btf is None or macros is None:
-        return tuple(Ladder(event, (), (refusal,) if refusal else ()) for event in EVENTS)
+        return tuple(Ladder(event.name, (), (refusal,) if refusal else ()) for event in EVENTS)
     get, first = get_ladder(system, btf), first_use(system, btf)
     made = {
         "gmem.fault": _fault(system),
@@ -114,16 +203,13 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
         "gmem.assign": _assign(system),
         "gmem.split": _split(system),
         **_fallocate(system, btf),
-        "gmem.free": plain(
-            system, "gmem.free", "kvm_gmem_free_folio", "FREE", "folio: argument; gfn: in a hole"
-        ),
+        "gmem.free": plain(system, "gmem.free", "kvm_gmem_free_folio", "folio: argument; gfn: in a hole"),
         "gmem.convert": convert_ladder(system),
         "gmem.populate": _populate(system, btf),
         "gmem.prefault": plain(
             system,
             "gmem.prefault",
             "kvm_vcpu_ioctl",
-            "PREFAULT",
             "KVM_PRE_FAULT_MEMORY; range: user's struct",
         ),
     }
@@ -133,7 +219,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     made = {
         event: dataclasses.replace(ladder, macros=ladder.macros | shared) for event, ladder in made.items()
     }
-    return tuple(made[event] for event in EVENTS)
+    return tuple(made[event.name] for event in EVENTS)
 
 
 def why_none(system: System) -> Refusal | None:
@@ -151,34 +237,20 @@ def why_none(system: System) -> Refusal | None:
     return None
 
 
-def offsets(btf: Btf) -> dict[str, str] | None:
-    """Macros of where KVM's structures hold what; None if one that must be known is not."""
-    found = {macro: btf.offset_of(*where) for macro, where in _OFFSETS.items()}
-    if None in found.values():
-        return None
-    # struct kvm_gmem, later struct gmem_file: its VM is the first member of both.
-    found["MT_KVM_GMEM_KVM"] = btf.offset_of("kvm_gmem", "kvm") or btf.offset_of("gmem_file", "kvm") or 0
-    optional = {macro: btf.offset_of(*where) for macro, where in _OPTIONAL.items()}
-    stats = {f"MT_KVM_STAT_{name.upper()}": btf.offset_of("kvm_vcpu", f"stat.pf_{name}") for name in _STATS}
-    found |= optional | (stats if None not in stats.values() else {})
-    return {macro: str(value) for macro, value in found.items() if value is not None}
-
-
 def _fault(system: System) -> Ladder:
     ladder = plain(
         system,
         "gmem.fault",
         "kvm_mmu_page_fault",
-        "FAULT",
         f"{GUEST}; private: kvm_tdp_page_fault(); failed, retried: return value, vcpu->stat",
-        ("gmem.get", "gmem.zero", "gmem.prepare", "gmem.assign"),
+        _BY_NAME["gmem.fault"].inside,
     )
     helpers = {
         "MT_FN_GMEM_DETAIL": (DETAIL, "entry", "mt_gmem_detail"),
         "MT_FN_GMEM_DESTROY": ("kvm_arch_destroy_vm", "entry", "mt_gmem_destroy"),
     }
     ladder = with_helpers(system, ladder, helpers)
-    last = tracepoint("gmem.fault", "kvm_page_fault", "FAULT", "vcpu, gpa: arguments; how it ended: not seen")
+    last = tracepoint("gmem.fault", "kvm_page_fault", "vcpu, gpa: arguments; how it ended: not seen")
     return dataclasses.replace(ladder, candidates=(*ladder.candidates, last))
 
 
@@ -186,27 +258,25 @@ def _populate(system: System, btf: Btf) -> Ladder:
     found = places(btf, "kvm_gmem_populate")
     if isinstance(found, Refusal):
         return Ladder("gmem.populate", (), (found,))
-    ladder = plain(system, "gmem.populate", "kvm_gmem_populate", "POPULATE", f"{GUEST}; pages: return value")
+    ladder = plain(system, "gmem.populate", "kvm_gmem_populate", f"{GUEST}; pages: return value")
     return dataclasses.replace(ladder, macros=ladder.macros | found)
 
 
 def _assign(system: System) -> Ladder:
     decode = "gpa, level: arguments (order 9 times the level)"
     if Path("/sys/module/kvm_intel/parameters/tdx").exists() and system.symbols.names("tdh_mem_page_aug"):
-        ladder = plain(system, "gmem.assign", "tdh_mem_page_aug", "ASSIGN", decode)
+        ladder = plain(system, "gmem.assign", "tdh_mem_page_aug", decode)
         parameters = system.btf.parameters("tdh_mem_page_aug") if system.btf else None
         more = {"MT_GMEM_ASSIGN_TDX": "1", "MT_GMEM_ASSIGN_ARGS": str(len(parameters or ()) or 6)}
     else:
-        ladder = plain(system, "gmem.assign", "rmp_make_private", "ASSIGN", f"pfn, {decode}")
+        ladder = plain(system, "gmem.assign", "rmp_make_private", f"pfn, {decode}")
         more = {"MT_GMEM_ASSIGN_ARGS": "5"}
     return dataclasses.replace(ladder, macros=ladder.macros | more)
 
 
 def _split(system: System) -> Ladder:
-    ladder = plain(system, "gmem.split", "psmash", "SPLIT", "pfn: argument; order: 9, what was split")
-    last = tracepoint(
-        "gmem.split", "kvm_rmp_fault", "SPLIT", "gpa, pfn, psmash_ret: arguments, if rmp_level > 1"
-    )
+    ladder = plain(system, "gmem.split", "psmash", "pfn: argument; order: 9, what was split")
+    last = tracepoint("gmem.split", "kvm_rmp_fault", "gpa, pfn, psmash_ret: arguments, if rmp_level > 1")
     return dataclasses.replace(ladder, candidates=(*ladder.candidates, last))
 
 
@@ -214,19 +284,18 @@ def _fallocate(system: System, btf: Btf) -> dict[str, Ladder]:
     """gmem.allocate and gmem.punch: one function serves both."""
     slot, _ = binding(system, btf)
     made = {}
-    for event, part, said in (
-        ("gmem.allocate", "ALLOCATE", "bytes: how the file grew meanwhile, by whomever"),
-        ("gmem.punch", "PUNCH", "bytes: freed inside"),
+    for event, said in (
+        ("gmem.allocate", "bytes: how the file grew meanwhile, by whomever"),
+        ("gmem.punch", "bytes: freed inside"),
     ):
         ladder = function_ladder(
             system,
             event,
             ("kvm_gmem_fallocate",),
-            "MT_FN_GMEM_FALLOCATE",
-            f"MT_SITE_GMEM_{part}",
-            "mt_gmem_fallocate",
             f"length: argument; {said}; gfn: where the file is bound",
-            ("alloc",) if part == "ALLOCATE" else ("gmem.free",),
+            _BY_NAME[event].inside,
+            name="MT_FN_GMEM_FALLOCATE",
+            program="mt_gmem_fallocate",
         )
         candidates = tuple(
             dataclasses.replace(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where KVM's functions have their arguments: by their names in BTF, for they move between kernels.
+"""Where KVM's functions have their arguments, and its structures their members: by their names in BTF.
 
-A fexit program finds the return value behind the last argument, so that the number of
-arguments has to be right: kvm_gmem_populate() got a seventh (may_writeback_src).
+Both move between kernels.  A fexit program finds the return value behind the last argument,
+so that the number of arguments has to be right: kvm_gmem_populate() got a seventh (may_writeback_src).
 """
 
 from __future__ import annotations
@@ -32,6 +32,28 @@ _PLACES = {
 }
 """Macro of an argument's place: its name, and its place where BTF does not tell."""
 
+_OFFSETS = {
+    "MT_KVM_VCPU_KVM": ("kvm_vcpu", "kvm"),
+    "MT_KVM_VCPU_ID": ("kvm_vcpu", "vcpu_id"),
+    "MT_KVM_SLOT_GFN": ("kvm_memory_slot", "base_gfn"),
+    "MT_KVM_SLOT_PAGES": ("kvm_memory_slot", "npages"),
+    "MT_KVM_SLOT_FILE": ("kvm_memory_slot", "gmem.file"),
+    "MT_KVM_SLOT_PGOFF": ("kvm_memory_slot", "gmem.pgoff"),
+    "MT_KVM_FILE_PRIVATE": ("file", "private_data"),
+    "MT_KVM_FILE_INODE": ("file", "f_inode"),
+    "MT_KVM_INODE_MAPPING": ("inode", "i_mapping"),
+    "MT_KVM_MAPPING_PAGES": ("address_space", "nrpages"),
+    "MT_KVM_FOLIO_INDEX": ("folio", "index"),
+}
+_OPTIONAL = {
+    "MT_KVM_PID": ("kvm", "userspace_pid"),
+    "MT_KVM_TYPE": ("kvm", "arch.vm_type"),
+    "MT_KVM_HAS_PRIVATE": ("kvm", "arch.has_private_mem"),
+    "MT_KVM_CLOCK_OFFSET": ("kvm", "arch.kvmclock_offset"),
+    "MT_KVM_FAULT_PRIVATE": ("kvm_page_fault", "is_private"),
+}
+_STATS = ("fixed", "emulate", "spurious", "taken")
+
 
 def counts(system: System, btf: Btf) -> dict[str, str]:
     """Macros of how many arguments each function has."""
@@ -56,3 +78,16 @@ def places(btf: Btf, function: str) -> dict[str, str] | Refusal:
     if missing:
         return Refusal(function, "absent", f"no argument named {', '.join(missing)} in its BTF")
     return {macro: str(parameters.index(name)) for macro, (name, _) in wanted.items()}
+
+
+def offsets(btf: Btf) -> dict[str, str] | None:
+    """Macros of where KVM's structures hold what; None if one that must be known is not."""
+    found = {macro: btf.offset_of(*where) for macro, where in _OFFSETS.items()}
+    if None in found.values():
+        return None
+    # struct kvm_gmem, later struct gmem_file: its VM is the first member of both.
+    found["MT_KVM_GMEM_KVM"] = btf.offset_of("kvm_gmem", "kvm") or btf.offset_of("gmem_file", "kvm") or 0
+    optional = {macro: btf.offset_of(*where) for macro, where in _OPTIONAL.items()}
+    stats = {f"MT_KVM_STAT_{name.upper()}": btf.offset_of("kvm_vcpu", f"stat.pf_{name}") for name in _STATS}
+    found |= optional | (stats if None not in stats.values() else {})
+    return {macro: str(value) for macro, value in found.items() if value is not None}

@@ -9,38 +9,29 @@ from functools import partial
 
 from memtrace.probes.programs.module import Module
 from memtrace.probes.sites.functions import function_ladder
-from memtrace.probes.sites.ladder import Candidate, Ladder
+from memtrace.probes.sites.ladder import Candidate, Ladder, named
 from memtrace.probes.sites.system import System
 
 GUEST = "vm, vcpu, gfn: arguments"
 """How VM, vCPU and guest frame are known, in words."""
+GUEST_FIELDS = {"vm": "its number in the run", "vcpu": "whose thread it was", "gfn": "the first guest page"}
+"""Columns that every event of private memory has."""
 
 
-def plain(
-    system: System, event: str, function: str, part: str, decode: str, inside: tuple[str, ...] = ()
-) -> Ladder:
-    """A function from entry to return; ``part`` names it in the BPF C."""
-    return function_ladder(
-        system,
-        event,
-        (function,),
-        f"MT_FN_GMEM_{part}",
-        f"MT_SITE_GMEM_{part}",
-        f"mt_gmem_{part.lower()}",
-        decode,
-        inside,
-    )
+def plain(system: System, event: str, function: str, decode: str, inside: tuple[str, ...] = ()) -> Ladder:
+    """A function from entry to return."""
+    return function_ladder(system, event, (function,), decode, inside)
 
 
-def tracepoint(event: str, name: str, part: str, decode: str) -> Candidate:
+def tracepoint(event: str, name: str, decode: str) -> Candidate:
     """A tracepoint of KVM's: a moment, without any time."""
     return Candidate(
         event=event,
         site=f"tracepoint:kvm:{name}",
         kind="tracepoint",
-        macro=f"MT_SITE_GMEM_{part}_RAWTP",
+        number="rawtp",
         function=None,
-        attach=lambda module: module.attach_rawtp(name, f"mt_gmem_{part.lower()}_rawtp"),
+        attach=lambda module: module.attach_rawtp(name, f"{named('mt', event).lower()}_rawtp"),
         decode=decode,
         time="unknown",
     )

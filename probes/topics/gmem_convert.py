@@ -22,7 +22,7 @@ def convert_ladder(system: System) -> Ladder:
     if refusal := _in_place(system):
         return Ladder("gmem.convert", (), (refusal,))
     decode = "KVM_SET_MEMORY_ATTRIBUTES; range: user's struct; changed: kvm_arch_pre_set_memory_attributes()"
-    ladder = plain(system, "gmem.convert", "kvm_vm_ioctl", "CONVERT", decode)
+    ladder = plain(system, "gmem.convert", "kvm_vm_ioctl", decode)
     ladder = with_helpers(system, ladder, {"MT_FN_GMEM_CHANGE": (CHANGE, "entry", "mt_gmem_change")})
     sees = {"MT_GMEM_SEES_CHANGES": "1"} if "MT_FN_GMEM_CHANGE" in ladder.macros else {}
     return dataclasses.replace(ladder, macros=ladder.macros | sees)

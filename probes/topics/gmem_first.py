@@ -59,7 +59,7 @@ def first_use(system: System, btf: Btf) -> FirstUse:
     for part, stem in wanted.items():
         if refusal := why_untraceable(system, resolve(system, (stem,)) or stem):
             return FirstUse(refused=(_explained(refusal, hook_tells),))
-        ladder = function_ladder(system, "", (stem,), f"MT_FN_GMEM_{part}", "", _PROGRAMS[part], "")
+        ladder = function_ladder(system, "", (stem,), "", name=f"MT_FN_GMEM_{part}", program=_PROGRAMS[part])
         kinds = [kind for kind in kinds if any(c.kind == kind for c in ladder.candidates)]
         functions += [(c.function, _PROGRAMS[part]) for c in ladder.candidates[:1] if c.function]
         macros |= ladder.macros

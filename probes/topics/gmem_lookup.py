@@ -29,7 +29,7 @@ def get_ladder(system: System, btf: Btf) -> Ladder:
     if parameters is None or "max_order" not in parameters:
         return Ladder("gmem.get", (), (Refusal(GET, "absent", "no BTF of its arguments"),))
     decode = f"{GUEST}; pfn, order: what the arguments pfn and max_order point to"
-    ladder = plain(system, "gmem.get", GET, "GET", decode, ("alloc", "gmem.zero", "gmem.prepare"))
+    ladder = plain(system, "gmem.get", GET, decode, ("alloc", "gmem.zero", "gmem.prepare"))
     slot, macros = binding(system, btf)
     candidates = tuple(
         dataclasses.replace(
@@ -48,7 +48,7 @@ def get_ladder(system: System, btf: Btf) -> Ladder:
 
 def binding(system: System, btf: Btf) -> tuple[str | None, dict[str, str]]:
     """The function that makes a slot stand for a range of a guest_memfd, and the macros of its program."""
-    ladder = function_ladder(system, "gmem.get", BIND, "MT_FN_GMEM_BIND", "", "", "")
+    ladder = function_ladder(system, "gmem.get", BIND, "", name="MT_FN_GMEM_BIND")
     function = resolve(system, BIND)
     parameters = btf.parameters(function) if function else None
     if not ladder.macros or parameters is None or parameters[:2] != ("kvm", "slot"):
@@ -81,7 +81,7 @@ def _hook(system: System, btf: Btf) -> Ladder:
     decode = (
         f"gfn, pfn, {parameters[3] if len(parameters) > 3 else 'order'}: arguments, by their names in BTF"
     )
-    ladder = plain(system, "gmem.prepare", hook, "PREPARE", decode, ("gmem.assign",))
+    ladder = plain(system, "gmem.prepare", hook, decode, ("gmem.assign",))
     candidates = tuple(
         dataclasses.replace(c, attach=partial(attach_once, first=c)) for c in ladder.candidates
     )
@@ -126,7 +126,7 @@ def zero_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladde
                 event="gmem.zero",
                 site=f"{kind}:{begin}..{end}",
                 kind=kind,
-                macro="MT_SITE_GMEM_ZERO",
+                number="either",
                 function=LOOKUP,
                 attach=partial(_attach_first, first=first, kind=kind, then=then),
                 decode=decode,

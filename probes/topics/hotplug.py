@@ -22,6 +22,7 @@ from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.sites.functions import attach_pair, function_ladder
 from memtrace.probes.sites.ladder import Candidate, Ladder, resolve, why_untraceable
 from memtrace.probes.sites.system import System
+from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
 
 SOURCE = "topics/hotplug"
@@ -37,12 +38,10 @@ _BLOCK_SIZE = Path("/sys/devices/system/memory/block_size_bytes")
 
 @dataclass(frozen=True)
 class _Part:
-    """One event: its functions, best first, and how their arguments are read."""
+    """How the arguments of an event's function are read."""
 
-    event: str
-    functions: tuple[str, ...]
+    event: Event
     decode: str
-    inside: tuple[str, ...] = ()
     fails: int = ERRNO
     key: tuple[str, ...] = ("start_pfn", "pfn", "start")
     """Parameters of which the first that exists tells this call from its neighbours."""
@@ -51,80 +50,140 @@ class _Part:
 
     @property
     def word(self) -> str:
-        return self.event.removeprefix("hot.").upper()
+        return self.event.name.removeprefix("hot.").upper()
 
 
+_RANGE = {"pfn": "of the range", "bytes": "of the range", "bytes_requested": "where less was given"}
 _PARTS = (
     _Part(
-        "hot.request",
-        ("__add_memory_resource", "add_memory_resource", "__add_memory"),
+        Event(
+            "hot.request",
+            "one request to add memory, to its end",
+            ("__add_memory_resource", "add_memory_resource", "__add_memory"),
+            about=(
+                "Its row always has the kernel stack, which says who asked. Its node is unknown where the "
+                "kernel was given a memory group instead (MHP_NID_IS_MGID)."
+            ),
+            fields=_RANGE,
+            inside=("hot.add", "hot.block"),
+        ),
         "range: the resource, or start and size; nid: the argument where it is a node",
-        ("hot.add", "hot.block"),
         key=("res", "start"),
     ),
-    _Part("hot.add", ("arch_add_memory",), "nid, start, size: arguments", ("hot.section",)),
     _Part(
-        "hot.section",
-        ("sparse_add_section",),
-        "nid, start_pfn, nr_pages: arguments; flag ALTMAP: altmap argument",
-        ("hot.memmap",),
+        Event(
+            "hot.add",
+            "one range of memory added to the kernel's map, on its node",
+            ("arch_add_memory",),
+            fields=_RANGE,
+            inside=("hot.section",),
+            witness="MemTotal",
+        ),
+        "nid, start, size: arguments",
     ),
     _Part(
-        "hot.memmap",
-        ("vmemmap_alloc_block",),
+        Event(
+            "hot.section",
+            "one section given its struct pages",
+            ("sparse_add_section",),
+            about=("Flag ALTMAP: they lie inside the memory that is added."),
+            fields=_RANGE,
+            inside=("hot.memmap",),
+        ),
+        "nid, start_pfn, nr_pages: arguments; flag ALTMAP: altmap argument",
+    ),
+    _Part(
+        Event(
+            "hot.memmap",
+            "one block of struct pages allocated for added memory",
+            ("vmemmap_alloc_block",),
+            about=("With the node asked for and the real one; it lies inside a hot.section."),
+            fields=_RANGE,
+            inside=_ALLOC,
+        ),
         "size, requested node: arguments; pfn, nid: of the address returned",
-        _ALLOC,
         fails=NULL,
         key=("size",),
     ),
     _Part(
-        "hot.altmap",
-        ("mhp_init_memmap_on_memory",),
+        Event(
+            "hot.altmap",
+            "struct pages of a memory block inside that block",
+            ("mhp_init_memmap_on_memory",),
+            fields=_RANGE,
+            inside=("hot.zone",),
+        ),
         "pfn, nr_pages: arguments, the struct pages' own pages; nid: page flags",
-        ("hot.zone",),
     ),
     _Part(
-        "hot.init",
-        ("memmap_init_range",),
+        Event(
+            "hot.init",
+            "struct pages of a range initialised",
+            ("memmap_init_range",),
+            fields=_RANGE,
+        ),
         "start_pfn, size in pages, nid: arguments",
         fails=NEVER,
     ),
     _Part(
-        "hot.zone",
-        ("move_pfn_range_to_zone",),
+        Event(
+            "hot.zone",
+            "one range made part of a zone",
+            ("move_pfn_range_to_zone",),
+            fields=_RANGE,
+            inside=("hot.init",),
+        ),
         "start_pfn, nr_pages: arguments; nid: page flags",
-        ("hot.init",),
         fails=NEVER,
     ),
     _Part(
-        "hot.online",
-        ("online_pages",),
+        Event(
+            "hot.online",
+            "one range of added memory given to the allocator",
+            ("online_pages",),
+            about=(
+                "Its bytes are those that generic_online_page() gave, of the range that was asked for: "
+                "balloon drivers give a part."
+            ),
+            fields=_RANGE,
+            inside=("hot.zone", "accept.call", *_ALLOC),
+        ),
         "pfn, pages asked for: arguments; nid: page flags",
-        ("hot.zone", "accept.call", *_ALLOC),
     ),
     _Part(
-        "hot.block",
-        ("memory_subsys_online",),
+        Event(
+            "hot.block",
+            "one memory block brought online",
+            ("memory_subsys_online",),
+            fields=_RANGE,
+            inside=("hot.altmap", "hot.online"),
+        ),
         "range, nid: struct memory_block around the argument",
-        ("hot.altmap", "hot.online"),
         key=("dev",),
     ),
     _Part(
-        "hot.offline",
-        ("offline_pages",),
+        Event(
+            "hot.offline",
+            "one range taken from the allocator, or the refusal of it",
+            ("offline_pages",),
+            fields=_RANGE,
+            inside=_ALLOC,
+        ),
         "pfn, pages: arguments; nid: page flags at the entry",
-        _ALLOC,
         early_nid=True,
     ),
     _Part(
-        "hot.remove",
-        ("try_remove_memory", "arch_remove_memory"),
+        Event(
+            "hot.remove",
+            "one range removed from the kernel's map",
+            ("try_remove_memory", "arch_remove_memory"),
+            fields=_RANGE,
+        ),
         "start, size: arguments; nid: page flags at the entry",
         early_nid=True,
     ),
 )
 EVENTS = tuple(part.event for part in _PARTS)
-SITES = tuple(f"MT_SITE_HOT_{part.word}_{kind}" for part in _PARTS for kind in ("FENTRY", "KPROBE"))
 _COUNT = "generic_online_page"
 _COUNTED = "; bytes: pages given to the allocator by generic_online_page()"
 
@@ -153,24 +212,22 @@ def _ladder(system: System, part: _Part) -> Ladder:
     word = part.word
     ladder = function_ladder(
         system,
-        part.event,
-        part.functions,
-        f"MT_FN_HOT_{word}",
-        f"MT_SITE_HOT_{word}",
-        "mt_hot",
+        part.event.name,
+        part.event.functions,
         part.decode,
-        part.inside,
+        part.event.inside,
+        program="mt_hot",
     )
     if not ladder.candidates:
         return ladder
-    function = resolve(system, part.functions) or part.functions[0]
+    function = resolve(system, part.event.functions) or part.event.functions[0]
     names = system.btf.parameters(function.split(".")[0]) if system.btf else None
     if names is None:
         unknown = Refusal(function, "absent", "no BTF to tell its arguments apart")
         return dataclasses.replace(ladder, candidates=(), ruled_out=(*ladder.ruled_out, unknown), macros={})
     numbers = _arguments(part, function, names)
     macros = ladder.macros | {f"MT_HOT_{word}_{name.upper()}": str(n) for name, n in numbers.items()}
-    match part.event:
+    match part.event.name:
         case "hot.request":
             macros["MT_HOT_STACKS"] = "1"
         case "hot.memmap":
@@ -178,7 +235,7 @@ def _ladder(system: System, part: _Part) -> Ladder:
         case "hot.block":
             macros |= _blocks(system)
     ladder = _kprobes_first(system, dataclasses.replace(ladder, macros=macros), function, numbers)
-    return _counting(system, ladder) if part.event == "hot.online" else ladder
+    return _counting(system, ladder) if part.event.name == "hot.online" else ladder
 
 
 def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, int]:
@@ -196,7 +253,7 @@ def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, 
         "mgid": place("mhp_flags"),
         "resource": place("res"),
         "device": place("dev"),
-        "altmap": place("altmap") if part.event == "hot.section" else -1,
+        "altmap": place("altmap") if part.event.name == "hot.section" else -1,
         "shift": 12 if place("start_pfn", "pfn") >= 0 else 0,
         "fails": part.fails if returns else NEVER,
         "early": int(part.early_nid),
@@ -214,7 +271,7 @@ def _kprobes_first(system: System, ladder: Ladder, function: str, numbers: dict[
         alone = (fentry,) if fentry else ()
         return dataclasses.replace(ladder, candidates=alone, macros=ladder.macros | {"MT_HOT_FENTRY": "1"})
     described = _Function(address=symbol.address, **{n: v for n, v in numbers.items() if n in _DESCRIBED})
-    number = EVENTS.index(ladder.event)
+    number = [event.name for event in EVENTS].index(ladder.event)
     attach = partial(_attach_shared, function=function, number=number, described=described)
     kept: tuple[Candidate, ...] = (dataclasses.replace(kprobe, attach=attach, standalone=True),)
     if fentry:

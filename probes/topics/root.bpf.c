@@ -30,6 +30,7 @@ int mt_root_kprobe(struct pt_regs *ctx)
 	return f ? mt_stamp(f) : 0;
 }
 
+/* Sites are numbered in the order of events, fentry and kprobe in turn. */
 int mt_root_kretprobe(struct pt_regs *ctx)
 {
 	u64 function = bpf_get_func_ip(ctx);
@@ -38,7 +39,7 @@ int mt_root_kretprobe(struct pt_regs *ctx)
 	if (!event)
 		return 0;
 	return mt_root_exit(ctx, *event, PT_REGS_SP(ctx) - 8,
-			    MT_SITE_ROOT_FAULT_KPROBE + (*event - MT_EV_ROOT_FIRST));
+			    MT_SITE_ROOT_FAULT_KPROBE + 2 * (*event - MT_EV_ROOT_FIRST));
 }
 
 /* handle_mm_fault(vma, address, flags, regs), mm/memory.c: too frequent for a kretprobe. */

@@ -24,62 +24,106 @@ from memtrace.probes.programs.module import Module
 from memtrace.probes.sites.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.sites.symbols import Symbol
 from memtrace.probes.sites.system import System
-from memtrace.probes.topics.events import NAMES, ROOTS
+from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
 
-EVENTS = ROOTS
+
+def _root(name: str, doc: str, *functions: str, about: str = "") -> Event:
+    return Event(
+        name,
+        doc,
+        functions,
+        about=about,
+        inside=("alloc", "zero.alloc", "zero.user", "zero.page"),
+        asked=True,
+    )
+
+
+EVENTS = (
+    _root("root.fault", "one page fault, of any kind", "handle_mm_fault"),
+    _root(
+        "root.thp_fault",
+        "one fault on anonymous memory that may take a huge page",
+        "do_huge_pmd_anonymous_page",
+    ),
+    _root("root.hugetlb_fault", "one fault on hugetlb memory", "hugetlb_fault"),
+    _root(
+        "root.cow",
+        "one write to a page that is shared for reading (copy on write)",
+        "wp_page_copy",
+        "do_wp_page",
+    ),
+    _root("root.populate", "one range made present at once (mlock, MAP_POPULATE)", "__mm_populate"),
+    _root(
+        "root.pin",
+        "one range pinned for long (VFIO, iommufd, io_uring, RDMA)",
+        "__gup_longterm_locked",
+        "pin_user_pages_remote",
+    ),
+    _root(
+        "root.hugetlb_pool",
+        "one change of the number of hugetlb pages",
+        "__nr_hugepages_store_common",
+        "set_max_huge_pages",
+    ),
+    _root(
+        "root.shmem",
+        "one page of shared memory or tmpfs looked up or made",
+        "shmem_get_folio_gfp",
+        "shmem_getpage_gfp",
+    ),
+    _root(
+        "root.page_cache",
+        "one page cache folio allocated",
+        "filemap_alloc_folio_noprof",
+        "filemap_alloc_folio",
+    ),
+    _root("root.slab", "one slab of kernel objects allocated", "allocate_slab", "new_slab"),
+    _root("root.page_table", "one page of page table entries allocated", "pte_alloc_one"),
+    _root(
+        "root.vmalloc",
+        "one range of vmalloc memory allocated",
+        "__vmalloc_node_range_noprof",
+        "__vmalloc_node_range",
+    ),
+    _root(
+        "root.khugepaged", "one huge page made of small ones", "collapse_huge_page", "hpage_collapse_scan_pmd"
+    ),
+    _root("root.compaction", "one zone compacted", "compact_zone"),
+    _root(
+        "root.guest_memfd",
+        "private memory of a VM looked up or given back",
+        "kvm_gmem_get_pfn",
+        about="Also a range preallocated, given back or filled. What KVM clears of it is gmem.zero.",
+    ),
+)
+"""One after the other: root.bpf.c numbers its sites by them."""
 SOURCE = "topics/root"
-_FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "root.fault": ("handle_mm_fault",),
-    "root.thp_fault": ("do_huge_pmd_anonymous_page",),
-    "root.hugetlb_fault": ("hugetlb_fault",),
-    "root.cow": ("wp_page_copy", "do_wp_page"),
-    "root.populate": ("__mm_populate",),
-    "root.pin": ("__gup_longterm_locked", "pin_user_pages_remote"),
-    "root.hugetlb_pool": ("__nr_hugepages_store_common", "set_max_huge_pages"),
-    "root.shmem": ("shmem_get_folio_gfp", "shmem_getpage_gfp"),
-    "root.page_cache": ("filemap_alloc_folio_noprof", "filemap_alloc_folio"),
-    "root.slab": ("allocate_slab", "new_slab"),
-    "root.page_table": ("pte_alloc_one",),
-    "root.vmalloc": ("__vmalloc_node_range_noprof", "__vmalloc_node_range"),
-    "root.khugepaged": ("collapse_huge_page", "hpage_collapse_scan_pmd"),
-    "root.compaction": ("compact_zone",),
-    "root.guest_memfd": ("kvm_gmem_get_pfn",),
-}
-"""The function that stands for each event: the first that this kernel has."""
 _OTHERS: dict[str, tuple[str, ...]] = {"root.guest_memfd": ("kvm_gmem_fallocate", "kvm_gmem_populate")}
 """More functions of an event, each hooked as well where it can be."""
 
 
-def _site(event: str) -> str:
-    return "MT_SITE_" + event.upper().replace(".", "_")
-
-
-SITES = (*(f"{_site(event)}_KPROBE" for event in ROOTS), "MT_SITE_ROOT_FAULT_FENTRY")
-
-
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """Each event by one kprobe and kretprobe that all share; the fault by fentry/fexit first."""
-    return tuple(_ladder(system, event, _FUNCTIONS[event]) for event in ROOTS)
+    return tuple(_ladder(system, event) for event in EVENTS)
 
 
-def _ladder(system: System, event: str, stems: tuple[str, ...]) -> Ladder:
-    function = resolve(system, stems)
-    refusal = why_untraceable(system, function or stems[0])
+def _ladder(system: System, event: Event) -> Ladder:
+    function = resolve(system, event.functions)
+    refusal = why_untraceable(system, function or event.functions[0])
     if refusal is not None or function is None:
-        return Ladder(event, (), (refusal,) if refusal else ())
+        return Ladder(event.name, (), (refusal,) if refusal else ())
     candidates: list[Candidate] = []
     macros: dict[str, str] = {}
     candidate = partial(
         Candidate.on,
         function,
-        event=event,
-        stem=_site(event),
+        event=event.name,
         decode="time: entry to return",
-        inclusive_of=("alloc", "zero.alloc", "zero.user", "zero.page"),
+        inclusive_of=event.inside,
         standalone=True,
     )
-    if event == "root.fault" and "." not in function:
+    if event.name == "root.fault" and "." not in function:
         macros["MT_FN_ROOT_FAULT"] = function
         candidates.append(candidate("fentry", partial(Module.attach_fentry, function=function)))
     refused = why_no_kprobes(system)
@@ -87,10 +131,10 @@ def _ladder(system: System, event: str, stems: tuple[str, ...]) -> Ladder:
     if refused is None and symbol is None:
         refused = Refusal(function, "absent", "no address (kptr_restrict), or several functions of the name")
     if refused is None and symbol is not None:
-        hooked = [symbol, *_others(system, event)]
+        hooked = [symbol, *_others(system, event.name)]
         attach = partial(_attach, functions={s.name: s.address for s in hooked}, event=event)
         candidates.append(candidate("kprobe", attach))
-    return Ladder(event, tuple(candidates), (refused,) if refused else (), macros)
+    return Ladder(event.name, tuple(candidates), (refused,) if refused else (), macros)
 
 
 def _others(system: System, event: str) -> list[Symbol]:
@@ -99,8 +143,8 @@ def _others(system: System, event: str) -> list[Symbol]:
     return [symbol for symbol in symbols if symbol is not None]
 
 
-def _attach(module: Module, functions: Mapping[str, int], event: str) -> None:
+def _attach(module: Module, functions: Mapping[str, int], event: Event) -> None:
     for function, address in functions.items():
-        module.update("mt_root_of", ctypes.c_uint64(address), ctypes.c_uint32(NAMES.index(event)))
+        module.update("mt_root_of", ctypes.c_uint64(address), ctypes.c_uint32(module.number(event.macro)))
         module.attach_kretprobe(function, "mt_root_kretprobe")
         module.attach_kprobe(function, "mt_root_kprobe")

@@ -71,7 +71,7 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key, int struct_page)
 /* Before and after `call clear_page_*`: one page, of an allocation of some order. */
 int mt_clear_call(struct pt_regs *ctx)
 {
-	return mt_zero_enter(PT_REGS_SP(ctx), 1, -1, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
+	return mt_zero_enter(PT_REGS_SP(ctx), 1, -1, PT_REGS_PARM1(ctx), MT_SITE_ZERO_ALLOC_CALLSITE);
 }
 
 int mt_clear_return(struct pt_regs *ctx)
@@ -82,7 +82,7 @@ int mt_clear_return(struct pt_regs *ctx)
 /* The same in the bulk allocator, whose pages are all of order 0. */
 int mt_bulk_call(struct pt_regs *ctx)
 {
-	return mt_zero_enter(PT_REGS_SP(ctx), 1, 0, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
+	return mt_zero_enter(PT_REGS_SP(ctx), 1, 0, PT_REGS_PARM1(ctx), MT_SITE_ZERO_ALLOC_CALLSITE);
 }
 
 /* Before and after `call post_alloc_hook`: page, order, gfp in registers. */
@@ -91,7 +91,7 @@ int mt_hook_call(struct pt_regs *ctx)
 	if (!mt_zeroed(PT_REGS_PARM3(ctx)))
 		return 0;
 	return mt_zero_enter(PT_REGS_SP(ctx), 1ULL << (PT_REGS_PARM2(ctx) & 31),
-			     PT_REGS_PARM2(ctx) & 31, PT_REGS_PARM1(ctx), MT_SITE_ZERO_CALLS);
+			     PT_REGS_PARM2(ctx) & 31, PT_REGS_PARM1(ctx), MT_SITE_ZERO_ALLOC_CALLSITE);
 }
 
 int mt_hook_return(struct pt_regs *ctx)
@@ -105,7 +105,7 @@ int mt_pages_call(struct pt_regs *ctx)
 	u32 pages = PT_REGS_PARM2(ctx);
 
 	return mt_zero_enter(PT_REGS_SP(ctx), pages, mt_order_of(pages), PT_REGS_PARM1(ctx),
-			     MT_SITE_ZERO_CALLS);
+			     MT_SITE_ZERO_ALLOC_CALLSITE);
 }
 
 int mt_pages_return(struct pt_regs *ctx)
@@ -166,7 +166,7 @@ int mt_page_range(struct pt_regs *ctx)
 
 int mt_page_return(struct pt_regs *ctx)
 {
-	return mt_page_exit(ctx, MT_EV_ZERO_PAGE, MT_SITE_ZERO_PAGE_CALLS);
+	return mt_page_exit(ctx, MT_EV_ZERO_PAGE, MT_SITE_ZERO_PAGE_CALLSITE);
 }
 
 int mt_free_call(struct pt_regs *ctx)
@@ -181,7 +181,7 @@ int mt_free_range(struct pt_regs *ctx)
 
 int mt_free_return(struct pt_regs *ctx)
 {
-	return mt_page_exit(ctx, MT_EV_ZERO_FREE, MT_SITE_ZERO_FREE_CALLS);
+	return mt_page_exit(ctx, MT_EV_ZERO_FREE, MT_SITE_ZERO_FREE_CALLSITE);
 }
 #endif
 
@@ -216,6 +216,8 @@ static __always_inline int mt_pages_exit(void *ctx, int event, u64 key, u8 site)
 
 /* A leaf (page, number of pages): the allocator's, or with init_on_free that of what is freed. */
 #ifdef MT_LEAF_FREES
+#define MT_LEAF_SITE(kind) MT_SITE_ZERO_FREE_##kind
+
 static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
 {
 	return mt_pages_enter(MT_EV_ZERO_FREE, key, page, pages, mt_order_of(pages));
@@ -226,6 +228,8 @@ static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
 	return mt_pages_exit(ctx, MT_EV_ZERO_FREE, key, site);
 }
 #else
+#define MT_LEAF_SITE(kind) MT_SITE_ZERO_ALLOC_##kind
+
 static __always_inline int mt_leaf_enter(u64 key, u64 page, u32 pages, u8 site)
 {
 	return mt_zero_enter(key, pages, mt_order_of(pages), page, site);
@@ -241,12 +245,12 @@ static __always_inline int mt_leaf_exit(void *ctx, u64 key, u8 site)
 int mt_zero_leaf_kprobe(struct pt_regs *ctx)
 {
 	return mt_leaf_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx),
-			     MT_SITE_ZERO_LEAF_KPROBE);
+			     MT_LEAF_SITE(KPROBE));
 }
 
 int mt_zero_leaf_kretprobe(struct pt_regs *ctx)
 {
-	return mt_leaf_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ZERO_LEAF_KPROBE);
+	return mt_leaf_exit(ctx, PT_REGS_SP(ctx) - 8, MT_LEAF_SITE(KPROBE));
 }
 #endif
 
@@ -255,12 +259,12 @@ MT_FENTRY(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
 	u64 first = mt_argument(ctx, 0);
 
-	return mt_leaf_enter(first, first, pages, MT_SITE_ZERO_LEAF_FENTRY);
+	return mt_leaf_enter(first, first, pages, MT_LEAF_SITE(FENTRY));
 }
 
 MT_FEXIT(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 {
-	return mt_leaf_exit(ctx, mt_argument(ctx, 0), MT_SITE_ZERO_LEAF_FENTRY);
+	return mt_leaf_exit(ctx, mt_argument(ctx, 0), MT_LEAF_SITE(FENTRY));
 }
 #endif
 
@@ -316,14 +320,14 @@ MT_FEXIT(MT_FN_ZERO_USER, MT_USER_PARAMETERS)
 #endif
 
 #ifdef MT_KPROBES
-int mt_user_kprobe(struct pt_regs *ctx)
+int mt_zero_user_kprobe(struct pt_regs *ctx)
 {
 	return mt_user_enter(PT_REGS_PARM1(ctx),
 			     MT_USER_ORDER(PT_REGS_PARM1(ctx), PT_REGS_PARM3(ctx)),
 			     PT_REGS_SP(ctx));
 }
 
-int mt_user_kretprobe(struct pt_regs *ctx)
+int mt_zero_user_kretprobe(struct pt_regs *ctx)
 {
 	return mt_user_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ZERO_USER_KPROBE);
 }

@@ -43,33 +43,69 @@ from memtrace.probes.sites import clears, code
 from memtrace.probes.sites.functions import attach_pair, function_ladder
 from memtrace.probes.sites.ladder import Candidate, Ladder, resolve, why_no_kprobes, why_untraceable
 from memtrace.probes.sites.system import System
+from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
 
-EVENTS = ("zero.alloc", "zero.user", "zero.page", "zero.free")
-SOURCE = "topics/zero"
-SITES = (
-    "MT_SITE_ZERO_LEAF_FENTRY",
-    "MT_SITE_ZERO_LEAF_KPROBE",
-    "MT_SITE_ZERO_CALLS",
-    "MT_SITE_ZERO_INFERRED",
-    "MT_SITE_ZERO_USER_FENTRY",
-    "MT_SITE_ZERO_USER_KPROBE",
-    "MT_SITE_ZERO_SAMPLED",
-    "MT_SITE_ZERO_PAGE_CALLS",
-    "MT_SITE_ZERO_FREE_CALLS",
+_GFP = {"gfp": "of the allocation around it", "order": "of the allocation around it"}
+EVENTS = (
+    Event(
+        "zero.alloc",
+        "the pages that the allocator cleared for one allocation",
+        about=("It lies inside an alloc."),
+        functions=clears.LEAVES,
+        begins="before the first page is cleared",
+        ends="after the last one is",
+        sites=("fentry", "kprobe", "callsite", "inferred"),
+        fields={**_GFP, "bytes": "cleared"},
+        needs=("alloc",),
+        witness="allocations that are zeroed (flag ZEROED of alloc)",
+    ),
+    Event(
+        "zero.user",
+        "one folio cleared by the caller (THP, hugetlb)",
+        about=(
+            "A huge page at a page fault, or a hugetlb page. From 6.14 on, with init_on_alloc, a huge "
+            "page is left to the allocator (zero.alloc), and only hugetlb comes here; the zero view says "
+            "which of the two it was."
+        ),
+        functions=("folio_zero_user", "clear_huge_page"),
+        sites=("fentry", "kprobe", "sampling"),
+        fields={"order": "of the folio", "bytes": "of the folio", "pfn": "its first page"},
+    ),
+    Event(
+        "zero.page",
+        "one page cleared by a caller that clears page by page (shmem)",
+        about=("Shared memory and tmpfs, and the holes of what khugepaged joins."),
+        functions=clears.PAGE_CALLERS,
+        begins="before the instruction that clears",
+        ends="after it",
+        sites=("callsite",),
+        fields={"pfn": "of the address that is cleared"},
+    ),
+    Event(
+        "zero.free",
+        "one page cleared as it is freed (init_on_free)",
+        about=("Page by page, or from 7.3 on all of what is freed at once."),
+        functions=(*clears.LEAVES, *clears.FREE_CALLERS),
+        begins="before the page is cleared",
+        ends="after it is",
+        sites=("fentry", "kprobe", "callsite"),
+        fields={"order": "of what is freed", "pfn": "its first page"},
+    ),
 )
+ALLOC, USER, PAGE, FREE = EVENTS
+SOURCE = "topics/zero"
 
 _SUMMED = {"MT_AGG_EVENTS": "4"}
-_USER = ("folio_zero_user", "clear_huge_page")
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """One for each event; the last resort of zero.alloc and zero.user needs no probe of its own."""
-    page = _page_ladder(system, "zero.page", clears.PAGE_CALLERS, "MT_SITE_ZERO_PAGE_CALLS", "mt_page")
+    page = _page_ladder(system, PAGE.name, clears.PAGE_CALLERS, "mt_page")
     return alloc_ladder(system, sampling), user_ladder(system, sampling), page, free_ladder(system)
 
 
-def _page_ladder(system: System, event: str, callers: tuple[str, ...], macro: str, stem: str) -> Ladder:
+def _page_ladder(system: System, event: str, callers: tuple[str, ...], stem: str) -> Ladder:
     """Places in ``callers`` that clear page by page."""
     no_kprobes = why_no_kprobes(system)
     if no_kprobes is not None:
@@ -83,7 +119,6 @@ def _page_ladder(system: System, event: str, callers: tuple[str, ...], macro: st
         event=event,
         site=f"callsite:{'clear_pages' if inlined else 'clear_page'}",
         kind="callsite",
-        macro=macro,
         function=sites[0].function,
         attach=partial(clears.attach, sites=sites, programs=clears.page_programs(stem)),
         decode=f"kprobes before and after {what} at {clears.places(sites)}; pfn: of its argument",
@@ -98,7 +133,7 @@ def free_ladder(system: System) -> Ladder:
         off = Refusal("callsite", "absent", "init_on_free is off: nothing is cleared when it is freed")
         return Ladder("zero.free", (), (off,))
     leaves, ruled_out, macros = _leaves(system, "zero.free")
-    calls = _page_ladder(system, "zero.free", clears.FREE_CALLERS, "MT_SITE_ZERO_FREE_CALLS", "mt_free")
+    calls = _page_ladder(system, "zero.free", clears.FREE_CALLERS, "mt_free")
     if leaves:
         return Ladder("zero.free", leaves, ruled_out, {"MT_LEAF_FREES": "1", **macros, **_SUMMED})
     return dataclasses.replace(calls, ruled_out=(*ruled_out, *calls.ruled_out))
@@ -116,7 +151,6 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
         event="zero.alloc",
         site="inferred:gfp",
         kind="inferred",
-        macro="MT_SITE_ZERO_INFERRED",
         function=None,
         attach=lambda module: None,
         decode="pages: from the gfp flags of each alloc; time: sampled CPU clock in clear_page"
@@ -161,7 +195,6 @@ def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, .
         event="zero.alloc",
         site=f"callsite:{clears.main_target(sites)}",
         kind="callsite",
-        macro="MT_SITE_ZERO_CALLS",
         function=clears.FREELIST,
         attach=partial(clears.attach, sites=sites, programs=clears.allocator_programs),
         decode=f"kprobes before and after the calls that clear, at {clears.places(sites)}",
@@ -175,13 +208,10 @@ def user_ladder(system: System, sampling: bool) -> Ladder:
     ladder = function_ladder(
         system,
         "zero.user",
-        _USER,
-        "MT_FN_ZERO_USER",
-        "MT_SITE_ZERO_USER",
-        "mt_user",
+        USER.functions,
         "folio: first argument; order: pages argument or the folio's; nid: page flags",
     )
-    name = resolve(system, _USER)
+    name = resolve(system, USER.functions)
     parameters = system.btf.parameters(name) if system.btf and name else None
     macros = dict(ladder.macros)
     if name == "clear_huge_page" if parameters is None else len(parameters) == 3:
@@ -192,7 +222,6 @@ def user_ladder(system: System, sampling: bool) -> Ladder:
         event="zero.user",
         site=f"sampled:{name}",
         kind="sampling",
-        macro="MT_SITE_ZERO_SAMPLED",
         function=name,
         attach=lambda module: None,
         decode=f"time: sampled CPU clock with {name} on the stack; pages unknown",
@@ -208,6 +237,5 @@ def _leaf(event: str, kind: str, name: str, attach: partial[None]) -> Candidate:
         kind,
         attach,
         event=event,
-        stem="MT_SITE_ZERO_LEAF",
         decode="pages: second argument; order, nid: of the enclosing alloc, else of the pages",
     )

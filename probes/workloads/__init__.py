@@ -2,7 +2,7 @@
 """Work whose page counts are known beforehand, one subject a module: `memtrace workload NAME`.
 
 Each works on fresh memory, changes no setting of the machine, and says what it did
-in pages, so that a trace of it can be held against that.
+in pages, so that a trace of it can be held against that.  May import machine/.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pytest
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Losses, ProbeSite, RunHeader, RunStatus
 from memtrace.traces.schema import arrow_schema
-from memtrace.traces.writer import RunWriter
+from memtrace.traces.writer import Rewrite, RunWriter
 
 MakeRows = Callable[..., pa.Table]
 MakeRun = Callable[..., list[int]]
@@ -81,14 +81,14 @@ def status() -> RunStatus:
 def make_run(header: RunHeader, status: RunStatus) -> MakeRun:
     """Writes tables to a run, each with its checkpoint; gives the file's size after each."""
 
-    def make(path: Path, tables: Sequence[pa.Table], **close: bool) -> list[int]:
+    def make(path: Path, tables: Sequence[pa.Table], rewrite: Rewrite | None = None) -> list[int]:
         ends = []
         with RunWriter(path, header) as writer:
             for number, table in enumerate(tables):
                 writer.write(table)
                 writer.checkpoint(RunStatus(complete=False, started_ns=1, ended_ns=number))
                 ends.append(writer.bytes_written)
-            writer.close(status, **close)
+            writer.close(status, rewrite)
         return ends
 
     return make

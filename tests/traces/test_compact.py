@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,10 +22,10 @@ def test_many_small_row_groups_become_few_at_close(
 ) -> None:
     tables = [make_rows(20, seed, {"comm": [f"task {seed}", "shared"]}) for seed in range(65)]
     path = tmp_path / "run.parquet"
-    make_run(path, tables, compact=False)
+    make_run(path, tables)
     before = path.stat().st_size
     path.unlink()
-    make_run(path, tables)
+    make_run(path, tables, compact.compact)
     assert pq.read_metadata(path).num_row_groups == 1
     assert path.stat().st_size < before / 4
     run = open_run(path)
@@ -38,11 +39,11 @@ def test_few_or_large_row_groups_stay(
     tmp_path: Path, make_run, make_rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.parquet"
-    make_run(path, [make_rows(1)] * 64)
+    make_run(path, [make_rows(1)] * 64, compact.compact)
     assert pq.read_metadata(path).num_row_groups == 64
     path.unlink()
     monkeypatch.setattr(compact, "BELOW_ROWS", 5)
-    make_run(path, [make_rows(5)] * 70)
+    make_run(path, [make_rows(5)] * 70, compact.compact)
     assert pq.read_metadata(path).num_row_groups == 70
 
 
@@ -60,7 +61,7 @@ def test_failing_to_compact_leaves_the_run_as_it_was(
         monkeypatch.setattr(os, "rename", fail)
     else:
         monkeypatch.setattr(compact, "_rewrite", fail)
-    make_run(path, tables)
+    make_run(path, tables, compact.compact)
     assert pq.read_metadata(path).num_row_groups == 70
     assert read(open_run(path)) == plain(tables)
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
@@ -80,7 +81,7 @@ def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, header, status
             (byte,) = file.read(1)
             file.seek(-1, os.SEEK_CUR)
             file.write(bytes([byte ^ 1]))
-        writer.close(status)
+        writer.close(status, compact.compact)
         size = writer.bytes_written
     assert path.stat().st_size == size > ends[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
@@ -92,6 +93,6 @@ def test_who_is_in_a_hurry_gets_the_run_as_it_is(tmp_path: Path, header, status,
         for seed in range(70):
             writer.write(make_rows(3, seed))
             writer.checkpoint(RunStatus(complete=False, started_ns=1, ended_ns=2))
-        writer.close(status, hurried=lambda: True)
+        writer.close(status, partial(compact.compact, hurried=lambda: True))
     assert pq.read_metadata(path).num_row_groups == 70
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]

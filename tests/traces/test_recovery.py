@@ -193,7 +193,7 @@ def test_thousands_of_row_groups_are_recovered(
     """More than one segment of metadata, and dictionaries that differ from each row group to the next."""
     path = tmp_path / "run.parquet"
     tables = [make_rows(3, seed, {"comm": [f"task-{seed}"]}) for seed in range(300)]
-    os.truncate(path, make_run(path, tables, compact=False)[-1])
+    os.truncate(path, make_run(path, tables)[-1])
     with open_run(path) as run:
         assert read(run) == plain(tables)
         counted = run.relation(connection).aggregate("count(*), count(DISTINCT comm)").fetchall()

@@ -369,21 +369,23 @@ memtrace record -q -f -e accept,alloc -o $RESULTS/some.parquet -- python3 -c 'by
 TRY_PLATFORMS = """
 cat > /tmp/try.py <<'PY'
 import dataclasses, json, sys
-from memtrace.probes import accept, plan
+from memtrace.probes.recorder import plan
 from memtrace.probes.machine.kernel import describe_system
 from memtrace.probes.sites.system import System
+from memtrace.probes.topics import accept
+names = tuple(event.name for event in accept.EVENTS)
 found = {}
 for platform in ("TDX", "SEV-SNP"):
     for kind in ("fentry", "kprobe"):
         system = dataclasses.replace(System.of(describe_system()), confidential=platform)
         avoid = () if kind == "fentry" else ("fentry",)
-        attached = plan.attach(system, accept.EVENTS, plan.Filters(), plan.Shape(avoid=avoid))
+        attached = plan.attach(system, names, plan.Filters(), plan.Shape(avoid=avoid))
         if kind == "kprobe":
             for name in ("arch", "step"):
                 for end in ("kprobe", "kretprobe"):
                     program = f"mt_accept_{name}_{end}".encode()
                     attached.module._bpf.load_func(program, attached.module._bpf.KPROBE)
-        ours = [site for site in attached.manifest if site.event in accept.EVENTS]
+        ours = [site for site in attached.manifest if site.event in names]
         found[f"{platform} {kind}"] = {s.event: s.site or s.refused[0].reason for s in ours}
         attached.module.close()
 json.dump(found, open(sys.argv[1], "w"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.errors import MemtraceError
+from memtrace.traces.compact import compact
 from memtrace.traces.importers import (
     bounds,
     clocks,
@@ -177,7 +178,7 @@ def _write(request: Request, files: list[File], boot: BootFacts, merged: Run | N
         if merged is not None:
             for batch in _batches(merged):
                 writer.write(batch)
-        writer.close(status)
+        writer.close(status, rewrite=compact)
         written = writer.rows
     notes = [(str(file.input.path), note) for file in files for note in file.parsed.notes]
     return Outcome(

@@ -9,8 +9,7 @@ from memtrace.probes.sites.ladder import Candidate, Ladder
 
 def ladder(event: str, *kinds: str) -> Ladder:
     candidates = tuple(
-        Candidate(event, f"{kind}:f", kind, "MT_SITE_X", "f", lambda module: None, "order: argument")
-        for kind in kinds
+        Candidate(event, f"{kind}:f", kind, "f", lambda module: None, "order: argument") for kind in kinds
     )
     return Ladder(event, candidates)
 

@@ -270,7 +270,7 @@ def candidate(site: str, kind: str, error: RefusedError | None = None) -> Candid
         if error is not None:
             raise error
 
-    return Candidate("alloc", site, kind, "MT_SITE_X", None, attach, "")
+    return Candidate("alloc", site, kind, None, attach, "")
 
 
 def test_the_first_that_the_kernel_takes_wins_and_each_refusal_is_kept() -> None:
