@@ -12,6 +12,8 @@
  *       gmem.prepare   kvm_arch_gmem_prepare() or _make_private(kvm, gfn, pfn, ...)
  *         gmem.assign  rmp_make_private(pfn, gpa, level, ...)
  *     gmem.assign  tdh_mem_page_aug(td, gpa, level, ...)
+ *   gmem.map       kvm_gmem_fault_user_mapping(vmf)
+ *     gmem.zero    from the return of kvm_gmem_get_folio() to its own
  *   gmem.punch     kvm_gmem_fallocate(file, mode, offset, len) with mode & 2
  *     gmem.free    kvm_gmem_free_folio(folio)
  *
@@ -29,6 +31,7 @@
 #define MT_FRAME_ASSIGNED (1U << 29)	/* a gmem.assign lay inside */
 #define MT_FRAME_BITS (MT_FRAME_CHANGED | MT_FRAME_FIRST | MT_FRAME_ASSIGNED)
 #define MT_MAX_ERRNO 4095
+#define MT_VM_FAULT_ERROR 0x873	/* VM_FAULT_ERROR, include/linux/mm_types.h */
 
 struct mt_vm_t {
 	u64 first_ns;
@@ -543,7 +546,8 @@ static __always_inline struct mt_frame_t *mt_lookup_frame(void)
 		if (at >= MT_DEPTH)
 			return 0;
 		f = mt_at(frames, at);
-		if (f->event == MT_EV_GMEM_GET || f->event == MT_EV_GMEM_POPULATE)
+		if (f->event == MT_EV_GMEM_GET || f->event == MT_EV_GMEM_POPULATE ||
+		    f->event == MT_EV_GMEM_MAP)
 			return f;
 		if (!MT_IS_ROOT(f->event))
 			return 0;
@@ -681,6 +685,61 @@ static __always_inline int mt_get_exit(void *ctx, enum mt_way way)
 MT_GMEM_PAIR(GET, get)
 #endif
 MT_GMEM_KPROBES(get)
+
+/* ---- gmem.map: kvm_gmem_fault_user_mapping(vmf) ---- */
+#ifdef MT_KVM_VMF_PAGE
+static __always_inline int mt_map_enter(void *ctx, enum mt_way way)
+{
+	u64 vmf = mt_arg(ctx, way, 0), pgoff = 0;
+	u64 file = mt_pointer(mt_pointer(vmf + MT_KVM_VMF_VMA) + MT_KVM_VMA_FILE);
+	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_MAP, -1, MT_NO_GFN);
+
+	if (!f)
+		return 0;
+	MT_READ(pgoff, vmf + MT_KVM_VMF_PGOFF);
+	f->gmem.flags = 0;
+	f->gmem.vm = mt_vm(mt_pointer(mt_pointer(file + MT_KVM_FILE_PRIVATE) + MT_KVM_GMEM_KVM));
+	f->gmem.gfn = mt_file_gfn(file, f->gmem.vm, pgoff);
+	f->gmem.get.pfn_at = vmf;
+	f->gmem.get.cleared_from = 0;
+	return mt_stamp(f);
+}
+
+static __always_inline int mt_map_exit(void *ctx, enum mt_way way)
+{
+	struct mt_occurrence o = {};
+	int failed = (int)mt_result(ctx, way, MT_GMEM_MAP_ARGS) & MT_VM_FAULT_ERROR;
+	struct mt_frame_t f, *parent, *open = mt_top();
+	struct mt_conf_t *conf = mt_gate();
+	u64 page = 0, pfn = 0;
+
+	if (open && open->event == MT_EV_GMEM_MAP) {
+		page = mt_pointer(open->gmem.get.pfn_at + MT_KVM_VMF_PAGE);
+		pfn = conf && page ? mt_page_pfn(conf, page) : 0;
+		if (pfn == MT_NO_PFN)
+			pfn = 0;
+#ifdef MT_WANT_GMEM_ZERO
+		if (conf && !failed && open->gmem.get.cleared_from)
+			mt_zeroed_until_now(ctx, conf, open, open->gmem.gfn, pfn, 0);
+#endif
+	}
+	conf = mt_close(ctx, way, MT_EV_GMEM_MAP, MT_GMEM_SITE(MAP, way), failed, &o, &f, &parent);
+	if (!conf)
+		return 0;
+	if (!failed) {
+		o.order = 0;
+		o.pages = 1;
+		o.page = page;
+		o.nid = page ? mt_page_nid(page) : -1;
+	}
+	return mt_done(ctx, conf, &o);
+}
+
+#ifdef MT_FN_GMEM_MAP
+MT_GMEM_PAIR(MAP, map)
+#endif
+MT_GMEM_KPROBES(map)
+#endif
 
 /* ---- gmem.prepare ---- */
 #define MT_LOG2(pages) ((pages) >> 18 ? 18 : (pages) >> 9 ? 9 : 0)

@@ -44,6 +44,7 @@ from memtrace.probes.topics.gmem_lookup import (
     attach_with_bind,
     binding,
     get_ladder,
+    map_ladder,
     prepare_ladder,
     zero_ladder,
 )
@@ -73,6 +74,15 @@ EVENTS = (
         asked=True,
     ),
     Event(
+        "gmem.map",
+        "one page of a guest_memfd given to user space that has mapped it",
+        ("kvm_gmem_fault_user_mapping",),
+        about="What is not private can be mapped (GUEST_MEMFD_FLAG_MMAP, 6.18 on); the first touch clears it.",
+        inside=("alloc", "gmem.zero"),
+        fields=GUEST_FIELDS,
+        asked=True,
+    ),
+    Event(
         "gmem.zero",
         "one folio of a guest_memfd cleared before its first use",
         ("__kvm_gmem_get_pfn",),
@@ -84,7 +94,7 @@ EVENTS = (
         begins="the return of the look-up of a folio that is not up to date",
         ends="when it is cleared, and some ns of checks",
         sites=("either",),
-        needs=("gmem.get",),
+        needs=("gmem.get", "gmem.map"),
         witness="pages of guests looked up for the first time",
         fields=GUEST_FIELDS,
         asked=True,
@@ -198,6 +208,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     made = {
         "gmem.fault": _fault(system),
         "gmem.get": get,
+        "gmem.map": map_ladder(system, btf),
         "gmem.zero": zero_ladder(system, btf, get, first),
         "gmem.prepare": prepare_ladder(system, btf, get, first),
         "gmem.assign": _assign(system),

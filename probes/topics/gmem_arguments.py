@@ -17,6 +17,7 @@ _COUNTS = {
     "GET": ("kvm_gmem_get_pfn", 5),
     "LOOKUP": ("__kvm_gmem_get_pfn", 6),
     "FOLIO": ("kvm_gmem_get_folio", 2),
+    "MAP": ("kvm_gmem_fault_user_mapping", 1),
     "SPLIT": ("psmash", 1),
     "FALLOCATE": ("kvm_gmem_fallocate", 4),
     "CONVERT": ("kvm_vm_ioctl", 3),

@@ -19,6 +19,7 @@ from memtrace.probes.topics.gmem_first import LOOKUP, FirstUse
 from memtrace.traces.run import Refusal
 
 GET = "kvm_gmem_get_pfn"
+MAP = "kvm_gmem_fault_user_mapping"
 BIND = ("kvm_gmem_bind", "kvm_gmem_commit_memory_region")
 HOOKS = ("kvm_arch_gmem_prepare", "kvm_arch_gmem_make_private")
 
@@ -43,6 +44,24 @@ def get_ladder(system: System, btf: Btf) -> Ladder:
     place = {"MT_GMEM_GET_ORDER_ARG": str(parameters.index("max_order"))}
     return dataclasses.replace(
         ladder, candidates=candidates, macros=ladder.macros | place | (macros if candidates else {})
+    )
+
+
+def map_ladder(system: System, btf: Btf) -> Ladder:
+    """gmem.map: a fault of user space on a guest_memfd that it has mapped."""
+    offsets = {
+        "MT_KVM_VMF_VMA": btf.offset_of("vm_fault", "vma"),
+        "MT_KVM_VMF_PGOFF": btf.offset_of("vm_fault", "pgoff"),
+        "MT_KVM_VMF_PAGE": btf.offset_of("vm_fault", "page"),
+        "MT_KVM_VMA_FILE": btf.offset_of("vm_area_struct", "vm_file"),
+    }
+    if None in offsets.values():
+        why = "no BTF to tell where a fault has its file and its page"
+        return Ladder("gmem.map", (), (Refusal(MAP, "absent", why),))
+    decode = "file, page: struct vm_fault; gfn: where the file is bound"
+    ladder = plain(system, "gmem.map", MAP, decode, ("alloc", "gmem.zero"))
+    return dataclasses.replace(
+        ladder, macros=ladder.macros | {name: str(value) for name, value in offsets.items()}
     )
 
 

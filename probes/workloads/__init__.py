@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "hugetlb-1g": Kind("hugetlb pages of 1 GiB from the pool, touched", "hugetlb", "one_gib"),
     "shmem": Kind("shared anonymous memory, touched", "shared", "anonymous"),
     "memfd": Kind("memory of a memfd, touched through a mapping", "shared", "memfd"),
+    "guest-memfd": Kind("memory of a guest_memfd, touched through a mapping", "guest_memory", "mapped"),
     "file": Kind("the page cache of a new file in TMPDIR, written", "shared", "file"),
     "fork": Kind("anonymous memory touched, then copied on write by a child", "copying", "fork"),
     "pin": Kind("anonymous memory pinned for long by io_uring, as VFIO pins it", "pinned", "small"),

@@ -6,6 +6,7 @@ All runs of a boot share one recording: each gmemtest is a VM of its own.
 Boots: 4.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from memtrace.errors import MemtraceError
 from memtrace.lab.kernels import KERNELS
 from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
-from memtrace.probes.topics.gmem import EVENTS as GMEM
+from memtrace.probes.topics.gmem import EVENTS
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import Flag
@@ -29,6 +30,7 @@ from memtrace.traces.schema import Flag
 pytestmark = pytest.mark.vm
 
 Guest = Callable[..., GuestResult]
+GMEM = {event.name for event in EVENTS}
 SIZES = ((64, 1), (300, 20), (777, 7), (1600, 40))
 ONE = ((300, 20),)
 HOSTS = [name for name in ("accept-6.12", "accept-7.3") if name in {entry.name for entry in KERNELS}]
@@ -134,6 +136,31 @@ def holds(folder: Path, sizes: tuple[tuple[int, int], ...], init_on_alloc: int) 
     assert {row["vm"]: row["prepared_bytes"] for row in timeline.rows} == dict.fromkeys(freed, 0)
 
 
+MAPPED = (
+    "memtrace record -q -f -e gmem.map,gmem.zero,alloc --stream all -o $RESULTS/mapped.parquet -- "
+    "memtrace workload guest-memfd --mib 8 > $RESULTS/mapped.json\n"
+)
+
+
+def maps_and_touches(folder: Path) -> None:
+    """Each page of a mapped guest_memfd is one fault, one allocation and one clear inside of it."""
+    (row,) = json.loads((folder / "mapped.json").read_text())["tables"]["workload"]
+    file = folder / "mapped.parquet"
+    events = f"SELECT event, count(*), sum(bytes) // 4096, count(DISTINCT pfn), min(dur_ns) > 0 FROM '{file}'"
+    found = duckdb.sql(f"{events} WHERE event LIKE 'gmem.%' GROUP BY event ORDER BY event").fetchall()
+    pages = row["pages"]
+    assert pages == 2048
+    assert found == [("gmem.map", pages, pages, pages, True), ("gmem.zero", pages, pages, pages, True)]
+    inside = (
+        f"SELECT event, count(*) FROM '{file}' WHERE parent = 'gmem.map' AND event IN ('alloc', 'gmem.zero')"
+    )
+    nested = dict(duckdb.sql(f"{inside} GROUP BY event").fetchall())
+    assert nested["gmem.zero"] == pages and nested["alloc"] >= pages
+    both = f"SELECT pfn FROM '{file}' WHERE event = 'gmem.map' INTERSECT SELECT pfn FROM '{file}' "
+    assert len(duckdb.sql(f"{both} WHERE event = 'gmem.zero'").fetchall()) == pages
+    assert open_run(file).status.losses.ring_full == 0
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_every_count_is_the_program_s_own(guest: Guest, host: str) -> None:
     result = guest(
@@ -141,7 +168,8 @@ def test_every_count_is_the_program_s_own(guest: Guest, host: str) -> None:
         # And with nothing else asked for; and with other events that begin where these do.
         script(SIZES, "gmem,alloc")
         + script(ONE, "gmem.punch", name="holes")
-        + script(ONE, "gmem.prepare,root", name="prepared"),
+        + script(ONE, "gmem.prepare,root", name="prepared")
+        + (MAPPED if host == "accept-7.3" else ""),
         files=(program("gmemtest"),),
         append="init_on_alloc=1",
         time_limit_s=600,
@@ -160,6 +188,8 @@ def test_every_count_is_the_program_s_own(guest: Guest, host: str) -> None:
         f"SELECT sum(count)::INT, count(gfn) FROM '{file}' WHERE event = 'gmem.prepare'"
     ).fetchall()
     assert prepared == [(known(result.results, ONE[0][0])["prepare"],) * 2]
+    if host == "accept-7.3":
+        maps_and_touches(result.results)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -173,7 +203,11 @@ def test_kprobes_see_the_same(guest: Guest, host: str) -> None:
     )
     assert result.status == 0
     holds(result.results, ONE, 0)
-    kinds = {s.kind for s in open_run(result.results / "run.parquet").header.manifest if s.event in GMEM}
+    kinds = {
+        s.kind
+        for s in open_run(result.results / "run.parquet").header.manifest
+        if s.event in GMEM - {"gmem.map"}
+    }
     assert kinds == {"kprobe"}
     roots = open_run(result.results / "roots.parquet").status.roots
     want = known(result.results, ONE[0][0])
@@ -230,8 +264,12 @@ def test_kvm_as_a_module(guest: Guest) -> None:
     with pytest.raises(MemtraceError, match=r"no private memory in it: VM 1 cannot have any"):
         view(plain, "gmem")
     kinds = {s.event: s.kind for s in plain.header.manifest if s.event in GMEM}
-    # These two are of the core kernel.
-    assert {event for event, kind in kinds.items() if kind != "kprobe"} == {"gmem.assign", "gmem.split"}
+    # Two are of the core kernel, and this one has no guest_memfd that can be mapped.
+    assert {event for event, kind in kinds.items() if kind != "kprobe"} == {
+        "gmem.assign",
+        "gmem.map",
+        "gmem.split",
+    }
     assert result.status == 0
     gone = open_run(folder / "gone.parquet")
     assert gone.status.complete and "gmem.fault" in gone.status.gone
