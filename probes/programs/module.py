@@ -23,7 +23,7 @@ _PROBES = Path(__file__).parents[1]
 _STUB_HEADERS = _PROBES / "bpf" / "stub"
 # BCC optimises itself what clang makes (BPFModule::run_pass_manager): to do so twice only takes time.
 _FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
-_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h")
+_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "call.h")
 
 # One more expansion than BCC's own macros, so that the function's name may be a -D macro.
 _BEGINNING = """#include <uapi/linux/ptrace.h>

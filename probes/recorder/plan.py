@@ -246,7 +246,8 @@ def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
 def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
     """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
     useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
-    chosen = [topic.SOURCE for topic in TOPICS if useful & {event.name for event in topic.EVENTS}]
+    topics = (topic for topic in TOPICS if useful & {event.name for event in topic.EVENTS})
+    chosen = (name for topic in topics for name in topic.SOURCES)
     return (*(("sites/sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
 
 

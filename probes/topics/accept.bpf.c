@@ -30,8 +30,30 @@
 #define MT_LEVELS 3      /* PG_LEVEL_4K, _2M, _1G: orders 0, 9, 18 */
 #ifdef MT_STEP_SNP
 #define MT_STEP_ORDER(level) -1
+#define MT_STEP_START_ARG 1
+#define MT_STEP_ARGS 4
+#define MT_STEP_LEVEL(ctx, way) ((u32)mt_arg(ctx, way, 3) == MT_SNP_PRIVATE)
 #else
 #define MT_STEP_ORDER(level) (((level) - 1) * 9)
+#define MT_STEP_START_ARG 0
+#define MT_STEP_ARGS 3
+#define MT_STEP_LEVEL(ctx, way) ((u32)mt_arg(ctx, way, 2))
+#endif
+#ifdef MT_BURST_ARGS
+#define MT_BURST_KNOWN 1
+#else
+#define MT_BURST_KNOWN 0
+#define MT_BURST_ARGS 0
+#endif
+#ifdef MT_BLOCK_HAS_PAGE
+#define MT_BLOCK_PAGE(ctx, way) mt_arg(ctx, way, 2)
+#else
+#define MT_BLOCK_PAGE(ctx, way) 0
+#endif
+#if defined(MT_BLOCK_HAS_PAGE) || defined(MT_BLOCK_VOID)
+#define MT_BLOCK_ACCEPTED(ctx, way) 1
+#else
+#define MT_BLOCK_ACCEPTED(ctx, way) ((u8)mt_result(ctx, way, 1))
 #endif
 
 /*
@@ -45,15 +67,6 @@ struct mt_step_t {
 	u64 site;
 };
 BPF_PERCPU_ARRAY(mt_steps, struct mt_step_t, 2 * MT_LEVELS);
-
-/* A stack address that entry and exit of one call have in common, as a number. */
-static __always_inline u64 mt_fentry_key(unsigned long long *ctx)
-{
-	u64 address = (u64)ctx, key = 0;
-
-	bpf_probe_read_kernel(&key, sizeof(key), &address);
-	return key;
-}
 
 static __always_inline int mt_is_accept(u8 event)
 {
@@ -126,21 +139,22 @@ static __always_inline void mt_accept_tell(struct mt_occurrence *o, struct mt_fr
 }
 
 /* accept.burst */
-static __always_inline int mt_burst_enter(u64 key, int order)
+static __always_inline int mt_accept_burst_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *f;
 
 	if (!mt_unaccepted())
 		return 0;
-	f = mt_begin(MT_EV_ACCEPT_BURST, 127, key);
+	f = mt_begin(MT_EV_ACCEPT_BURST, 127, mt_key(ctx, way));
 	if (!f)
 		return 0;
 	f->accept.pfn = 0;
-	f->order = order;
+	/* The arguments of a function that the compiler has cut to size are anybody's guess. */
+	f->order = MT_BURST_KNOWN ? (int)mt_arg(ctx, way, 1) : -1;
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_burst_exit(void *ctx, u64 key, u8 site, u64 accepted)
+static __always_inline int mt_accept_burst_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
@@ -148,10 +162,11 @@ static __always_inline int mt_burst_exit(void *ctx, u64 key, u8 site, u64 accept
 
 	if (!mt_unaccepted() && !mt_innermost_is(MT_EV_ACCEPT_BURST))
 		return 0;
-	conf = mt_accept_end(MT_EV_ACCEPT_BURST, key, site, &o, &f, &parent);
+	conf = mt_accept_end(MT_EV_ACCEPT_BURST, mt_key(ctx, way), MT_SITE_BY(ACCEPT_BURST, way),
+			     &o, &f, &parent);
 	if (!conf)
 		return 0;
-	if (!f.accepts && !(u8)accepted) {
+	if (!f.accepts && !(u8)mt_result(ctx, way, MT_BURST_ARGS)) {
 		/* A look at a zone that needed nothing is time of whoever looked. */
 		if (parent)
 			parent->child_ns -= o.self;
@@ -164,10 +179,11 @@ static __always_inline int mt_burst_exit(void *ctx, u64 key, u8 site, u64 accept
 }
 
 /* accept.block */
-static __always_inline int mt_block_enter(struct mt_conf_t *conf, u64 key, u64 page)
+static __always_inline int mt_accept_block_enter(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_BLOCK, 127, key);
-	u64 pfn;
+	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_BLOCK, 127, mt_key(ctx, way));
+	struct mt_conf_t *conf = mt_gate();
+	u64 page = MT_BLOCK_PAGE(ctx, way), pfn;
 
 	if (!f)
 		return 0;
@@ -180,15 +196,16 @@ static __always_inline int mt_block_enter(struct mt_conf_t *conf, u64 key, u64 p
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_block_exit(void *ctx, u64 key, u8 site, u64 accepted)
+static __always_inline int mt_accept_block_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_BLOCK, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_BLOCK, mt_key(ctx, way),
+					       MT_SITE_BY(ACCEPT_BLOCK, way), &o, &f, &parent);
 
 	if (!conf)
 		return 0;
-	if (!f.accepts && !(u8)accepted) {
+	if (!f.accepts && !MT_BLOCK_ACCEPTED(ctx, way)) {
 		if (parent)
 			parent->child_ns -= o.self;
 		return 0;
@@ -200,22 +217,24 @@ static __always_inline int mt_block_exit(void *ctx, u64 key, u8 site, u64 accept
 }
 
 /* accept.call */
-static __always_inline int mt_call_enter(u64 key, u64 start, u64 pages)
+static __always_inline int mt_accept_call_enter(void *ctx, enum mt_way way)
 {
-	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_CALL, 127, key);
+	u64 start = mt_arg(ctx, way, 0), second = mt_arg(ctx, way, 1);
+	struct mt_frame_t *f = mt_begin(MT_EV_ACCEPT_CALL, 127, mt_key(ctx, way));
 
 	if (!f)
 		return 0;
 	f->accept.pfn = start >> 12;
-	f->accept.pages = pages;
+	f->accept.pages = MT_ACCEPT_PAGES(start, second);
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_call_exit(void *ctx, u64 key, u8 site)
+static __always_inline int mt_accept_call_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_CALL, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_CALL, mt_key(ctx, way),
+					       MT_SITE_BY(ACCEPT_CALL, way), &o, &f, &parent);
 
 	if (!conf)
 		return 0;
@@ -228,8 +247,9 @@ static __always_inline int mt_call_exit(void *ctx, u64 key, u8 site)
 }
 
 /* accept.arch; interrupts are off where accept_memory() holds them off */
-static __always_inline int mt_arch_enter(u64 key, u64 start, u64 end)
+static __always_inline int mt_accept_arch_enter(void *ctx, enum mt_way way)
 {
+	u64 start = mt_arg(ctx, way, 0), end = mt_arg(ctx, way, 1);
 	struct mt_frame_t *f, *around;
 	int called;
 
@@ -237,7 +257,7 @@ static __always_inline int mt_arch_enter(u64 key, u64 start, u64 end)
 		return 0;
 	around = mt_innermost(bpf_get_current_pid_tgid(), 1);
 	called = around && around->event == MT_EV_ACCEPT_CALL;
-	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, key);
+	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, mt_key(ctx, way));
 	if (!f)
 		return 0;
 	f->accept.pfn = start >> 12;
@@ -278,11 +298,12 @@ static __always_inline void mt_steps_emit(void *ctx, struct mt_conf_t *conf,
 	}
 }
 
-static __always_inline int mt_arch_exit(void *ctx, u64 key, u8 site)
+static __always_inline int mt_accept_arch_exit(void *ctx, enum mt_way way)
 {
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_ARCH, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_ARCH, mt_key(ctx, way),
+					       MT_SITE_BY(ACCEPT_ARCH, way), &o, &f, &parent);
 
 	if (!conf)
 		return 0;
@@ -298,13 +319,15 @@ static __always_inline int mt_arch_exit(void *ctx, u64 key, u8 site)
 }
 
 /* accept.step */
-static __always_inline int mt_step_enter(u64 key, u64 start, u32 level)
+static __always_inline int mt_accept_step_enter(void *ctx, enum mt_way way)
 {
+	u64 start = mt_arg(ctx, way, MT_STEP_START_ARG);
+	u32 level = MT_STEP_LEVEL(ctx, way);
 	struct mt_frame_t *f;
 
 	if (level < 1 || level > MT_LEVELS)
 		return 0;
-	f = mt_begin(MT_EV_ACCEPT_STEP, 127, key);
+	f = mt_begin(MT_EV_ACCEPT_STEP, 127, mt_key(ctx, way));
 	if (!f)
 		return 0;
 	f->step.address = start;
@@ -312,11 +335,13 @@ static __always_inline int mt_step_enter(u64 key, u64 start, u32 level)
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_step_exit(void *ctx, u64 key, u8 site, u64 result)
+static __always_inline int mt_accept_step_exit(void *ctx, enum mt_way way)
 {
+	u64 result = mt_result(ctx, way, MT_STEP_ARGS);
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, key, site, &o, &f, &parent);
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, mt_key(ctx, way),
+					       MT_SITE_BY(ACCEPT_STEP, way), &o, &f, &parent);
 	struct mt_counter_t *counter = mt_counter(MT_EV_ACCEPT_STEP);
 	struct mt_step_t *step;
 	int at;
@@ -352,169 +377,31 @@ static __always_inline int mt_step_exit(void *ctx, u64 key, u8 site, u64 result)
 	step->count++;
 	step->pages += o.pages;
 	step->ns += o.dur;
-	step->site = site;
+	step->site = MT_SITE_BY(ACCEPT_STEP, way);
 	return 0;
 }
 
 #ifdef MT_FN_ACCEPT_BURST
-MT_FENTRY(MT_FN_ACCEPT_BURST, unsigned long zone, unsigned long order)
-{
-	return mt_burst_enter(mt_fentry_key(ctx), (u32)order);
-}
-
-MT_FEXIT(MT_FN_ACCEPT_BURST, unsigned long zone, unsigned long order)
-{
-	return mt_burst_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BURST_FENTRY,
-			     mt_argument(ctx, MT_BURST_ARGS));
-}
+MT_PAIR(ACCEPT_BURST, accept_burst)
 #endif
+MT_KPROBE_PAIR(accept_burst)
 
 #ifdef MT_FN_ACCEPT_BLOCK
-#ifdef MT_BLOCK_HAS_PAGE
-MT_FENTRY(MT_FN_ACCEPT_BLOCK, unsigned long zone, unsigned long flags, unsigned long page)
-{
-	return mt_block_enter(mt_gate(), mt_fentry_key(ctx), mt_argument(ctx, 2));
-}
-
-MT_FEXIT(MT_FN_ACCEPT_BLOCK, unsigned long zone, unsigned long flags, unsigned long page)
-{
-	return mt_block_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BLOCK_FENTRY, 1);
-}
-#else
-MT_FENTRY(MT_FN_ACCEPT_BLOCK, unsigned long zone)
-{
-	return mt_block_enter(0, mt_fentry_key(ctx), 0);
-}
-
-MT_FEXIT(MT_FN_ACCEPT_BLOCK, unsigned long zone)
-{
-	return mt_block_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_BLOCK_FENTRY,
-			     mt_argument(ctx, 1));
-}
+MT_PAIR(ACCEPT_BLOCK, accept_block)
 #endif
-#endif
+MT_KPROBE_PAIR(accept_block)
 
 #ifdef MT_FN_ACCEPT_CALL
-MT_FENTRY(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
-{
-	return mt_call_enter(mt_fentry_key(ctx), start, MT_ACCEPT_PAGES(start, second));
-}
-
-MT_FEXIT(MT_FN_ACCEPT_CALL, unsigned long start, unsigned long second)
-{
-	return mt_call_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_CALL_FENTRY);
-}
+MT_PAIR(ACCEPT_CALL, accept_call)
 #endif
+MT_KPROBE_PAIR(accept_call)
 
 #ifdef MT_FN_ACCEPT_ARCH
-MT_FENTRY(MT_FN_ACCEPT_ARCH, unsigned long start, unsigned long end)
-{
-	return mt_arch_enter(mt_fentry_key(ctx), start, end);
-}
-
-MT_FEXIT(MT_FN_ACCEPT_ARCH, unsigned long start, unsigned long end)
-{
-	return mt_arch_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_ARCH_FENTRY);
-}
+MT_PAIR(ACCEPT_ARCH, accept_arch)
 #endif
+MT_KPROBE_PAIR(accept_arch)
 
 #ifdef MT_FN_ACCEPT_STEP
-#ifdef MT_STEP_SNP
-MT_FENTRY(MT_FN_ACCEPT_STEP, unsigned long desc, unsigned long vaddr, unsigned long vaddr_end,
-	  unsigned long op)
-{
-	return (u32)op == MT_SNP_PRIVATE ? mt_step_enter(mt_fentry_key(ctx), vaddr, 1) : 0;
-}
-
-MT_FEXIT(MT_FN_ACCEPT_STEP, unsigned long desc, unsigned long vaddr, unsigned long vaddr_end,
-	 unsigned long op)
-{
-	return mt_step_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_STEP_FENTRY,
-			    mt_argument(ctx, 4));
-}
-#else
-MT_FENTRY(MT_FN_ACCEPT_STEP, unsigned long start, unsigned long len, unsigned long level)
-{
-	return mt_step_enter(mt_fentry_key(ctx), start, (u32)level);
-}
-
-MT_FEXIT(MT_FN_ACCEPT_STEP, unsigned long start, unsigned long len, unsigned long level)
-{
-	return mt_step_exit(ctx, mt_fentry_key(ctx), MT_SITE_ACCEPT_STEP_FENTRY,
-			    mt_argument(ctx, 3));
-}
+MT_PAIR(ACCEPT_STEP, accept_step)
 #endif
-#endif
-
-#ifdef MT_KPROBES
-/* The arguments of a function that the compiler has cut to size are anybody's guess. */
-int mt_accept_burst_kprobe(struct pt_regs *ctx)
-{
-#ifdef MT_BURST_ARGS
-	return mt_burst_enter(PT_REGS_SP(ctx), (u32)PT_REGS_PARM2(ctx));
-#else
-	return mt_burst_enter(PT_REGS_SP(ctx), -1);
-#endif
-}
-
-int mt_accept_burst_kretprobe(struct pt_regs *ctx)
-{
-	return mt_burst_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BURST_KPROBE, PT_REGS_RC(ctx));
-}
-
-int mt_accept_block_kprobe(struct pt_regs *ctx)
-{
-#ifdef MT_BLOCK_HAS_PAGE
-	return mt_block_enter(mt_gate(), PT_REGS_SP(ctx), PT_REGS_PARM3(ctx));
-#else
-	return mt_block_enter(0, PT_REGS_SP(ctx), 0);
-#endif
-}
-
-int mt_accept_block_kretprobe(struct pt_regs *ctx)
-{
-#ifdef MT_BLOCK_VOID
-	return mt_block_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BLOCK_KPROBE, 1);
-#else
-	return mt_block_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_BLOCK_KPROBE, PT_REGS_RC(ctx));
-#endif
-}
-
-int mt_accept_call_kprobe(struct pt_regs *ctx)
-{
-	u64 start = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
-
-	return mt_call_enter(PT_REGS_SP(ctx), start, MT_ACCEPT_PAGES(start, second));
-}
-
-int mt_accept_call_kretprobe(struct pt_regs *ctx)
-{
-	return mt_call_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_CALL_KPROBE);
-}
-
-int mt_accept_arch_kprobe(struct pt_regs *ctx)
-{
-	return mt_arch_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx));
-}
-
-int mt_accept_arch_kretprobe(struct pt_regs *ctx)
-{
-	return mt_arch_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_ARCH_KPROBE);
-}
-
-int mt_accept_step_kprobe(struct pt_regs *ctx)
-{
-#ifdef MT_STEP_SNP
-	if ((u32)PT_REGS_PARM4(ctx) != MT_SNP_PRIVATE)
-		return 0;
-	return mt_step_enter(PT_REGS_SP(ctx), PT_REGS_PARM2(ctx), 1);
-#else
-	return mt_step_enter(PT_REGS_SP(ctx), PT_REGS_PARM1(ctx), (u32)PT_REGS_PARM3(ctx));
-#endif
-}
-
-int mt_accept_step_kretprobe(struct pt_regs *ctx)
-{
-	return mt_step_exit(ctx, PT_REGS_SP(ctx) - 8, MT_SITE_ACCEPT_STEP_KPROBE, PT_REGS_RC(ctx));
-}
-#endif
+MT_KPROBE_PAIR(accept_step)

@@ -93,7 +93,7 @@ EVENTS = (
     ),
 )
 BURST, BLOCK, CALL, ARCH, STEP = EVENTS
-SOURCE = "topics/accept"
+SOURCES = ("topics/accept",)
 
 _PLATFORMS = {
     "TDX": (ARCH.functions[0], STEP.functions[0]),

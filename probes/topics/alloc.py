@@ -41,7 +41,7 @@ EVENTS = (
         inside=("accept.burst", "accept.block", "accept.call", "accept.arch", "accept.step", "zero.alloc"),
     ),
 )
-SOURCE = "topics/alloc"
+SOURCES = ("topics/alloc",)
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:

@@ -8,7 +8,7 @@ from memtrace.probes.topics import accept, alloc, gmem, hotplug, root, zero
 from memtrace.probes.topics.event import Event
 
 TOPICS = (alloc, zero, accept, hotplug, root, gmem)
-"""Each topic: EVENTS, SOURCE (its BPF C), ladders()."""
+"""Each topic: EVENTS, SOURCES (its BPF C), ladders()."""
 EVENTS: tuple[Event, ...] = tuple(event for topic in TOPICS for event in topic.EVENTS)
 """In the order of their numbers."""
 NAMES: tuple[str, ...] = tuple(event.name for event in EVENTS)

@@ -77,7 +77,7 @@ EVENTS = (
         "gmem.map",
         "one page of a guest_memfd given to user space that has mapped it",
         ("kvm_gmem_fault_user_mapping",),
-        about="What is not private can be mapped (GUEST_MEMFD_FLAG_MMAP, 6.18 on); the first touch clears it.",
+        about="Shared memory can be mapped (GUEST_MEMFD_FLAG_MMAP, 6.18 on); its first touch clears it.",
         inside=("alloc", "gmem.zero"),
         fields=GUEST_FIELDS,
         asked=True,
@@ -183,7 +183,7 @@ EVENTS = (
     ),
 )
 """One after the other, and sites likewise: gmem.bpf.c numbers them so."""
-SOURCE = "topics/gmem"
+SOURCES = ("topics/gmem", "topics/gmem_lookup", "topics/gmem_range")
 _BY_NAME = {event.name: event for event in EVENTS}
 _HELPERS = ("FALLOCATE", "LOOKUP", "FOLIO", "CHANGE", "DETAIL", "DESTROY")
 _FUNCTIONS = frozenset(

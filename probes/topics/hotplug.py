@@ -25,7 +25,7 @@ from memtrace.probes.sites.system import System
 from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
 
-SOURCE = "topics/hotplug"
+SOURCES = ("topics/hotplug",)
 NEVER, ERRNO, NULL = 0, 1, 2
 """What failure looks like in a returned value: MT_HOT_NEVER, _ERRNO, _NULL."""
 _ALLOC = ("alloc", "zero.alloc")

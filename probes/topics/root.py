@@ -98,7 +98,7 @@ EVENTS = (
     ),
 )
 """One after the other: root.bpf.c numbers its sites by them."""
-SOURCE = "topics/root"
+SOURCES = ("topics/root",)
 _OTHERS: dict[str, tuple[str, ...]] = {"root.guest_memfd": ("kvm_gmem_fallocate", "kvm_gmem_populate")}
 """More functions of an event, each hooked as well where it can be."""
 

@@ -94,7 +94,7 @@ EVENTS = (
     ),
 )
 ALLOC, USER, PAGE, FREE = EVENTS
-SOURCE = "topics/zero"
+SOURCES = ("topics/zero",)
 
 _SUMMED = {"MT_AGG_EVENTS": "4"}
 
