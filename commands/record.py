@@ -20,7 +20,7 @@ from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
-    from memtrace.probes.recorder.recording import Progress
+    from memtrace.probes.recorder.outcome import Progress
 
 
 @click.command(

@@ -16,6 +16,7 @@ from memtrace.probes.machine import tracefs
 from memtrace.probes.machine.kernel import describe_system
 from memtrace.probes.machine.sources import exists, kmsg_text, names, read_text, syslog_text
 from memtrace.probes.machine.state import clock_anchor, snapshot
+from memtrace.traces.astray import check
 from memtrace.traces.importers import fpdt, systemd
 from memtrace.traces.names import decoded
 from memtrace.traces.output import create, make_folder, write_all
@@ -172,6 +173,6 @@ def save(texts: Sequence[Text], folder: Path) -> tuple[Path, ...]:
             path = folder / one.name
             with create(path, overwrite=False, option="--save") as file:
                 write_all(file.fd, one.text.encode(errors="surrogateescape"))
-                file.check()
+                check(file)
             paths.append(path)
     return tuple(paths)

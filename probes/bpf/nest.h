@@ -24,23 +24,23 @@ struct mt_frame_t {
 	u8 within;
 	union {
 		struct mt_alloc_frame_t {
-			u64 clear_ns;		/* of the zero.alloc inside */
-			u64 clear_inside;	/* of that, what other events took */
-			u64 clear_end;
-			u32 clear_pages;
+			u64 zero_ns;		/* of the zero.alloc inside */
+			u64 zero_inside_ns;	/* of that, what other events took */
+			u64 zero_end_ns;	/* when it ended */
+			u32 zero_pages;
 			u32 gfp;
-			u8 clear_site;
+			u8 zero_site;
 		} alloc;
 		struct mt_zero_frame_t {	/* zero.alloc */
 			u64 address;	/* of the memory or of its struct page; 0: unknown */
 			u32 pages;
 			u8 site;
 		} zero;
-		struct mt_clear_frame_t {	/* the other zero.*: page or pfn, whichever is known */
+		struct mt_zeroed_frame_t {	/* the other zero.*: page or pfn, whichever is known */
 			u64 page;
 			u64 pfn;
 			u32 pages;
-		} clear;
+		} zeroed;
 		struct mt_accept_frame_t {
 			u64 pfn;	/* 0: not known yet */
 			u32 pages;
@@ -74,7 +74,7 @@ struct mt_frame_t {
 				struct {
 					u64 pfn_at;	/* where the caller finds them */
 					u64 order_at;
-					u64 cleared_from;	/* when the look-up returned; 0: nothing is cleared */
+					u64 zero_from_ns;	/* when the look-up returned; 0: nothing is zeroed */
 				} get;
 				struct {
 					u64 at;

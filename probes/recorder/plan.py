@@ -70,6 +70,10 @@ class Attached:
     guests: bool = False
     """Records are GUEST_RECORDs (MT_GMEM)."""
 
+    def sees(self, event: str) -> bool:
+        """Whether an event has a site."""
+        return any(site.event == event and site.site for site in self.manifest)
+
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
     """Compile and attach; raises MemtraceError if nothing at all can be seen.

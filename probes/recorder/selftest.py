@@ -26,7 +26,8 @@ from memtrace.errors import MemtraceError
 from memtrace.probes.machine.topology import nodes
 from memtrace.probes.recorder import plan
 from memtrace.probes.recorder.options import Options
-from memtrace.probes.recorder.recording import Outcome, Recorder
+from memtrace.probes.recorder.outcome import Outcome
+from memtrace.probes.recorder.recording import Recorder
 from memtrace.probes.workloads.touch import HUGE_BYTES
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.run import LEFT_TO_ALLOCATOR, ProbeSite

@@ -39,9 +39,9 @@ static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 	if (!f)
 		return 0;
 	f->alloc.gfp = gfp;
-	f->alloc.clear_ns = 0;
-	f->alloc.clear_inside = 0;
-	f->alloc.clear_pages = 0;
+	f->alloc.zero_ns = 0;
+	f->alloc.zero_inside_ns = 0;
+	f->alloc.zero_pages = 0;
 	f->order = order;
 	f->nid_requested = mt_requested_nid(ac);
 	return mt_stamp(f);
@@ -91,16 +91,16 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 #ifdef MT_SAMPLE
 	mt_sample_settle(&o);
 #endif
-	if (f.alloc.clear_pages) {
+	if (f.alloc.zero_pages) {
 		zero = o;
 		zero.flags &= ~MT_FLAG_VICTIM;
 		zero.rare = 0;
-		zero.ts = f.alloc.clear_end;
-		zero.dur = f.alloc.clear_ns;
-		zero.self = f.alloc.clear_ns - f.alloc.clear_inside;
-		zero.pages = f.alloc.clear_pages;
+		zero.ts = f.alloc.zero_end_ns;
+		zero.dur = f.alloc.zero_ns;
+		zero.self = f.alloc.zero_ns - f.alloc.zero_inside_ns;
+		zero.pages = f.alloc.zero_pages;
 		zero.event = MT_EV_ZERO_ALLOC;
-		zero.site = f.alloc.clear_site;
+		zero.site = f.alloc.zero_site;
 		zero.parent = MT_EV_ALLOC;
 		mt_emit(ctx, conf, &zero);
 	}

@@ -14,8 +14,6 @@ from memtrace.probes.sites.system import System
 
 GUEST = "vm, vcpu, gfn: arguments"
 """How VM, vCPU and guest frame are known, in words."""
-GUEST_FIELDS = {"vm": "its number in the run", "vcpu": "whose thread it was", "gfn": "the first guest page"}
-"""Columns that every event of private memory has."""
 
 
 def plain(system: System, event: str, function: str, decode: str, inside: tuple[str, ...] = ()) -> Ladder:

@@ -13,7 +13,7 @@ static __always_inline int mt_gmem_get_enter(void *ctx, enum mt_way way)
 	f->gmem.vm = mt_vm(mt_arg(ctx, way, 0));
 	f->gmem.get.pfn_at = mt_arg(ctx, way, 3);
 	f->gmem.get.order_at = mt_arg(ctx, way, MT_GMEM_GET_ORDER_ARG);
-	f->gmem.get.cleared_from = 0;
+	f->gmem.get.zero_from_ns = 0;
 	mt_bind(mt_arg(ctx, way, 1), f->gmem.vm);
 	return mt_stamp(f);
 }
@@ -35,7 +35,7 @@ static __always_inline int mt_gmem_folio_order(u64 folio)
  * A page is cleared before its first use, when its folio is not up to date yet.  Kernels
  * clear either after the return of __kvm_gmem_get_pfn() (up to the architecture's hook) or
  * inside it, after that of kvm_gmem_get_folio(); the folio's flag at both returns tells.
- * The frame holds when the clearing can have begun (cleared_from; 0: nothing to clear).
+ * The frame holds when the clearing can have begun (zero_from_ns; 0: nothing to clear).
  */
 static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *around,
 						u64 gfn, u64 pfn, u64 order)
@@ -44,7 +44,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 
 	o.ts = bpf_ktime_get_boot_ns();
 	o.task = bpf_get_current_pid_tgid();
-	o.dur = o.ts - around->gmem.get.cleared_from;
+	o.dur = o.ts - around->gmem.get.zero_from_ns;
 	o.self = o.dur;
 	o.event = MT_EV_GMEM_ZERO;
 	o.site = MT_SITE_GMEM_ZERO_EITHER;
@@ -57,7 +57,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 	o.gfn = gfn;
 	mt_guest_pfn(conf, &o, pfn);
 	around->child_ns += o.dur;
-	around->gmem.get.cleared_from = 0;
+	around->gmem.get.zero_from_ns = 0;
 	mt_emit(ctx, conf, &o);
 }
 
@@ -105,11 +105,11 @@ static __always_inline int mt_gmem_folio_exit(void *ctx, enum mt_way way)
 	if (!f)
 		return 0;
 	f->gmem.flags &= ~MT_FRAME_FIRST;
-	f->gmem.get.cleared_from = 0;
+	f->gmem.get.zero_from_ns = 0;
 	if (!mt_not_uptodate(mt_result(ctx, way, MT_GMEM_FOLIO_ARGS)))
 		return 0;
 	f->gmem.flags |= MT_FRAME_FIRST;
-	f->gmem.get.cleared_from = bpf_ktime_get_boot_ns();
+	f->gmem.get.zero_from_ns = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -142,18 +142,18 @@ static __always_inline int mt_gmem_lookup_exit(void *ctx, enum mt_way way)
 		return 0;
 	if (folio && folio < (u64)-MT_MAX_ERRNO && !mt_not_uptodate(folio)) {
 		mt_cleared_inside(ctx, f, folio);
-		f->gmem.get.cleared_from = 0;
+		f->gmem.get.zero_from_ns = 0;
 		return 0;
 	}
 #endif
-	f->gmem.get.cleared_from = 0;
+	f->gmem.get.zero_from_ns = 0;
 	f->gmem.flags &= ~MT_FRAME_FIRST;
 	if (!mt_not_uptodate(folio))
 		return 0;
 	f->gmem.flags |= MT_FRAME_FIRST;
 	/* What is populated gets its contents from user space. */
 	if (f->event == MT_EV_GMEM_GET)
-		f->gmem.get.cleared_from = bpf_ktime_get_boot_ns();
+		f->gmem.get.zero_from_ns = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -176,7 +176,7 @@ static __always_inline void mt_cleared_without_hook(void *ctx, int result)
 	struct mt_conf_t *conf = mt_gate();
 	s32 order = 0;
 
-	if (!conf || !f || f->event != MT_EV_GMEM_GET || !f->gmem.get.cleared_from || result < 0)
+	if (!conf || !f || f->event != MT_EV_GMEM_GET || !f->gmem.get.zero_from_ns || result < 0)
 		return;
 	if (f->gmem.get.order_at)
 		MT_READ(order, f->gmem.get.order_at);
@@ -232,7 +232,7 @@ static __always_inline int mt_gmem_map_enter(void *ctx, enum mt_way way)
 	f->gmem.vm = mt_vm(mt_pointer(mt_pointer(file + MT_KVM_FILE_PRIVATE) + MT_KVM_GMEM_KVM));
 	f->gmem.gfn = mt_file_gfn(file, f->gmem.vm, pgoff);
 	f->gmem.get.pfn_at = vmf;
-	f->gmem.get.cleared_from = 0;
+	f->gmem.get.zero_from_ns = 0;
 	return mt_stamp(f);
 }
 
@@ -250,7 +250,7 @@ static __always_inline int mt_gmem_map_exit(void *ctx, enum mt_way way)
 		if (pfn == MT_NO_PFN)
 			pfn = 0;
 #ifdef MT_WANT_GMEM_ZERO
-		if (conf && !failed && open->gmem.get.cleared_from)
+		if (conf && !failed && open->gmem.get.zero_from_ns)
 			mt_zeroed_until_now(ctx, conf, open, open->gmem.gfn, pfn, 0);
 #endif
 	}
@@ -292,7 +292,7 @@ static __always_inline int mt_gmem_prepare_enter(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 #ifdef MT_WANT_GMEM_ZERO
-	if (get && get->event == MT_EV_GMEM_GET && get->gmem.get.cleared_from)
+	if (get && get->event == MT_EV_GMEM_GET && get->gmem.get.zero_from_ns)
 		mt_zeroed_until_now(ctx, conf, get, get->gmem.gfn, pfn, order);
 #endif
 #ifndef MT_WANT_GMEM_PREPARE

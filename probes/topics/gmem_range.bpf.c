@@ -192,7 +192,7 @@ static __always_inline int mt_gmem_populate_enter(void *ctx, enum mt_way way)
 		return 0;
 	f->gmem.vm = mt_vm(mt_arg(ctx, way, 0));
 	f->gmem.requested = mt_arg(ctx, way, MT_GMEM_POPULATE_PAGES_ARG);
-	f->gmem.get.cleared_from = 0;
+	f->gmem.get.zero_from_ns = 0;
 	return mt_stamp(f);
 }
 

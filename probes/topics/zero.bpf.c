@@ -43,11 +43,11 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key, int struct_page)
 	if (!conf)
 		return 0;
 	if (parent && parent->event == MT_EV_ALLOC) {
-		parent->alloc.clear_ns += o.dur;
-		parent->alloc.clear_inside += o.dur - o.self;
-		parent->alloc.clear_end = o.ts;
-		parent->alloc.clear_pages += f.zero.pages;
-		parent->alloc.clear_site = f.zero.site;
+		parent->alloc.zero_ns += o.dur;
+		parent->alloc.zero_inside_ns += o.dur - o.self;
+		parent->alloc.zero_end_ns = o.ts;
+		parent->alloc.zero_pages += f.zero.pages;
+		parent->alloc.zero_site = f.zero.site;
 		return 0;
 	}
 #ifndef MT_MIN_ORDER
@@ -131,8 +131,8 @@ static __always_inline int mt_page_enter(int event, struct pt_regs *ctx, u64 byt
 	f = mt_begin(event, order, PT_REGS_SP(ctx));
 	if (!f)
 		return 0;
-	f->clear.pfn = mt_virtual_pfn(address);
-	f->clear.pages = bytes >> 12;
+	f->zeroed.pfn = mt_virtual_pfn(address);
+	f->zeroed.pages = bytes >> 12;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -145,8 +145,8 @@ static __always_inline int mt_page_exit(struct pt_regs *ctx, int event, u8 site)
 
 	if (!conf)
 		return 0;
-	o.pfn = f.clear.pfn;
-	o.pages = f.clear.pages;
+	o.pfn = f.zeroed.pfn;
+	o.pages = f.zeroed.pages;
 	o.flags = MT_FLAG_ZEROED;
 	if (o.pfn)
 		o.nid = mt_pfn_nid(conf, o.pfn);
@@ -192,8 +192,8 @@ static __always_inline int mt_pages_enter(int event, u64 key, u64 page, u32 page
 
 	if (!f)
 		return 0;
-	f->clear.page = page;
-	f->clear.pages = pages;
+	f->zeroed.page = page;
+	f->zeroed.pages = pages;
 	f->order = order;
 	return mt_stamp(f);
 }
@@ -206,10 +206,10 @@ static __always_inline int mt_pages_exit(void *ctx, int event, u64 key, u8 site)
 
 	if (!conf)
 		return 0;
-	o.page = f.clear.page;
-	o.pages = f.clear.pages;
+	o.page = f.zeroed.page;
+	o.pages = f.zeroed.pages;
 	o.flags = MT_FLAG_ZEROED;
-	o.nid = mt_page_nid(f.clear.page);
+	o.nid = mt_page_nid(f.zeroed.page);
 	mt_emit(ctx, conf, &o);
 	return 0;
 }

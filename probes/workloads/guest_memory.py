@@ -42,7 +42,8 @@ def mapped(size: Size) -> Done:
 def _touched(kvm: int, size: int) -> Done:
     machine = fcntl.ioctl(kvm, _CREATE_VM, 0)
     try:
-        wanted = struct.pack("<QQ48x", size, _FLAG_MMAP | _FLAG_INIT_SHARED)
+        # A buffer that may change: else what comes back is its content, not the descriptor.
+        wanted = bytearray(struct.pack("<QQ48x", size, _FLAG_MMAP | _FLAG_INIT_SHARED))
         file = fcntl.ioctl(machine, _CREATE_GUEST_MEMFD, wanted)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTTY):

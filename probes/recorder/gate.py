@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate: whether the programs count, and whose work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from memtrace.probes.programs.module import Module
+from memtrace.probes.recorder.plan import Attached, Filters
+from memtrace.probes.sites.pfn import learn_vmemmap_base
+from memtrace.probes.sites.system import System
+
+
+class Gate:
+    """Closed until set(True)."""
+
+    def __init__(self, attached: Attached, filters: Filters, system: System) -> None:
+        """Hands the filters to the programs, and learns where the struct pages are."""
+        self._module: Module = attached.module
+        self._filters = filters
+        self._sees_arch = attached.sees("accept.arch")
+        raw = any(site.kind == "rawtp" for site in attached.manifest)
+        self._vmemmap_base = system.vmemmap_base or _learnt(self._module, system, raw)
+        for cpu in filters.cpus:
+            self._module.update("mt_cpus", ctypes.c_uint32(cpu), ctypes.c_uint32(1))
+        if filters.follow:
+            self._module.attach_rawtp("sched_process_fork", "mt_target_fork")
+            self._module.attach_rawtp("sched_process_free", "mt_target_free")
+            self.follow_listed()
+
+    def set(self, on: bool) -> None:
+        """Opens or closes it."""
+        value = (ctypes.c_uint64 * 3)(int(on), self._vmemmap_base or 0, int(self._sees_arch))
+        self._module.update("mt_conf", ctypes.c_uint32(0), value)
+
+    def own(self, on: bool) -> None:
+        """The same for known work done by the recorder itself."""
+        if self._filters.follow:
+            self.follow(os.getpid())
+        self.set(on)
+
+    def follow(self, pid: int) -> None:
+        """Lets a process in, and all that it forks."""
+        self._module.update("mt_targets", ctypes.c_uint32(pid), ctypes.c_uint8(1))
+
+    def follow_listed(self) -> None:
+        """Lets in the processes that were asked for."""
+        for pid in self._filters.pids:
+            self.follow(pid)
+
+    def only_listed(self) -> None:
+        """Forgets who was let in since."""
+        if self._filters.follow:
+            self._module.table("mt_targets").clear()
+            self.follow_listed()
+
+    def lets_the_recorder_in(self, events: tuple[str, ...]) -> bool:
+        """Whether the recorder's own faults pass the filters (its process can be let in)."""
+        filters = self._filters
+        return not (filters.cpus or filters.comm or filters.min_order) and "alloc" in events
+
+
+def _learnt(module: Module, system: System, raw: bool) -> int | None:
+    """Address of the struct page of pfn 0, None if it stays unknown; ``raw``: alloc is a raw tracepoint."""
+    if not raw:
+        return learn_vmemmap_base(module, system)
+    # It carries one program at a time: lend it to the calibration.
+    module.detach_rawtp("mm_page_alloc")
+    try:
+        return learn_vmemmap_base(module, system)
+    finally:
+        module.attach_rawtp("mm_page_alloc", "mt_alloc_rawtp")

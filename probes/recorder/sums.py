@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel side's sums while recording: folded into rows, and put into the status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from memtrace.probes.recorder import maps
+from memtrace.probes.recorder.folding import Folder
+from memtrace.probes.recorder.losses import losses
+from memtrace.probes.recorder.plan import Attached
+from memtrace.probes.sites.proof import Counted
+from memtrace.probes.sites.system import System
+from memtrace.probes.topics.events import NAMES
+from memtrace.traces.run import EventCounters, Losses, RootTotal, TaskTotal
+
+_CHECKPOINT_TASKS = 200
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the sums say, as parts of a status."""
+
+    losses: Losses
+    counters: tuple[EventCounters, ...]
+    tasks: tuple[TaskTotal, ...]
+    tasks_dropped: int
+    roots: tuple[RootTotal, ...]
+    samples: dict[str, int]
+
+
+class Sums:
+    """The sums of one module."""
+
+    def __init__(self, attached: Attached, system: System, buckets: int, page_size: int, hz: int) -> None:
+        """``buckets``: of the cells; ``hz``: of the clock samples."""
+        self._attached, self._module, self._system = attached, attached.module, system
+        self._page_size = page_size
+        self._hz = hz
+        self._cells = maps.Cells(self._module, system.cpus, attached.summed, system.nids, buckets)
+        self.folder = self._make_folder()
+
+    def _make_folder(self) -> Folder:
+        sites = {site.event: site for site in self._attached.manifest}
+        return Folder(
+            page_size=self._page_size,
+            sites={event: site.site for event, site in sites.items() if site.site},
+            infer_zeroing=sites["zero.alloc"].kind == "inferred",
+            period_ns=1e9 / self._hz if self._attached.sampling else None,
+            nids=self._system.nids,
+            time_alloc=sites["alloc"].kind == "rawtp",
+        )
+
+    def counters(self) -> npt.NDArray[Any]:
+        """As maps.counters() gives them."""
+        return maps.counters(self._module, self._system.cpus)
+
+    def counted(self) -> dict[str, Counted]:
+        """The counters that known work is held against."""
+        values = zip(NAMES, self.counters(), strict=True)
+        return {name: Counted(int(v["seen"]), int(v["sum_order"])) for name, v in values}
+
+    def fold(self, now: int) -> Sequence[Mapping[str, object]]:
+        """Rows of what was summed since the last time; ``now``: CLOCK_BOOTTIME, ns."""
+        system, module = self._system, self._module
+        samples, user = None, 0
+        if self._attached.sampling:
+            samples = maps.sample_cells(module, system.cpus, system.nids)
+            user = maps.sample_totals(module, system.cpus)["user"]
+        return self.folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        system = self._system
+        maps.clear(self._module, self._cells, system.cpus, system.nids, self._attached.sampling)
+
+    def told(self, complete: bool, before: npt.NDArray[Any] | None = None) -> Told:
+        """What they say now; ``complete``: at the end, with all tasks and roots.
+
+        ``before``: the counters of before the rows of a checkpoint were taken.
+        """
+        module, cpus = self._module, self._system.cpus
+        counters = self.counters()
+        timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
+        totals = maps.totals(module, cpus)
+        tasks = totals.tasks(timed, self._page_size, os.getpid())
+        open_frames = maps.open_frames(module) if complete else 0
+        return Told(
+            losses=losses(module, counters, self._attached.manifest, open_frames),
+            counters=maps.event_counters(counters, before),
+            tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
+            tasks_dropped=maps.tasks_dropped(module, cpus),
+            roots=totals.roots(timed, self._page_size, os.getpid()) if complete else (),
+            samples=self._samples(),
+        )
+
+    def _samples(self) -> dict[str, int]:
+        if not self._attached.sampling:
+            return {}
+        found = maps.sample_totals(self._module, self._system.cpus)
+        return found | {"period_ns": round(1e9 / self._hz)}
