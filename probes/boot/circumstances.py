@@ -14,7 +14,7 @@ _EDGES = ("_sinittext", "_einittext")
 
 
 def kernel(description: SystemDescription) -> Kernel:
-    """The running kernel; without privileges more of it is unknown, nothing is refused."""
+    """Describe the running kernel; without privileges more of it stays unknown, and nothing fails."""
     files = tracefs.read(("available_filter_functions", "available_tracers"))
     filter_functions, tracers = files.get("available_filter_functions"), files.get("available_tracers")
     config = dict(description.config)
@@ -36,7 +36,7 @@ def kernel(description: SystemDescription) -> Kernel:
 
 
 def _symbols(kallsyms: bytes) -> dict[str, int]:
-    """Addresses of the functions that might be traced, 0 where they are hidden."""
+    """Return the addresses by name of the functions that might be traced and of _EDGES; 0 where hidden."""
     names = "|".join((*FUNCTIONS, *_EDGES))
     found = re.findall(rf"^([0-9a-f]+) [tTwW] ({names})$".encode(), kallsyms, re.MULTILINE)
     return {name.decode(): int(address, 16) for address, name in found}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The boot of the running machine, as a run: gathered, then imported like saved files."""
+"""The boot of the running machine as a run: its sources are gathered, then imported like saved files."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of it."""
+    """What collect() wrote, and what it lacked."""
 
     outcome: Outcome
     missing: tuple[tuple[str, str], ...]
-    """Sources that were not there, each with the reason."""
+    """Names of the sources that were not there, each with the reason."""
     merged: Path | None
 
 
 def collect(wanted: Wanted) -> Collected:
-    """Gathers, and writes the run.  Raises MemtraceError."""
+    """Gather the sources and write the run.  Raises MemtraceError."""
     if wanted.save is not None and wanted.save.is_dir() and any(wanted.save.iterdir()):
         raise MemtraceError(f"--save {wanted.save}: the folder is not empty; give a new one")
     merge, why = (wanted.merge, "") if wanted.merge else recorded()
@@ -65,7 +65,7 @@ def collect(wanted: Wanted) -> Collected:
 
 
 def recorded(path: Path = Path(RUN)) -> tuple[Path | None, str]:
-    """The run that the boot kit's unit recorded in this boot; else None, and why."""
+    """Return the run that the boot kit's unit recorded in this boot, and ""; else None, and why."""
     if not path.exists():
         return None, f"no {path}: nothing was recorded from early user space"
     try:

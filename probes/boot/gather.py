@@ -30,20 +30,20 @@ _SYSTEMCTL_S = 10
 
 @dataclass(frozen=True)
 class Text:
-    """One source's text; None with the reason if there is none."""
+    """One source's text, or None and the reason why there is none."""
 
     name: str
-    """Of the file that it is saved to."""
+    """Name of the file that the text is saved to."""
     format: str
     text: str | None
     why_not: str = ""
 
 
 def gather(argv: Sequence[str]) -> tuple[Text, ...]:
-    """All sources, each read once; nothing on the machine is changed.
+    """Read all sources, each once; nothing on the machine is changed.
 
-    The last is the machine itself: its description, counters and clocks, and
-    which of the sources were not there.
+    The last text is of the machine itself: its description, counters and clocks,
+    and which of the sources were not there.
     """
     found = [*_trace(), _log(), _fpdt(), _systemd(), *_early()]
     missing = tuple(
@@ -98,7 +98,7 @@ def _log() -> Text:
 
 
 def as_dmesg(records: str) -> str:
-    """/dev/kmsg's records as dmesg(1) prints them; what user space wrote, and fields, are left out."""
+    """Return /dev/kmsg records as dmesg(1) prints them, without fields and what user space wrote."""
     lines = []
     for record in records.splitlines():
         if (match := _KMSG.match(record)) and int(match[1]) >> 3 == 0:
@@ -117,7 +117,7 @@ def _fpdt() -> Text:
 
 
 def _systemd() -> Text:
-    """Only of the systemd that booted this kernel: one in a container has other times."""
+    """Return the times of the systemd that booted this kernel; one in a container has other times."""
     why = ""
     if not exists("/", "/run/systemd/system"):
         why = "systemd did not boot this system"
@@ -146,7 +146,7 @@ def _early() -> Iterator[Text]:
 
 
 def _container() -> str:
-    """The container manager's name, empty outside of one (systemd's own sign for it)."""
+    """Return the container manager's name, from systemd's own signs for it; "" outside a container."""
     said = read_text("/", "/run/systemd/container")
     if said:
         return said
@@ -162,9 +162,9 @@ def _confined() -> str:
 
 
 def save(texts: Sequence[Text], folder: Path) -> tuple[Path, ...]:
-    """Writes the texts that there are into ``folder``, which is made; returns their paths.
+    """Write the texts that there are into ``folder``, which is made; return their paths.
 
-    Raises OSError if it cannot be made, MemtraceError for a file that is there already.
+    Raises OSError if it cannot be made, MemtraceError if a file exists already.
     """
     make_folder(folder)
     paths = []

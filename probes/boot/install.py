@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing the boot kit's files below a root, and taking away exactly what was written."""
+"""Write the boot kit's files below a root, and remove exactly what was written."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memtrace.probes.boot.kit import MARK, KitFile
 from memtrace.probes.machine.sources import Root, under
 
 RECORD = "/var/lib/memtrace/boot-kit.json"
-"""What was installed: the files with their digests, and the folders made for them."""
+"""Record of what was installed: the files with their digests, and the folders made for them."""
 
 
 @dataclass(frozen=True)
 class _Record:
     files: dict[str, str | None]
-    """Path and digest."""
+    """Digest of each file, by path."""
     folders: tuple[str, ...]
 
 
@@ -32,14 +32,14 @@ class Removal:
 
     removed: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
-    """Paths it left, each with the reason."""
+    """Paths that were left, each with the reason."""
 
 
 def install(files: Sequence[KitFile], root: Root = "/") -> tuple[str, ...]:
-    """Writes the files, and the record of them last; returns their paths.
+    """Write the files, and the record of them last; return their paths.
 
-    Installing again writes them anew.  Raises MemtraceError, before anything is
-    written, if a file is there that is not ours, or if one cannot be written.
+    Installing again writes them anew.  Raises MemtraceError if a file is there that is
+    not ours, before anything is written, or if a file cannot be written.
     """
     before = _record(root)
     for file in files:
@@ -66,7 +66,7 @@ def install(files: Sequence[KitFile], root: Root = "/") -> tuple[str, ...]:
 
 
 def remove(root: Root = "/") -> Removal:
-    """Takes away the files that ``install`` wrote and nobody changed since, then its empty folders.
+    """Remove the files that ``install`` wrote and nobody changed since, then its empty folders.
 
     Does nothing where nothing is installed.  Raises MemtraceError if a file cannot be removed.
     """
@@ -95,7 +95,7 @@ def remove(root: Root = "/") -> Removal:
 
 
 def foreign(path: Path, file: KitFile) -> bool:
-    """Whether something stands at ``path`` that this kit did not write."""
+    """Return whether something exists at ``path`` that this kit did not write."""
     if path.is_symlink():
         return file.target is None or str(path.readlink()) != file.target
     if not path.exists():
@@ -116,7 +116,7 @@ def _record(root: Root) -> _Record:
 
 
 def _folders(root: Root, path: str) -> list[str]:
-    """Makes the folders above ``path``; returns those that were not there, outermost first."""
+    """Make the missing folders above ``path`` and return them, outermost first."""
     missing = [str(p) for p in reversed(Path(path).parents) if not under(root, str(p)).exists()]
     for folder in missing:
         under(root, folder).mkdir(exist_ok=True)
@@ -135,7 +135,7 @@ def _write(path: Path, file: KitFile) -> None:
 
 
 def _digest(path: Path) -> str | None:
-    """Of a file's content, or a link's target; None where there is nothing."""
+    """Return the SHA-256 of a file's content, or ``link:`` and a link's target; None if nothing exists."""
     if path.is_symlink():
         return f"link:{path.readlink()}"
     try:

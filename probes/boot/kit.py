@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of the boot kit: what they hold and where they go on a system below a root.
 
-Recording starts in a systemd unit and not in the initramfs: it needs Python, bcc
-and LLVM there, some 300 MB more to unpack before the root file system is found.
-What the initramfs can do with a shell is to save the counters at its start and
-end, so that the byte balance has points before the recorder's first one.
+Recording starts in a systemd unit and not in the initramfs, which would need Python,
+bcc and LLVM: some 300 MB more to unpack before the root file system is found.  A
+shell in the initramfs can save the counters at its start and end, so that the byte
+balance has points before the recorder's first one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from memtrace.probes.machine.sources import Root, exists
 
 MARK = "written by `memtrace boot prepare --install`; `memtrace boot prepare --remove` takes it away"
-"""In the head of each file of the kit: a file without it is not ours."""
+"""Text in the head of each file of the kit; a file without it is not ours."""
 
 RUN = "/var/lib/memtrace/boot.parquet"
-"""Where the unit records to."""
+"""Run file that the unit writes."""
 EARLY = "/run/memtrace/early"
-"""Where the initramfs leaves its snapshots: /run outlives the switch to the root file system."""
+"""Folder of the initramfs' snapshots; /run outlives the switch to the root file system."""
 
 UNIT, END_UNIT = "memtrace-boot.service", "memtrace-boot-end.service"
 _UNITS = "/etc/systemd/system"
@@ -44,7 +44,7 @@ class Place:
     name: str
     """grub, grubby, kernel-install, or none."""
     files: tuple[KitFile, ...]
-    """Written by --install."""
+    """Files that --install writes."""
     apply: tuple[str, ...]
     """Commands for the user to run after --install."""
     undo: tuple[str, ...]
@@ -53,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Initramfs:
-    """The generator of a system's initramfs, with the files it takes up."""
+    """The generator of a system's initramfs, and the kit's files that it includes."""
 
     name: str
     files: tuple[KitFile, ...]
@@ -61,7 +61,7 @@ class Initramfs:
 
 
 def place(root: Root, line: str) -> Place:
-    """The boot loader configuration found below ``root``, for the parameters in ``line``."""
+    """Return the boot loader configuration found below ``root``, for the parameters in ``line``."""
     if exists(root, "/etc/default/grub") and _program(root, "update-grub"):
         return Place("grub", (_grub(line),), ("update-grub",), ("update-grub",))
     if _program(root, "grubby"):
@@ -72,12 +72,12 @@ def place(root: Root, line: str) -> Place:
             (f"grubby --update-kernel=ALL --remove-args='{line}'",),
         )
     if exists(root, "/etc/default/grub") and (make := _mkconfig(root)):
-        # Without the distribution's grub.d there is one file, the administrator's.
+        # Without the distribution's grub.d there is only this file, and it is the administrator's.
         added = f"sed -i 's|^GRUB_CMDLINE_LINUX=\"|&{line} |' /etc/default/grub"
         removed = f"sed -i 's|{line} ||' /etc/default/grub"
         return Place("grub", (), (added, make), (removed, make))
     if exists(root, "/etc/kernel/cmdline"):
-        # kernel-install reads this one file: it is the administrator's, and not ours to write to.
+        # kernel-install reads only this file.  It is the administrator's, so the kit does not write to it.
         rebuild = 'kernel-install add "$(uname -r)" "/lib/modules/$(uname -r)/vmlinuz"'
         added = f"sed -i '1s|$| {line}|' /etc/kernel/cmdline"
         removed = f"sed -i '1s| {line}||' /etc/kernel/cmdline"
@@ -86,7 +86,7 @@ def place(root: Root, line: str) -> Place:
 
 
 def initramfs(root: Root) -> Initramfs:
-    """The initramfs generator found below ``root``, with its files for the early snapshots."""
+    """Return the initramfs generator found below ``root``, with its files for the early snapshots."""
     files: tuple[KitFile, ...]
     if exists(root, "/etc/initramfs-tools") and _program(root, "update-initramfs"):
         scripts = "/etc/initramfs-tools/scripts"
@@ -107,7 +107,7 @@ def initramfs(root: Root) -> Initramfs:
 
 
 def units(root: Root, command: Sequence[str], seconds: int) -> tuple[KitFile, ...]:
-    """The units that record from early user space to the end of the boot; none without systemd."""
+    """Return the units that record from early user space to the end of the boot; none without systemd."""
     if not exists(root, "/etc/systemd/system"):
         return ()
     words = " ".join(_quoted(word) for word in command)
@@ -131,13 +131,13 @@ def _program(root: Root, name: str) -> bool:
 
 
 def _quoted(word: str) -> str:
-    """A word of ExecStart=, which knows % and $ (systemd.service(5))."""
+    """Quote a word of ExecStart=, where % and $ have a meaning (systemd.service(5))."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != word or " " in word else word
 
 
 def _grub(line: str) -> KitFile:
-    """Sourced after /etc/default/grub by the update-grub of Debian and Ubuntu."""
+    """Return the file that update-grub of Debian and Ubuntu sources after /etc/default/grub."""
     text = f'# {MARK}\nGRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {line}"\n'
     return KitFile("/etc/default/grub.d/memtrace.cfg", text)
 
@@ -203,8 +203,8 @@ TimeoutStopSec=60
 WantedBy=sysinit.target
 """
 
-# A quick boot is over before the programs are compiled.  Neither unit is waited for meanwhile (Type=exec):
-# what systemd-analyze calls the end of the boot stays what it is without them.
+# A quick boot ends before the programs are compiled, so this unit waits for the recorder's status text.
+# Nothing waits for either unit (Type=exec), so systemd-analyze reports the same end of the boot without them.
 _END = """# {mark}
 [Unit]
 Description=End of the boot that memtrace records

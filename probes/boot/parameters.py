@@ -3,9 +3,9 @@
 
 The function tracer runs from early_trace_init() on, before any kprobe, event on
 the command line (fs_initcall) or BPF program can (kernel/trace/trace.c).  It gives
-a stamp at entry and nothing else, so the function that is called next is traced
+a time stamp at entry and nothing else, so the function that is called next is traced
 as well: ``__free_pages_ok()`` follows each accept_memory() of a block, and the
-time between the two is what the accept took.
+time between the two is what the acceptance took.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FUNCTIONS: dict[str, str] = {
     "memblock_discard": "end of it",
     "smp_init": "other CPUs come up",
 }
-"""What is traced, and what it says.  try_accept_one() is left out: it is called
+"""The functions that are traced, and what each shows.  try_accept_one() is left out: it is called
 512 times for 2 MiB where the host maps 4 KiB pages, and would fill the buffer."""
 
 RECORD_BYTES = 28
-"""Of one function entry in the ring buffer: struct ftrace_entry and its header."""
+"""Size of one function entry in the ring buffer, bytes: struct ftrace_entry and its header."""
 BLOCK = 4 << 20
 _LEAST_MIB, _MOST_MIB = 2, 64
 _SPARE = 3
@@ -46,7 +46,7 @@ class Function:
 
     @property
     def wanted(self) -> bool:
-        """Whether it belongs on the command line."""
+        """Whether the function belongs on the command line."""
         return self.state in ("traceable", "init", "unknown")
 
 
@@ -65,7 +65,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What the choice depends on."""
+    """What the choice of parameters depends on."""
 
     functions: tuple[Function, ...]
     config: Mapping[str, str]
@@ -74,19 +74,20 @@ class Kernel:
     memory_bytes: int | None
     efi: bool
     accepts: bool | None
-    """Whether the kernel knows unaccepted memory; None: unknown."""
+    """Whether the kernel supports unaccepted memory; None if unknown."""
     x86: bool = True
 
 
 def traceable(
     name: str, filter_functions: bytes | None, symbols: Mapping[str, int], init: tuple[int, int]
 ) -> Function:
-    """Whether ``name`` can be traced at boot.
+    """Return the Function of ``name``, whose state says whether it can be traced at boot.
 
     available_filter_functions loses the functions that were freed after boot, so
     one that it lacks but whose address is in ``init`` (_sinittext to _einittext)
-    may still be traced while it exists.  Without a list, or without addresses
-    (kptr_restrict), what a symbol's presence cannot tell is "unknown".
+    may still be traced while it exists.  Other functions with a symbol are "unknown"
+    without that list, or without addresses (kptr_restrict).  So is a function that the
+    list lacks where no symbols are known.
     """
     gives = FUNCTIONS[name]
     if filter_functions is not None and b"\n" + name.encode() + b"\n" in b"\n" + filter_functions:
@@ -102,7 +103,10 @@ def traceable(
 
 
 def parameters(kernel: Kernel) -> tuple[Parameter, ...]:
-    """The parameters, in the order in which they are written; empty where no tracer is built in."""
+    """Return the parameters in the order in which they are written.
+
+    Without the function tracer, only those for the kernel log are left, if any.
+    """
     if kernel.config.get("CONFIG_FUNCTION_TRACER") == "n":
         return _without_ftrace(kernel)
     wanted = [f.name for f in kernel.functions if f.wanted]
@@ -158,10 +162,10 @@ def _log(kernel: Kernel) -> tuple[Parameter, ...]:
 
 
 def buffer_mib(memory_bytes: int | None, cpus: int) -> int:
-    """MiB for each CPU: three times what the largest node's share of the blocks needs, 2 to 64.
+    """Return the size of the buffer on each CPU, MiB: a power of two from 2 to 64.
 
-    Each block of 4 MiB makes three entries; in the worst case, one CPU accepts
-    them all.  16 where the size of memory is unknown.
+    Each block of 4 MiB makes three entries; in the worst case, one CPU accepts them
+    all.  The size is three times what that needs, or 16 where the size of memory is unknown.
     """
     if memory_bytes is None:
         return 16
@@ -173,7 +177,7 @@ def buffer_mib(memory_bytes: int | None, cpus: int) -> int:
 
 
 def unseen(kernel: Kernel) -> tuple[str, ...]:
-    """What stays out of sight of this kernel even so, in sentences."""
+    """Return, in sentences, what cannot be seen of this kernel's boot even with the parameters."""
     said = [
         "What firmware and the EFI stub accept happens before the kernel's first time stamp;"
         " only its amount can be known, from the memory map that efi=debug prints.",
@@ -202,5 +206,5 @@ def unseen(kernel: Kernel) -> tuple[str, ...]:
 
 
 def line(chosen: Sequence[Parameter]) -> str:
-    """The parameters as they stand on a command line."""
+    """Return the parameters as they stand on a command line."""
     return " ".join(p.text for p in chosen)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the running kernel and the system's boot loader to a plan, and carrying it out."""
+"""Plan boot parameters and files for the running kernel and the boot loader, and install the files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Plan:
 
 
 def plan(root: Root, command: Sequence[str], duration_s: int) -> Plan:
-    """The parameters for the running kernel, and the files for the system below ``root``."""
+    """Return the parameters for the running kernel, and the files for the system below ``root``."""
     description = describe_system()
     kernel = survey.kernel(description)
     chosen = parameters.parameters(kernel)
@@ -94,5 +94,5 @@ def plan(root: Root, command: Sequence[str], duration_s: int) -> Plan:
 
 
 def install(what: Plan, root: Root) -> tuple[str, ...]:
-    """Writes the plan's files below ``root``; returns their paths.  Raises MemtraceError."""
+    """Write the plan's files below ``root``; return their paths.  Raises MemtraceError."""
     return files_of.install(what.files, root) if what.files else ()

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Order-0 allocation and zeroing, summed where they happen: dense cells
- * (cpu, event, node, zeroed, tracer, bucket), each CPU writing only its own.
- * Roots below the tail threshold are summed too, without buckets.
- * User space maps the array and takes differences; nothing is ever reset, so
- * the sums stay exact however often it looks.
+ * Order-0 allocation and zeroing events are summed in the kernel, in dense cells
+ * (cpu, event, node, zeroed, tracer, bucket).  Each CPU writes only its own cells.
+ * root.* events below the tail threshold are summed too, without buckets.
+ * User space maps the array and takes differences.  Nothing is ever reset, so the
+ * sums stay exact however often user space reads them.
  *
- *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one: unknown
- *   MT_AGG_EVENTS    2, or 4 where pages are cleared outside the allocator too
+ *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one for unknown durations
+ *   MT_AGG_EVENTS    2, or 4 where pages are zeroed outside the allocator too
  */
 #define MT_AGG_SLOTS (MT_AGG_EVENTS * MT_NIDS * 4)
 #define MT_AGG_CELLS (MT_NCPU * MT_AGG_SLOTS * MT_AGG_BUCKETS)
@@ -31,7 +31,7 @@ static __always_inline int mt_aggregate_root(struct mt_occurrence *o)
 	return 1;
 }
 
-/* Log-linear, 16 buckets an octave: traces/histogram.py bucket_of(). */
+/* Log-linear, 16 buckets per octave, as bucket_of() in traces/histogram.py. */
 static __always_inline u32 mt_bucket(u64 ns)
 {
 	u32 top = 0;
@@ -48,7 +48,7 @@ static __always_inline u32 mt_bucket(u64 ns)
 	return (top - 3) * 16 + ((ns >> (top - 4)) & 15);
 }
 
-/* 1 if the occurrence was added to a cell, 0 if it must be streamed. */
+/* Returns 1 if the event was summed, 0 if it must be streamed. */
 static __always_inline int mt_aggregate(struct mt_occurrence *o)
 {
 	int event;
@@ -73,7 +73,7 @@ static __always_inline int mt_aggregate(struct mt_occurrence *o)
 	if (o->nid < 0 || o->nid >= MT_NIDS)
 		return 0;
 #ifdef MT_GMEM
-	/* Which page of a guest it became is the question there. */
+	/* Under a gmem.* event it matters which page the guest got: stream it. */
 	if (MT_IS_GUEST(o->parent))
 		return 0;
 #endif

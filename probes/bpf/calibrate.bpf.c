@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Both views of one kmem:mm_page_alloc, to learn vmemmap_base (probes/sites/pfn.py): the
- * raw tracepoint's page pointer, and the pfn in the record as tracefs describes it.
+ * Both programs see the same kmem:mm_page_alloc, so that user space can compute vmemmap_base
+ * (probes/sites/pfn.py): one takes the page pointer from the raw tracepoint, the other the pfn
+ * from the record as tracefs describes it.
  */
 struct mt_calibration_t {
 	u64 page;

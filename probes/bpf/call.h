@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What a program is told of its function's call, by the way it was attached, which the
- * compiler knows: mt_x_enter(ctx, way) and mt_x_exit(ctx, way) serve fentry and kprobe both.
+ * How a program reads the arguments and the return value of the function it is attached to.
+ * The way it was attached is a constant to the compiler, so that one mt_x_enter(ctx, way)
+ * and one mt_x_exit(ctx, way) serve both fentry and kprobe.
  */
 #define MT_READ(to, at) bpf_probe_read_kernel(&(to), sizeof(to), (void *)(at))
 
-/* The address of a program's context, as a number on which arithmetic is allowed. */
+/* Returns the address of a program's context as a number, on which arithmetic is allowed. */
 static __always_inline u64 mt_here(void *ctx)
 {
 	void *pointer = ctx;
@@ -41,7 +42,7 @@ static __always_inline u64 mt_arg(void *ctx, enum mt_way way, int n)
 	}
 }
 
-/* The return value of a function of so many arguments. */
+/* Returns the return value of a function that has this many arguments. */
 static __always_inline u64 mt_result(void *ctx, enum mt_way way, int arguments)
 {
 	return way == MT_BY_FENTRY ? mt_argument(ctx, arguments) : PT_REGS_RC((struct pt_regs *)ctx);
@@ -54,10 +55,10 @@ static __always_inline u64 mt_key(void *ctx, enum mt_way way)
 	return PT_REGS_SP((struct pt_regs *)ctx) - (way == MT_BY_KRETPROBE ? 8 : 0);
 }
 
-/* Sites of an event with both are numbered fentry, kprobe. */
+/* An event with both kinds of site has its fentry site numbered first, its kprobe site next. */
 #define MT_SITE_BY(NAME, way) (MT_SITE_##NAME##_FENTRY + ((way) != MT_BY_FENTRY))
 
-/* The programs of one function: MT_FN_NAME, and mt_x_enter(), mt_x_exit(). */
+/* The fentry and fexit programs of MT_FN_NAME, which call mt_x_enter() and mt_x_exit(). */
 #define MT_ENTRY(NAME, x)                                               \
 	MT_FENTRY(MT_FN_##NAME, unsigned long first)                    \
 	{                                                               \

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What every topic's programs share: the gate, the filters, the
- * per-CPU rings and the kernel side's own counters.  What the recorder reads too is
- * declared before this (probes/recorder/layouts.py).
+ * All topics' programs share this header: the gate, the filters, the per-CPU rings and the
+ * kernel side's own counters.  Structures that the recorder reads too are declared ahead of
+ * it (probes/recorder/layouts.py).
  *
- * Compiled with numbers from user space (probes/programs/module.py):
- *   MT_NCPU, MT_NEVENTS, MT_NIDS      sizes of this machine
+ * User space defines these macros (probes/programs/module.py):
+ *   MT_NCPU, MT_NEVENTS, MT_NIDS      how many CPUs, events and nodes there are
  *   MT_EV_*, MT_SITE_*                event and site numbers
  *   MT_RECORDER                       tgid of the recorder
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
  *   MT_MOVABLE_GFP                    __GFP_MOVABLE
- *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT  address at which physical memory is mapped, and where that is kept
+ *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT start of the direct map, or the address that holds it
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
- *   MT_HOT_STACKS                                    stacks of hot.request, without those of others
- *   MT_ACCEPT                         acceptance is watched: its rows have stack and cgroup
+ *   MT_HOT_STACKS                     hot.request has its stack, even without MT_STACKS
+ *   MT_ACCEPT                         accept.* is watched: its rows have stack and cgroup
  *   MT_CGROUPS                        the kernel has cgroups
- *   MT_ALL_CGROUPS                    clears are watched: every record has its cgroup
+ *   MT_ALL_CGROUPS                    zero.* is watched: every record has its cgroup
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
 #define MT_UNKNOWN_NS (~0ULL)
@@ -42,13 +42,13 @@
 #define MT_PAGES_UNKNOWN (~0U)
 #define MT_NO_GFN (~0ULL)
 
-/* One occurrence, as a program describes it to mt_emit(). */
+/* One event, as a program describes it to mt_emit(). */
 struct mt_occurrence {
 	u64 ts;
 	u64 dur;
 	u64 self;
 	u64 page;
-	u64 pfn;	/* where there is no page pointer */
+	u64 pfn;	/* used where there is no page pointer; 0: unknown */
 	u64 task;
 	u32 gfp;
 	u32 pages;
@@ -56,18 +56,18 @@ struct mt_occurrence {
 	u32 flags;
 	u32 error;	/* errno returned, positive; else 0 */
 	s32 stack;	/* id + 1 of a stack taken at the entry, else 0 */
-	u32 count;	/* of a sum: how many; 0: one occurrence */
+	u32 count;	/* of a sum: number of events in it; 0: a single event */
 	u8 event;
 	u8 site;
 	s8 order;
 	u8 parent;
-	u8 rare;	/* worth its stack and cgroup, and never summed */
+	u8 rare;	/* never summed; has a stack and a cgroup (MT_ACCEPT) */
 	s16 nid;
 	s16 nid_requested;
-	u8 wake;	/* the reader is told at once */
-	u8 kind;	/* MT_KIND_GFP, _REQUESTED, _GUEST; _PAGES where 0 pages are known to be none */
-	u8 root;	/* event number plus one of the outermost root around it, 0: none */
-	u8 within;	/* the same of the innermost */
+	u8 wake;	/* wake the reader at once */
+	u8 kind;	/* MT_KIND_GFP, _REQUESTED, _GUEST; _PAGES: pages is known even if 0 */
+	u8 root;	/* event number plus one of the outermost root.* around it; 0: none */
+	u8 within;	/* the same for the innermost root.* */
 	u64 gfn;
 	u16 vm;
 	s16 vcpu;
@@ -76,14 +76,14 @@ struct mt_occurrence {
 struct mt_conf_t {
 	u64 on;
 	u64 vmemmap_base;
-	u64 sees_arch;	/* accept.arch has a site: what a call accepted is known */
+	u64 sees_arch;	/* accept.arch has a site: the pages of an accept.call are known */
 };
 BPF_ARRAY(mt_conf, struct mt_conf_t, 1);
 
-/* The kernel side's sums, which user space holds the file against. */
+/* The kernel side's sums.  User space checks the file against them. */
 BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 
-/* One ring a CPU: a shared ring collapses with many producers. */
+/* One ring per CPU, because a shared ring collapses with many producers. */
 BPF_RINGBUF_OUTPUT(mt_ring_like, 1);
 BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_NCPU);
 
@@ -106,8 +106,8 @@ BPF_ARRAY(mt_cpus, u32, MT_NCPU);
 #endif
 
 /*
- * Argument n of a fentry or fexit program as a number: what it reads there the
- * verifier otherwise takes for a typed pointer, on which it allows no arithmetic.
+ * Returns argument n of a fentry or fexit program as a number.  If it is read directly, the
+ * verifier takes it for a typed pointer, on which it allows no arithmetic.
  */
 static __always_inline u64 mt_argument(unsigned long long *ctx, int n)
 {
@@ -154,7 +154,7 @@ static __always_inline int mt_wanted(u64 task, int order)
 	return 1;
 }
 
-/* include/linux/mm.h: page_to_nid() where the node is in page->flags. */
+/* page_to_nid(), include/linux/mm.h, where the node is in page->flags; -1 if unreadable. */
 static __always_inline s16 mt_page_nid(u64 page)
 {
 #ifdef MT_NID_SHIFT
@@ -175,7 +175,7 @@ static __always_inline u64 mt_page_pfn(struct mt_conf_t *conf, u64 page)
 	return (page - conf->vmemmap_base) / MT_PAGE_SIZEOF;
 }
 
-/* Node of a pfn; -1 where neither the machine has one node nor vmemmap_base is known. */
+/* Returns the node of a pfn; -1 if there are several nodes and vmemmap_base is unknown. */
 static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
 {
 #ifdef MT_NID_SHIFT
@@ -185,7 +185,7 @@ static __always_inline s16 mt_pfn_nid(struct mt_conf_t *conf, u64 pfn)
 	return mt_page_nid(conf->vmemmap_base + pfn * MT_PAGE_SIZEOF);
 }
 
-/* pfn of an address in the map of physical memory, 0 if unknown. */
+/* Returns the pfn of an address in the direct map, 0 if unknown. */
 static __always_inline u64 mt_virtual_pfn(u64 address)
 {
 	u64 base = 0;
@@ -198,7 +198,7 @@ static __always_inline u64 mt_virtual_pfn(u64 address)
 	return base && address >= base ? (address - base) >> 12 : 0;
 }
 
-/* include/linux/mm.h: want_init_on_alloc() and want_init_on_free(). */
+/* want_init_on_alloc() and want_init_on_free(), include/linux/mm.h. */
 static __always_inline u32 mt_zeroed(u64 gfp)
 {
 	if (MT_INIT_ON_FREE)
@@ -225,8 +225,9 @@ static __always_inline s32 mt_stack(void *ctx, struct mt_occurrence *o)
 }
 
 /*
- * The task's cgroup as a number that fits a record: its place, plus one, in this CPU's
- * table of ids, which only grows.  0: unknown, or no room near its place.
+ * Returns the task's cgroup as a number that fits a record: the index, plus one, of its id in
+ * this CPU's table, from which no id is ever removed.  0: unknown, or no free slot near the
+ * id's place.
  */
 static __always_inline u32 mt_cgroup_slot(struct mt_occurrence *o)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The one way out of a program: count, then aggregate or stream. */
+/* All events leave through here: each is counted, then aggregated or streamed. */
 static __always_inline void mt_emit(void *ctx, struct mt_conf_t *conf, struct mt_occurrence *o)
 {
 	struct mt_counter_t *counter = mt_counter(o->event);

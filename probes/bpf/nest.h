@@ -14,7 +14,7 @@ struct mt_frame_t {
 	u64 start;
 	u64 key;
 	u64 child_ns;
-	u32 accepted;	/* pages accepted inside, by what lies directly inside */
+	u32 accepted;	/* pages accepted by the events directly inside */
 	s16 order;
 	s16 nid;
 	s16 nid_requested;
@@ -24,9 +24,9 @@ struct mt_frame_t {
 	u8 within;
 	union {
 		struct mt_alloc_frame_t {
-			u64 zero_ns;		/* of the zero.alloc inside */
-			u64 zero_inside_ns;	/* of that, what other events took */
-			u64 zero_end_ns;	/* when it ended */
+			u64 zero_ns;		/* total time of the zero.alloc inside */
+			u64 zero_inside_ns;	/* part of zero_ns that other events took */
+			u64 zero_end_ns;	/* when the last of them ended */
 			u32 zero_pages;
 			u32 gfp;
 			u8 zero_site;
@@ -36,7 +36,7 @@ struct mt_frame_t {
 			u32 pages;
 			u8 site;
 		} zero;
-		struct mt_zeroed_frame_t {	/* the other zero.*: page or pfn, whichever is known */
+		struct mt_zeroed_frame_t {	/* the other zero.*: page or pfn, as known */
 			u64 page;
 			u64 pfn;
 			u32 pages;
@@ -69,17 +69,17 @@ struct mt_frame_t {
 				struct {
 					u64 vcpu;
 					u64 taken;	/* kvm_vcpu_stat.pf_taken */
-					u64 settled;	/* sum of what the vCPU counts as done */
+					u64 settled;	/* pf_fixed + pf_emulate + pf_spurious */
 				} fault;
 				struct {
-					u64 pfn_at;	/* where the caller finds them */
+					u64 pfn_at;	/* where pfn, order go; gmem.map: the vmf */
 					u64 order_at;
-					u64 zero_from_ns;	/* when the look-up returned; 0: nothing is zeroed */
+					u64 zero_from_ns;	/* earliest begin; 0: no zeroing */
 				} get;
 				struct {
 					u64 at;
-					u64 pages;	/* of the file, before */
-					u32 freed;	/* inside (gmem.punch) */
+					u64 pages;	/* in the file at the entry */
+					u32 freed;	/* pages freed inside (gmem.punch) */
 				} file;
 				u64 folio;	/* gmem.free */
 				u64 argument;	/* gmem.prefault: address in user space */
@@ -118,7 +118,10 @@ static __always_inline struct mt_frames_t *mt_frames(u64 task)
 	return mt_open.lookup(&context);
 }
 
-/* Frame i, of MT_DEPTH: masked where the compiler can't move it, for the verifier to see the bound. */
+/*
+ * Returns frame i, of MT_DEPTH.  The mask stands where the compiler can't move it, so that the
+ * verifier sees the bound.
+ */
 static __always_inline struct mt_frame_t *mt_at(struct mt_frames_t *frames, u64 i)
 {
 	asm volatile("" : "+r"(i));
@@ -127,8 +130,8 @@ static __always_inline struct mt_frame_t *mt_at(struct mt_frames_t *frames, u64 
 }
 
 /*
- * Whether memory is left to accept: vm_zone_stat[NR_UNACCEPTED], mm/vmstat.c, which is
- * exact because blocks are larger than what a CPU may hold back.  If it can't be read: yes.
+ * Returns whether memory is left to accept: vm_zone_stat[NR_UNACCEPTED], mm/vmstat.c.  That is
+ * exact, because a block is larger than what a CPU may hold back.  If it can't be read: yes.
  */
 static __always_inline int mt_unaccepted(void)
 {
@@ -141,7 +144,7 @@ static __always_inline int mt_unaccepted(void)
 #endif
 }
 
-/* Whether the current task has any interval open. */
+/* Returns whether the current task has any interval open. */
 static __always_inline int mt_any_open(void)
 {
 	u64 context = mt_context(bpf_get_current_pid_tgid());
@@ -150,7 +153,7 @@ static __always_inline int mt_any_open(void)
 	return frames && frames->depth;
 }
 
-/* The current task's innermost interval, or 0. */
+/* Returns the frame of the current task's innermost open interval, or 0. */
 static __always_inline struct mt_frame_t *mt_top(void)
 {
 	u64 context = mt_context(bpf_get_current_pid_tgid());
@@ -163,7 +166,7 @@ static __always_inline struct mt_frame_t *mt_top(void)
 	return top < MT_DEPTH ? mt_at(frames, top) : 0;
 }
 
-/* Whether the current task's innermost interval is of this event. */
+/* Returns whether the current task's innermost open interval is of this event. */
 static __always_inline int mt_innermost_is(int event)
 {
 	struct mt_frame_t *top = mt_top();
@@ -172,16 +175,17 @@ static __always_inline int mt_innermost_is(int event)
 }
 
 /*
- * Keys are stack addresses, and stacks grow down: on one stack, a frame that
- * is still open lies above the new one.  (A key that is no stack address is
- * only ever near another of its own event, which does not nest in itself.)
+ * Returns whether the exit of f was missed, given the key of an interval that begins now.
+ * Keys are stack addresses, and stacks grow down: on one stack, a frame that is still open
+ * has a higher address than the new one.  (A key that is no stack address is only ever near
+ * another of its own event, which does not nest in itself.)
  */
 static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 {
 	return key - f->key < 16384;
 }
 
-/* A new innermost frame, or 0 when the stack is full (counted). */
+/* Pushes a new innermost frame and returns it; 0 if there is no room (a full stack is counted). */
 static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 {
 	struct mt_frames_t *frames = mt_frames(task);
@@ -235,8 +239,8 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 }
 
 /*
- * The frame (event, key), copied to *out and removed with all above it.
- * Returns 0 if there is none.  *parent is the frame below it, or 0.
+ * Copies the frame (event, key) to *out and removes it with every frame inside it.  Returns 0
+ * if there is no such frame.  *parent becomes the frame around it, or 0.
  */
 static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_t *out,
 				  struct mt_frame_t **parent)
@@ -251,7 +255,7 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 	if (!frames)
 		return 0;
 	depth = frames->depth;
-	/* Nearly always the innermost. */
+	/* It is nearly always the innermost frame. */
 	at = depth - 1;
 	if (at >= MT_DEPTH)
 		return 0;
@@ -279,8 +283,9 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
 }
 
 /*
- * Begin an interval: its frame, to be filled in and stamped with mt_stamp() last; 0 if
- * the gate is closed, a filter rejects it (order 127: not known yet) or there is no room.
+ * Begins an interval and returns its frame, which the caller fills in and stamps with
+ * mt_stamp() last.  Returns 0 if the gate is closed, a filter rejects the event (order 127:
+ * not known yet) or there is no room.
  */
 static __always_inline struct mt_frame_t *mt_begin(int event, int order, u64 key)
 {
@@ -301,8 +306,9 @@ static __always_inline int mt_stamp(struct mt_frame_t *f)
 }
 
 /*
- * End an interval: *o gets what every event has, *f the frame, *parent the frame it lay
- * in.  0 if none was open.  The gate is not asked: what was begun is ended.
+ * Ends an interval: *o gets the fields that every event has, *f the frame, and *parent the
+ * frame around it, or 0.  Returns 0 if no such interval was open.  The gate is not checked, so
+ * that every interval that was begun can end.
  */
 static __always_inline struct mt_conf_t *mt_end(int event, u64 key, u8 site,
 						struct mt_occurrence *o, struct mt_frame_t *f,

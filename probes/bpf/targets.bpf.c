@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * A COMMAND or process and all it forks.  raw_tracepoint sched_process_fork
- * (parent, child) and sched_process_free (task), include/trace/events/sched.h;
- * MT_TASK_PID and MT_TASK_TGID are offsets in task_struct (BTF).
+ * Follows a COMMAND or process and everything it forks, by the raw tracepoints
+ * sched_process_fork(parent, child) and sched_process_free(task),
+ * include/trace/events/sched.h.  MT_TASK_PID and MT_TASK_TGID are offsets in
+ * task_struct (BTF).
  */
 #ifdef MT_TARGETS
 static __always_inline u32 mt_task_field(u64 task, int offset)

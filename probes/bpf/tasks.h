@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Who pays, and for what: totals per process, event and detail (order, node, root).
- * Each CPU keeps, for each event, the sums of the task and detail it last saw and
- * moves them to the shared table when others come, so that the table is not
- * touched on every event.
+ * For each event, a CPU keeps the sums of the process and detail that it last saw.  It
+ * moves them to the shared table when another process or detail comes, so that the
+ * table is not touched on every event.
  *
- * The detail, from the lowest byte: order (255: unknown), two of the node (65535),
- * bits of MT_DETAIL_*, root and innermost root (event number plus one; 0: none).
+ * The detail, from the lowest byte up: order (255: unknown), two bytes of node (65535:
+ * unknown), MT_DETAIL_* bits, outermost and innermost root.* (event number plus one;
+ * 0: none).
  */
-#define MT_DETAIL_ZEROED 1	/* by the allocator, as far as gfp and init_on_alloc tell */
+#define MT_DETAIL_ZEROED 1	/* by the allocator, going by the gfp flags and init_on_alloc */
 #define MT_DETAIL_ASKED 2	/* __GFP_ZERO */
 #define MT_DETAIL_MOVABLE 4	/* __GFP_MOVABLE */
-#define MT_DETAIL_REMOTE 8	/* memory not on the node of the CPU */
+#define MT_DETAIL_REMOTE 8	/* the memory is not on the CPU's node */
 
 BPF_PERCPU_ARRAY(mt_task_slot, struct mt_task_slot_t, MT_NEVENTS);
 BPF_PERCPU_ARRAY(mt_task_new, struct mt_task_t, 1);
@@ -85,7 +86,7 @@ static __always_inline void mt_task_add(struct mt_occurrence *o)
 		slot->tgid = tgid + 1;
 		slot->detail = detail;
 	}
-	/* A task may change its name (exec): look again now and then. */
+	/* A task may change its name (exec), so read it again now and then. */
 	if (!(slot->age++ & 15))
 		bpf_get_current_comm(slot->comm, sizeof(slot->comm));
 	slot->sum.count += o->count ? o->count : 1;

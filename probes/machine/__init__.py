@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine is: kernel, platform, topology, settings, counters, privileges.
+"""This machine: its kernel, platform, topology, settings, counters and privileges.
 
-Reads text files below a root, and judges nothing that it can't show the source of.
-Imports nothing else of probes/.
+The modules read text files below a root directory, and every judgement names its source.
+They import nothing else of probes/.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the sources that name a platform hold: CPU, devices, registers, log; read once, not judged."""
+"""The sources that identify a platform: CPU, devices, registers and kernel log.  Nothing is judged here."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from memtrace.probes.machine.sources import KernelLog, Root, kernel_log, read_te
 
 Registers = tuple[int, int, int, int]
 Cpuid = Callable[[int], "Registers | None"]
-"""eax, ebx, ecx, edx of a leaf (subleaf 0); None if it cannot be read."""
+"""Returns eax, ebx, ecx, edx of a leaf (subleaf 0); None if it cannot be read."""
 
 _MSR_SEV_STATUS = 0xC0010131
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the sources were found to hold, so that each is read once."""
+    """What the sources hold.  ``cpuid`` and ``detect_virt`` read on each call; the rest is read once."""
 
     root: Root
     log: KernelLog
     cpuinfo: str | None
     cpuid: Cpuid
     sev_status: int | None
-    """MSR 0xC0010131; None if it cannot be read."""
+    """Value of MSR 0xC0010131; None if it cannot be read."""
     detect_virt: Callable[[str], str | None]
-    """Answer of systemd-detect-virt to one option; None if there is none."""
+    """Returns what systemd-detect-virt answers to one option; None if it gives no answer."""
 
     @property
     def flags(self) -> frozenset[str] | None:
@@ -44,7 +44,7 @@ class Machine:
 
     @property
     def other_architecture(self) -> bool:
-        """The CPU is known, and is not an x86 one."""
+        """Whether /proc/cpuinfo could be read and lists no x86 flags."""
         return bool(self.cpuinfo) and self.flags is None
 
 
@@ -62,13 +62,13 @@ def observe(root: Root = "/", log: KernelLog | None = None) -> Machine:
 
 
 def read_cpuid(path: Path, leaf: int) -> Registers | None:
-    """Subleaf 0 of a CPUID leaf from /dev/cpu/N/cpuid; None if it cannot be read."""
+    """Return eax, ebx, ecx, edx of a CPUID leaf (subleaf 0) from /dev/cpu/N/cpuid; None if unreadable."""
     data = _pread(path, 16, leaf)
     return None if data is None else struct.unpack("<IIII", data)
 
 
 def read_msr(path: Path, number: int) -> int | None:
-    """An MSR from /dev/cpu/N/msr; None if it cannot be read or the CPU has none of that number."""
+    """Return an MSR from /dev/cpu/N/msr; None if it cannot be read or the CPU has none of that number."""
     data = _pread(path, 8, number)
     return None if data is None else int(struct.unpack("<Q", data)[0])
 
@@ -88,7 +88,10 @@ def _pread(path: Path, size: int, offset: int) -> bytes | None:
 
 
 def detect_virt(option: str) -> str | None:
-    """What ``systemd-detect-virt OPTION`` prints; None without it or if it does not know the option."""
+    """Return what ``systemd-detect-virt OPTION`` prints.
+
+    None means that it is not installed, did not answer in 5 s or does not know the option.
+    """
     import subprocess
 
     try:

@@ -76,15 +76,15 @@ CONFIG_NAMES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class KernelConfig:
-    """The kernel configuration: where it was found (None: nowhere) and all that it sets."""
+    """The kernel configuration: the file it came from (None if none was found) and all that it sets."""
 
     source: str | None
     options: Mapping[str, str]
 
     def chosen(self) -> dict[str, str]:
-        """CONFIG_NAMES as y, m, n or a value; empty if there is no configuration to read.
+        """Return CONFIG_NAMES mapped to y, m, n or a value; empty if there is no configuration to read.
 
-        An option the file does not set, or this kernel does not know, is n.
+        An option that the file does not set, or that this kernel does not know, is n.
         """
         if self.source is None:
             return {}
@@ -92,12 +92,15 @@ class KernelConfig:
 
 
 def release(root: Root = "/") -> str:
-    """``uname -r``."""
+    """Return what ``uname -r`` prints; for a recorded tree, what its /proc says, or "" without it."""
     return uname(root, "release")
 
 
 def kernel_config(root: Root = "/") -> KernelConfig:
-    """The configuration of the running kernel, from the first of the usual places that has it."""
+    """Return the configuration of the running kernel, from the first of the usual places that has it.
+
+    Its ``source`` is None if none of them does.
+    """
     packed = read_bytes(root, "/proc/config.gz")
     if packed is not None:
         try:
@@ -118,7 +121,7 @@ def kernel_config(root: Root = "/") -> KernelConfig:
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """``CONFIG_A=y`` and ``# CONFIG_B is not set`` lines; quotes round strings are dropped."""
+    """Parse ``CONFIG_A=y`` and ``# CONFIG_B is not set`` (n) lines; quotes around strings are dropped."""
     out = {m[1]: m[2].strip('"') for m in re.finditer(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)}
     out.update((m[1], "n") for m in re.finditer(r"^# (CONFIG_\w+) is not set$", text, re.MULTILINE))
     return out

@@ -29,7 +29,7 @@ _NT_GNU_BUILD_ID = 3
 
 @dataclass(frozen=True)
 class SystemDescription:
-    """What a run's header says of the machine; the fields are RunHeader's."""
+    """What a run's header says about the machine; the fields are those of RunHeader."""
 
     hostname: str
     kernel_release: str
@@ -47,7 +47,7 @@ class SystemDescription:
 
 
 def describe_system(root: Root = "/") -> SystemDescription:
-    """Everything RunHeader wants to know of this machine, read once (about 20 ms, no privileges)."""
+    """Read all that RunHeader records about this machine, once (about 20 ms, no privileges)."""
     log = kernel_log(root)
     cmdline = read_text(root, "/proc/cmdline") or ""
     found = kernel_config(root)
@@ -75,19 +75,19 @@ def describe_system(root: Root = "/") -> SystemDescription:
 
 
 def machine(root: Root = "/") -> str:
-    """``uname -m``; of a recorded tree, what it says of itself, else empty."""
+    """Return what ``uname -m`` prints; for a recorded tree, what its /proc says, or "" without it."""
     return uname(root, "machine")
 
 
 def build_id(root: Root = "/") -> str | None:
-    """The GNU build id of the running kernel in hexadecimal; None if it has none."""
+    """Return the GNU build id of the running kernel in hexadecimal; None if it has none."""
     data = read_bytes(root, "/sys/kernel/notes") or b""
     wanted = (b"GNU", _NT_GNU_BUILD_ID)
     return next((desc.hex() for name, kind, desc in elf_notes(data) if (name, kind) == wanted), None)
 
 
 def elf_notes(data: bytes) -> list[tuple[bytes, int, bytes]]:
-    """(name, type, descriptor) of each ELF note in ``data``; stops at the first that is cut short."""
+    """Return (name, type, descriptor) of each ELF note in ``data``, up to the first that is cut short."""
     notes = []
     at = 0
     while at + 12 <= len(data):
@@ -102,7 +102,7 @@ def elf_notes(data: bytes) -> list[tuple[bytes, int, bytes]]:
 
 
 def kernel_facts(root: Root, log: KernelLog, config: KernelConfig, cmdline: str) -> tuple[Fact, ...]:
-    """What this kernel offers to a tracer: kprobes, BTF, function tracing, lockdown, its config."""
+    """Return what this kernel offers a tracer: config, kprobes, BTF, BPF JIT, ftrace and lockdown."""
     return (
         Fact("config", "yes" if config.source else "no", config.source or "no kernel config found"),
         kprobes(root, config),
@@ -114,7 +114,10 @@ def kernel_facts(root: Root, log: KernelLog, config: KernelConfig, cmdline: str)
 
 
 def kprobes(root: Root, config: KernelConfig) -> Fact:
-    """Whether kprobes exist: perf has a ``kprobe`` event source exactly if it can make them."""
+    """Return whether kprobes can be used: yes, no or unknown.
+
+    perf has a ``kprobe`` event source exactly if the kernel can make kprobes; debugfs can switch them off.
+    """
     path = "/sys/bus/event_source/devices/kprobe"
     built = config.options.get("CONFIG_KPROBES", "n") if config.source else None
     switch = "/sys/kernel/debug/kprobes/enabled"
@@ -131,7 +134,7 @@ def kprobes(root: Root, config: KernelConfig) -> Fact:
 
 
 def btf(root: Root, config: KernelConfig) -> Fact:
-    """Whether the kernel carries its own BTF."""
+    """Return whether the kernel carries its own BTF: yes or no."""
     path = "/sys/kernel/btf/vmlinux"
     if exists(root, path):
         return Fact("btf", "yes", path)
@@ -140,7 +143,7 @@ def btf(root: Root, config: KernelConfig) -> Fact:
 
 
 def bpf_jit(root: Root) -> Fact:
-    """Whether BPF programs run as machine code: interpreted they cost several times as much."""
+    """Return whether BPF programs run as machine code; interpreted, they cost several times as much."""
     switch = read_text(root, "/proc/sys/net/core/bpf_jit_enable")
     if switch is None:
         return Fact("bpf_jit", "unknown", "net.core.bpf_jit_enable cannot be read")
@@ -148,7 +151,10 @@ def bpf_jit(root: Root) -> Fact:
 
 
 def function_tracing(root: Root, config: KernelConfig) -> Fact:
-    """Whether function entry is patchable now; whether BPF may hook one only the attempt tells."""
+    """Return whether function entries can be patched now: yes, no or unknown.
+
+    Whether BPF may hook a given function shows only when it is tried.
+    """
     switch = read_text(root, "/proc/sys/kernel/ftrace_enabled")
     if switch is not None:
         return Fact("ftrace", "yes" if switch == "1" else "no", f"kernel.ftrace_enabled={switch}")
@@ -159,10 +165,10 @@ def function_tracing(root: Root, config: KernelConfig) -> Fact:
 
 
 def lockdown(root: Root, log: KernelLog, config: KernelConfig, cmdline: str) -> Fact:
-    """The lockdown level: none, integrity, confidentiality or unknown.
+    """Return the lockdown level: none, integrity, confidentiality or unknown.
 
-    securityfs says it; where that is not mounted the log says that the kernel is
-    locked down and by what, and the configuration or command line how far.
+    securityfs gives the level.  Where it is not mounted, the log says that the kernel is
+    locked down and by what, and the configuration or the command line gives the level.
     """
     path = "/sys/kernel/security/lockdown"
     match = re.search(r"\[(\w+)\]", read_text(root, path) or "")

@@ -29,21 +29,21 @@ _SIGNATURES = {
     "ACRNACRNACRN": "acrn",
 }
 _LOG_NAMES = {"KVM": "kvm", "Microsoft Hyper-V": _MICROSOFT, "VMware": "vmware", "Xen": "xen", "ACRN": "acrn"}
-# Linux 5.15 puts "AMD " before it and leaves it out after (arch/x86/mm/mem_encrypt.c).
+# Linux 5.15 prints "AMD " in front of this text instead of behind it (arch/x86/mm/mem_encrypt.c).
 _ENCRYPTION = "Memory Encryption Features active:"
 _ISOLATION = {0: "none", 1: "VBS", 2: "SEV-SNP", 3: "TDX"}
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What one source says: True, False, or None for nothing either way."""
+    """What one source says: True, False, or None if it says nothing either way."""
 
     value: bool | None
     evidence: str
 
 
 def decide(name: str, signals: Iterable[Signal]) -> Fact:
-    """The fact that ``signals`` agree on; "unknown" if they are silent or contradict each other."""
+    """Return the fact that ``signals`` agree on; "unknown" if they are silent or contradict each other."""
     heard = list(signals)
     yes = [s.evidence for s in heard if s.value is True]
     no = [s.evidence for s in heard if s.value is False]
@@ -55,7 +55,10 @@ def decide(name: str, signals: Iterable[Signal]) -> Fact:
 
 
 def platform_facts(root: Root = "/", log: KernelLog | None = None) -> tuple[Fact, ...]:
-    """virtualized, tdx_guest, sev_guest, sev_snp_guest, hyperv_paravisor, confidential, lazy_accept.
+    """Return the facts of this module, in this order.
+
+    They are virtualized, tdx_guest, sev_guest, sev_snp_guest, hyperv_paravisor,
+    confidential and lazy_accept.
 
     ``virtualized`` is "no", a hypervisor's name, "yes" (a guest of an unnamed one)
     or "unknown"; ``confidential`` is "plain", "TDX", "SEV-SNP", "SEV",
@@ -65,7 +68,7 @@ def platform_facts(root: Root = "/", log: KernelLog | None = None) -> tuple[Fact
 
 
 def facts_of(machine: Machine) -> tuple[Fact, ...]:
-    """The facts of this module from one observation."""
+    """Return the facts of this module from one observation."""
     virtualized = _virtualized(machine)
     paravisor = _paravisor(machine, virtualized)
     tdx = _tdx(machine, paravisor)
@@ -76,7 +79,7 @@ def facts_of(machine: Machine) -> tuple[Fact, ...]:
 
 
 def confidential(tdx: Fact, sev: Fact, snp: Fact, paravisor: Fact) -> Fact:
-    """The kinds summed up: the one that is "yes", "plain" if all are "no", else "unknown"."""
+    """Sum up the kinds: the one that is "yes", "plain" if all are "no", else "unknown"."""
     kinds = {"TDX": tdx, "SEV-SNP": snp, "Hyper-V paravisor": paravisor}
     yes = [kind for kind, fact in kinds.items() if fact.value == "yes"]
     if len(yes) == 1:
@@ -175,7 +178,7 @@ def _tdx(m: Machine, paravisor: Fact) -> Fact:
     if m.other_architecture:
         signals.append(Signal(False, "/proc/cpuinfo: not an x86 CPU"))
     elif m.flags is not None:
-        # A TD cannot run a kernel that does not know it is one, so the flag's absence says no.
+        # A TD can only run a kernel that knows it is in one, so a missing flag means no.
         has = "tdx_guest" in m.flags
         signals.append(Signal(has, f"/proc/cpuinfo {'has' if has else 'lacks'} the tdx_guest flag"))
     highest = m.cpuid(0)
@@ -215,7 +218,7 @@ def _sev(m: Machine, paravisor: Fact, snp: Fact) -> Fact:
 
 
 def _amd(m: Machine, bit: int, what: str) -> list[Signal]:
-    """What the CPU itself says of SEV_STATUS ``bit``, which is never set on a host."""
+    """Return what the CPU itself says about SEV_STATUS ``bit``, which is never set on a host."""
     if m.other_architecture:
         return [Signal(False, "/proc/cpuinfo: not an x86 CPU")]
     if m.vendor not in (None, "AuthenticAMD", "HygonGenuine"):
@@ -240,9 +243,9 @@ def _logged(log: KernelLog, pattern: str, words: str) -> Signal:
 
 
 def _systemd(m: Machine, signals: list[Signal], kind: str) -> list[Signal]:
-    """What systemd-detect-virt --cvm adds where ``signals`` are silent.
+    """Return what systemd-detect-virt --cvm adds where ``signals`` are silent.
 
-    Its "none" is no evidence: without /dev/cpu/0/msr it says so of an SEV guest too.
+    Its "none" is no evidence: without /dev/cpu/0/msr it says "none" in an SEV guest too.
     """
     if any(s.value is not None for s in signals):
         return []
@@ -251,10 +254,10 @@ def _systemd(m: Machine, signals: list[Signal], kind: str) -> list[Signal]:
 
 
 def lazy_accept(m: Machine) -> Fact:
-    """Whether this boot left memory to be accepted on demand.
+    """Return whether this boot left memory to be accepted on demand: yes, no or unknown.
 
-    "yes" stays true after the last block was accepted; "no": firmware, an eager
-    boot or a paravisor did it all, or there was nothing to accept.
+    The fact stays "yes" after the last block is accepted.  "no" means that firmware, an eager
+    boot or a paravisor accepted everything, or that there was nothing to accept.
     """
     name = "lazy_accept"
     vmstat = read_text(m.root, "/proc/vmstat")

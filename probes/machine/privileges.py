@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process may do, what recording needs, and the command that cures the difference."""
+"""What this process may do, what recording needs, and the command that supplies what is missing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _INITIAL_USER_NAMESPACE = "0 0 4294967295"
 
 @dataclass(frozen=True)
 class Need:
-    """One thing recording wants from the kernel, and the capabilities any one of which grants it.
+    """Something recording needs from the kernel, and the capabilities, any one of which grants it.
 
-    Without a ``required`` one nothing can be recorded; without another, less can
-    be (``gives`` says what).
+    Without a ``required`` need nothing can be recorded.  Without another one, less
+    can be; ``gives`` says what the need is for.
     """
 
     name: str
@@ -54,13 +54,13 @@ NEEDS: tuple[Need, ...] = (
 
 @dataclass(frozen=True)
 class Privileges:
-    """Effective capabilities, and the settings that decide what they buy.
+    """Effective capabilities, and the settings that decide what they permit.
 
     A setting is None where it could not be read.
     """
 
     effective: frozenset[str]
-    """Those of CAPABILITIES that are effective."""
+    """The names in CAPABILITIES that are effective."""
     uid: int
     initial_user_namespace: bool | None
     """False in a container with its own user namespace: capabilities there do not reach BPF."""
@@ -70,7 +70,7 @@ class Privileges:
     tracefs_mounted: bool | None = None
 
     def has(self, need: Need) -> bool:
-        """Whether ``need`` is granted, by a capability or because a setting asks for none."""
+        """Return whether ``need`` is granted, by a capability or because a setting asks for none."""
         if need.name == "mount" and self.tracefs_mounted:
             return True
         if self.initial_user_namespace is False:
@@ -85,11 +85,11 @@ class Privileges:
 
 
 def privileges(root: Root = "/") -> Privileges:
-    """What this process may do now (``root`` for a recorded tree)."""
+    """Read what this process may do now (``root`` for a recorded tree)."""
     status = read_text(root, "/proc/self/status") or ""
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     bits = int(fields.get("CapEff", "0"), 16)
-    # Without CONFIG_USER_NS there is no such file, and only one namespace to be in.
+    # Without CONFIG_USER_NS this file does not exist, and the initial namespace is the only one.
     uid_map = read_text(root, "/proc/self/uid_map") or (_INITIAL_USER_NAMESPACE if status else "")
     uids = fields.get("Uid", "").split()
     return Privileges(
@@ -104,7 +104,7 @@ def privileges(root: Root = "/") -> Privileges:
 
 
 def tracefs_mount(root: Root = "/") -> str | None:
-    """Where tracefs is mounted; None if it is not."""
+    """Return where tracefs is mounted; None if it is not."""
     for line in (read_text(root, "/proc/self/mounts") or "").splitlines():
         words = line.split()
         if len(words) > 2 and words[2] == "tracefs":
@@ -113,13 +113,13 @@ def tracefs_mount(root: Root = "/") -> str | None:
 
 
 def missing(held: Privileges | None = None) -> tuple[Need, ...]:
-    """The needs that are not met, required ones first."""
+    """Return the needs that are not met, required ones first."""
     held = held or privileges()
     return tuple(need for need in NEEDS if not held.has(need))
 
 
 def lacking(held: Privileges | None = None) -> str | None:
-    """One clause saying why nothing can be recorded; None if something can."""
+    """Return a clause that says why nothing can be recorded; None if something can."""
     held = held or privileges()
     names = [need.any_of[0] for need in missing(held) if need.required]
     if not names:
@@ -130,14 +130,14 @@ def lacking(held: Privileges | None = None) -> str | None:
 
 
 def cures(held: Privileges) -> tuple[str, ...]:
-    """The commands that would run this one with the privileges it lacks, best first."""
+    """Return the commands that would run this one with the privileges it lacks, best first."""
     if held.initial_user_namespace is False:
         return (sudo_command(),)
     return (sudo_command(), ambient_command(held.uid))
 
 
 def refusal(held: Privileges | None = None) -> str | None:
-    """One sentence saying why nothing can be recorded and the command that cures it; None if it can."""
+    """Return a sentence that says why nothing can be recorded, and the cure; None if something can."""
     held = held or privileges()
     clause = lacking(held)
     if clause is None:
@@ -155,12 +155,15 @@ def require_recording(held: Privileges | None = None) -> None:
 
 
 def sudo_command() -> str:
-    """This command line under sudo, by full path: sudo's own PATH does not have a venv's commands."""
+    """Return this command line under sudo, by full path: sudo's own PATH lacks a venv's commands."""
     return shlex.join(["sudo", *command_line()])
 
 
 def ambient_command(uid: int) -> str:
-    """A transient unit that runs this command line as ``uid`` with just the capabilities it uses."""
+    """Return the command for a transient unit that runs this one as ``uid``.
+
+    The unit has only the capabilities that recording uses.
+    """
     # systemd merges repeated settings.
     settings = " ".join(f"--property='AmbientCapabilities={caps}'" for caps in _AMBIENT)
     return (
@@ -170,7 +173,10 @@ def ambient_command(uid: int) -> str:
 
 
 def command_line() -> list[str]:
-    """How memtrace was called, its program by full path; ``memtrace record`` if it was not a command."""
+    """Return how memtrace was called, its program by full path.
+
+    That is ``memtrace record`` if it was not called as a command.
+    """
     called = Path(sys.argv[0])
     if called.name == "cli.py":
         return [sys.executable, "-m", "memtrace.cli", *sys.argv[1:]]
@@ -181,7 +187,7 @@ def command_line() -> list[str]:
 
 
 def bcc_fact() -> Fact:
-    """Whether the real BCC can be imported: "yes" or "no", with the path or the reason.
+    """Return whether the real BCC can be imported: "yes" or "no", with the path or the reason.
 
     The package called ``bcc`` on PyPI is something else; BCC comes from the
     distribution, as python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora, RHEL).
@@ -199,7 +205,7 @@ def bcc_fact() -> Fact:
 
 
 def bcc_cure(fact: Fact, root: Root = "/") -> str | None:
-    """The sentence that tells how to get BCC; None if ``fact`` says it is there."""
+    """Return the sentence that says how to get BCC; None if ``fact`` says it is there."""
     if fact.value == "yes":
         return None
     if "another package" in fact.evidence:

@@ -40,13 +40,13 @@ _UNKNOWN = "unknown"
 
 
 def sysctls(root: Root = "/") -> dict[str, str]:
-    """Values of SYSCTLS as the kernel prints them; those this kernel lacks are absent."""
+    """Return the values of SYSCTLS as the kernel prints them, without those that this kernel lacks."""
     found = {n: read_text(root, "/proc/sys/" + n.replace(".", "/")) for n in SYSCTLS}
     return {name: " ".join(text.split()) for name, text in found.items() if text is not None}
 
 
 def memory_facts(root: Root, log: KernelLog, config: Mapping[str, str], cmdline: str) -> tuple[Fact, ...]:
-    """Every setting of this module as facts; ``config`` maps CONFIG_ names to y, n or a value."""
+    """Return every setting of this module as a fact; ``config`` maps CONFIG_ names to y, n or a value."""
     return (
         init_on("alloc", log, config, cmdline),
         init_on("free", log, config, cmdline),
@@ -60,11 +60,11 @@ def memory_facts(root: Root, log: KernelLog, config: Mapping[str, str], cmdline:
 
 
 def init_on(what: str, log: KernelLog, config: Mapping[str, str], cmdline: str) -> Fact:
-    """Whether pages are zeroed when allocated (``what`` "alloc") or freed ("free"): yes, no, unknown.
+    """Return whether pages are zeroed when allocated (``what`` "alloc") or freed ("free").
 
-    The kernel's own word, "mem auto-init:" (mm/mm_init.c: report_meminit), counts
-    most, as page poisoning and KASAN override the rest; then the command line,
-    then the configuration.
+    The value is yes, no or unknown.  The kernel's own "mem auto-init:" line (mm/mm_init.c:
+    report_meminit) counts most, as page poisoning and KASAN override the rest.  The
+    command line comes next, then the configuration.
     """
     name = f"init_on_{what}"
     line = log.find("^mem auto-init:")
@@ -83,9 +83,9 @@ def init_on(what: str, log: KernelLog, config: Mapping[str, str], cmdline: str) 
 
 
 def accept_memory(root: Root, config: Mapping[str, str], cmdline: str) -> Fact:
-    """How this kernel accepts unaccepted memory: lazy, eager, "not built in" or unknown.
+    """Return how this kernel accepts unaccepted memory: lazy, eager, "not built in" or unknown.
 
-    Says nothing of whether there is any: that is the platform's fact ``lazy_accept``.
+    This does not say whether there is any; the platform's fact ``lazy_accept`` does.
     """
     vmstat = read_text(root, "/proc/vmstat")
     built = config.get("CONFIG_UNACCEPTED_MEMORY")
@@ -106,10 +106,11 @@ def accept_memory(root: Root, config: Mapping[str, str], cmdline: str) -> Fact:
 
 
 def struct_page_init(root: Root, log: KernelLog, config: Mapping[str, str], cmdline: str) -> Fact:
-    """When struct pages are initialised: "at boot", "deferred" (by threads late in boot) or "lazy".
+    """Return when struct pages are initialised: "at boot", "deferred", "lazy" or unknown.
 
-    "lazy" is not in mainline kernels: there deferred_grow_zone() goes on doing it
-    inside allocations for as long as the machine runs, so allocation time has it too.
+    "deferred" is by threads late in boot.  "lazy" is not in mainline kernels: with it,
+    deferred_grow_zone() goes on initialising struct pages inside allocations for as long
+    as the machine runs, so allocation time includes it.
     """
     name = "struct_page_init"
     built = config.get("CONFIG_DEFERRED_STRUCT_PAGE_INIT")
@@ -137,13 +138,17 @@ def _zone_pages(zoneinfo: str) -> tuple[int, int]:
 
 
 def chosen(text: str | None) -> str:
-    """The bracketed word of ``always [madvise] never``; "unknown" if there is none."""
+    """Return the bracketed word of ``always [madvise] never``; "unknown" if there is none."""
     match = re.search(r"\[([^\]]+)\]", text or "")
     return match[1] if match else _UNKNOWN
 
 
 def thp(root: Root, config: Mapping[str, str]) -> tuple[Fact, ...]:
-    """Transparent huge pages: ``thp_enabled``, ``thp_defrag``, ``thp_shmem`` and per-size ``mthp``."""
+    """Return the settings of transparent huge pages.
+
+    They are ``thp_enabled``, ``thp_defrag``, ``thp_shmem`` and, for all sizes, ``mthp``.  Where
+    the kernel has none, ``thp_enabled`` is "not built in" and the only fact.
+    """
     if config.get("CONFIG_TRANSPARENT_HUGEPAGE") == "n":
         return (Fact("thp_enabled", "not built in", "CONFIG_TRANSPARENT_HUGEPAGE=n"),)
     plain = tuple(
@@ -156,7 +161,7 @@ def thp(root: Root, config: Mapping[str, str]) -> tuple[Fact, ...]:
 def _mthp(root: Root) -> Fact:
     sizes = {}
     for name in names(root, _THP, r"hugepages-\d+kB"):
-        # A size that only shmem knows has no such file.
+        # A size that only shmem supports has no ``enabled`` file.
         text = read_text(root, f"{_THP}/{name}/enabled")
         if text is not None:
             sizes[int(re.sub(r"\D", "", name))] = chosen(text)
@@ -167,7 +172,7 @@ def _mthp(root: Root) -> Fact:
 
 
 def hugetlb_pools(root: Root, config: Mapping[str, str]) -> Fact:
-    """hugetlb pages per node and size that are not nought, as ``node0 2048kB: 12, 10 free``."""
+    """Return the hugetlb pools that are not empty, by node and size: ``node0 2048kB: 12, 10 free``."""
     if config.get("CONFIG_HUGETLBFS") == "n":
         return Fact("hugetlb_pools", "not built in", "CONFIG_HUGETLBFS=n")
     pools = [
@@ -190,7 +195,10 @@ def hugetlb_pools(root: Root, config: Mapping[str, str]) -> Fact:
 
 
 def cpu_clearing(root: Root) -> tuple[Fact, ...]:
-    """The CPU flags that choose how x86 clears a page: ``cpu_erms``, ``cpu_fsrm``, ``cpu_rep_good``."""
+    """Return the CPU flags that choose how x86 zeroes a page; empty without x86 flags.
+
+    They are ``cpu_erms``, ``cpu_fsrm`` and ``cpu_rep_good``.
+    """
     flags = cpu_flags(read_text(root, "/proc/cpuinfo"))
     if flags is None:
         return ()
@@ -200,13 +208,13 @@ def cpu_clearing(root: Root) -> tuple[Fact, ...]:
 
 
 def cpu_flags(cpuinfo: str | None) -> frozenset[str] | None:
-    """The x86 flags of /proc/cpuinfo; None on another architecture or if it cannot be read."""
+    """Return the x86 flags of /proc/cpuinfo; None on another architecture or if it cannot be read."""
     match = re.search(r"^flags\s*: (.*)$", cpuinfo or "", re.MULTILINE)
     return frozenset(match[1].split()) if match else None
 
 
 def clocksource(root: Root) -> Fact:
-    """The clock source in use."""
+    """Return the clock source in use."""
     base = "/sys/devices/system/clocksource/clocksource0"
     text = read_text(root, f"{base}/current_clocksource")
     return Fact("clocksource", text or _UNKNOWN, f"{base}/current_clocksource")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's text files below a root directory, so that a recorded tree reads like a live system.
 
-Everything here answers None (or an empty log) for what cannot be read: whether
+Everything here answers None (or an empty value) for what cannot be read: whether
 that means "no" or "unknown" is for the caller to say.
 """
 
@@ -23,12 +23,12 @@ _SYSLOG_LINE = re.compile(r"(?:<(\d+)>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?(.
 
 
 def under(root: Root, path: str) -> Path:
-    """``path`` (absolute, as on a live system) below ``root``."""
+    """Return ``path`` (absolute, as on a live system) below ``root``."""
     return Path(root) / path.lstrip("/")
 
 
 def read_bytes(root: Root, path: str) -> bytes | None:
-    """Content of ``path`` below ``root``; None if absent or not readable."""
+    """Return the content of ``path`` below ``root``; None if absent or not readable."""
     try:
         return under(root, path).read_bytes()
     except OSError:
@@ -36,15 +36,15 @@ def read_bytes(root: Root, path: str) -> bytes | None:
 
 
 def read_text(root: Root, path: str) -> str | None:
-    """Content of ``path`` below ``root`` without surrounding white space; None if unreadable."""
+    """Return the content of ``path`` below ``root`` without surrounding white space; None if unreadable."""
     data = read_bytes(root, path)
     return None if data is None else decoded(data).strip()
 
 
 def uname(root: Root, field: Literal["release", "version", "nodename", "machine"]) -> str:
-    """A field of uname(2); of a recorded tree what its /proc says, empty where that says nothing.
+    """Return a field of uname(2); for a recorded tree, what its /proc says, or "" without it.
 
-    A kernel without CONFIG_SYSCTL has no /proc/sys, so the running one is asked itself.
+    A kernel without CONFIG_SYSCTL has no /proc/sys, so the running kernel is asked by uname(2).
     """
     if Path(root) == Path("/"):
         return str(getattr(os.uname(), field))
@@ -53,7 +53,7 @@ def uname(root: Root, field: Literal["release", "version", "nodename", "machine"
 
 
 def exists(root: Root, path: str) -> bool:
-    """Whether ``path`` exists below ``root`` (False where it may not be looked at)."""
+    """Return whether ``path`` exists below ``root``; False where it may not be looked at."""
     try:
         return under(root, path).exists()
     except OSError:
@@ -61,7 +61,10 @@ def exists(root: Root, path: str) -> bool:
 
 
 def names(root: Root, path: str, pattern: str = "") -> list[str]:
-    """Sorted names in the directory ``path`` that match ``pattern`` whole; [] if it cannot be listed."""
+    """Return the sorted names in the directory ``path`` that fully match ``pattern``.
+
+    The list is empty if the directory cannot be listed.
+    """
     try:
         found = [entry.name for entry in under(root, path).iterdir()]
     except OSError:
@@ -70,16 +73,16 @@ def names(root: Root, path: str, pattern: str = "") -> list[str]:
 
 
 def counters(text: str) -> dict[str, int]:
-    """``name value`` lines, as in /proc/vmstat, as integers."""
+    """Parse ``name value`` lines, as in /proc/vmstat, with integer values; other lines are skipped."""
     pairs = (line.split() for line in text.splitlines())
     return {p[0]: int(p[1]) for p in pairs if len(p) == 2 and p[1].lstrip("-").isdigit()}
 
 
 def option(cmdline: str, name: str) -> str | None:
-    """Value of the last ``name=value`` on a kernel command line; "" for a bare name; None if absent.
+    """Return the value of the last ``name=value`` on a kernel command line.
 
-    What follows ``--`` belongs to init; dash and underscore are the same letter
-    (kernel/params.c: parse_args, parameq).
+    It is "" for a bare name and None if the name is absent.  What follows ``--`` belongs
+    to init; dash and underscore are the same (kernel/params.c: parse_args, parameq).
     """
     found = None
     for word in re.findall(r'(?:[^\s"]|"[^"]*")+', cmdline):
@@ -92,7 +95,7 @@ def option(cmdline: str, name: str) -> str | None:
 
 
 def truth(text: str | None) -> bool | None:
-    """What kstrtobool() makes of ``text`` (lib/kstrtox.c); None if it refuses it."""
+    """Return what kstrtobool() makes of ``text`` (lib/kstrtox.c); None if it refuses it."""
     if not text:
         return None
     low = text.lower()
@@ -105,7 +108,7 @@ def truth(text: str | None) -> bool | None:
 
 @dataclass(frozen=True)
 class KernelLog:
-    """Messages the kernel itself printed this boot, oldest first, without stamps.
+    """Messages the kernel itself printed this boot, oldest first, without time stamps.
 
     ``complete`` says that the first message of the boot is still there, so that
     a line which is missing was never printed.
@@ -117,19 +120,19 @@ class KernelLog:
     readable: bool = False
 
     def find(self, pattern: str) -> str | None:
-        """The first line in which the regular expression ``pattern`` is found."""
+        """Return the first line in which the regular expression ``pattern`` is found; None if none."""
         compiled = re.compile(pattern)
         return next((line for line in self.lines if compiled.search(line)), None)
 
     def why_silent(self) -> str:
-        """What the absence of a line means, in words."""
+        """Return in words what the absence of a line means."""
         if not self.readable:
             return "kernel log not readable"
         return f"{self.source} has no such line" + ("" if self.complete else ", but its start is lost")
 
 
 def kernel_log(root: Root = "/") -> KernelLog:
-    """The kernel log from /dev/kmsg below ``root``, else (live) from syslog(2)."""
+    """Read the kernel log from /dev/kmsg below ``root``, else (live) from syslog(2); empty without both."""
     text = kmsg_text(root)
     if text is not None:
         return parse_kmsg(text)
@@ -141,7 +144,7 @@ def kernel_log(root: Root = "/") -> KernelLog:
 
 
 def parse_kmsg(text: str) -> KernelLog:
-    """A log from /dev/kmsg records (``priority,sequence,stamp,flags;text``).
+    """Return the log in /dev/kmsg records (``priority,sequence,stamp,flags;text``).
 
     Records with a facility other than 0 were written by user space and are left out.
     """
@@ -159,14 +162,14 @@ def parse_kmsg(text: str) -> KernelLog:
 
 
 def parse_syslog(text: str) -> KernelLog:
-    """A log from the lines of syslog(2) or dmesg(1)."""
+    """Return the log in the lines of syslog(2) or dmesg(1)."""
     matches = [_SYSLOG_LINE.match(raw) for raw in text.splitlines()]
     lines = tuple(m[2] for m in matches if m and int(m[1] or 0) >> 3 == 0)
     return KernelLog(lines, bool(lines) and lines[0].startswith("Linux version "), "dmesg", True)
 
 
 def kmsg_text(root: Root = "/") -> str | None:
-    """All records of /dev/kmsg below ``root``; None if it cannot be read."""
+    """Return all records of /dev/kmsg below ``root``; None if it cannot be read."""
     try:
         fd = os.open(under(root, "/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -191,7 +194,7 @@ def kmsg_text(root: Root = "/") -> str | None:
 
 
 def syslog_text() -> str | None:
-    """The kernel log by syslog(2), as dmesg -r prints it; None if it is not allowed."""
+    """Return the kernel log from syslog(2), as dmesg -r prints it; None if it is not allowed."""
     read_all, size_buffer = 3, 10
     libc = ctypes.CDLL(None, use_errno=True)
     size = libc.klogctl(size_buffer, None, 0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the counters and the clocks say at one moment.
 
-Read straight after the programs are loaded and while they run, so it is quick
-(about one read per file) and allocates little: only the counters that matter
-to acceptance, zeroing, allocation and hotplug are kept.
+They are read right after the programs are loaded and while they run, so reading
+is quick (about one read per file) and allocates little: only the counters that
+matter to acceptance, zeroing, allocation and hotplug are kept.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ _BIG = 1 << 16
 
 
 def snapshot(label: str, root: Root = "/", *, watermarks: bool = False) -> Snapshot:
-    """The counters now.
+    """Read the counters now.
 
-    ``watermarks``: nodes also have WatermarkMin and WatermarkLow, kB, summed over the node's
-    zones; reading them takes longer the more CPUs there are.
+    With ``watermarks``, nodes also have WatermarkMin and WatermarkLow, kB, summed over the
+    node's zones; reading them takes longer the more CPUs there are.
 
     ``vmstat`` is in pages or events as /proc/vmstat prints them.  ``nodes`` has,
     per node, the kB of nodeN/meminfo, HugePages_* in huge pages, and nr_memmap_*
@@ -78,10 +78,10 @@ def snapshot(label: str, root: Root = "/", *, watermarks: bool = False) -> Snaps
 
 
 def clock_anchor(tries: int = 16) -> ClockAnchor:
-    """CLOCK_BOOTTIME, _MONOTONIC and _REALTIME at one moment.
+    """Read CLOCK_BOOTTIME, CLOCK_MONOTONIC and CLOCK_REALTIME at one moment, ns.
 
-    The two others are read between two readings of the boot clock, ``tries``
-    times; the tightest bracket is kept, ``boottime_ns`` is its middle and
+    The other two are read between two readings of CLOCK_BOOTTIME, ``tries`` times.
+    The tightest bracket is kept: ``boottime_ns`` is its middle and
     ``uncertainty_ns`` its width.
     """
     read = time.clock_gettime_ns
@@ -102,7 +102,7 @@ def _nodes(root: Root) -> dict[str, dict[str, int]]:
     base = "/sys/devices/system/node"
     nids = sorted(int(name.removeprefix("node")) for name in names(root, base, r"node\d+"))
     if not nids:
-        # CONFIG_NUMA=n has no node directories: the machine is its one node.
+        # With CONFIG_NUMA=n there are no node directories: the whole machine is node 0.
         return {"0": _meminfo(_read(under(root, "/proc/meminfo")))}
     out = {}
     for nid in nids:
@@ -113,7 +113,7 @@ def _nodes(root: Root) -> dict[str, dict[str, int]]:
 
 
 def _watermarks(zoneinfo: bytes) -> dict[str, dict[str, int]]:
-    """Sums over each node's zones of the pages that /proc/zoneinfo calls min and low, as kB."""
+    """Return the min and low watermarks of /proc/zoneinfo by node, summed over its zones, kB."""
     kb = os.sysconf("SC_PAGE_SIZE") // 1024
     found: dict[str, dict[str, int]] = {}
     marks: dict[str, int] = {}
@@ -152,7 +152,7 @@ def _pick(text: bytes, prefixes: tuple[bytes, ...]) -> dict[str, int]:
 
 
 def _meminfo(text: bytes) -> dict[str, int]:
-    """``Node 0 MemTotal: 5466316 kB`` or ``MemTotal: 5466316 kB`` -> {"MemTotal": 5466316}."""
+    """Parse ``Node 0 MemTotal: 5466316 kB`` or ``MemTotal: 5466316 kB`` into {"MemTotal": 5466316}."""
     out = {}
     for line in text.splitlines():
         words = line.split()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPUs and NUMA nodes: which pfn belongs to which node.
 
-Two sources, best first: the memory blocks linked below
-/sys/devices/system/node/nodeN (exact, but only in units of one block, and only
-with CONFIG_MEMORY_HOTPLUG), else the zones of /proc/zoneinfo (exact at their
-edges, but the spans of two nodes may overlap).  Where two nodes claim the same
-pfn, the boot's own "Early memory node ranges" decide, and what stays disputed
-belongs to no node: unknown, never a guess.
+The memory blocks linked below /sys/devices/system/node/nodeN are the better
+source: they are exact, but only in units of one block, and need
+CONFIG_MEMORY_HOTPLUG.  Without them the zones of /proc/zoneinfo serve: they are
+exact at their edges, but the spans of two nodes may overlap.  Where two nodes
+claim the same pfn, the boot's own "Early memory node ranges" decide.  A pfn that
+stays disputed belongs to no node: unknown, never a guess.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     pass
 
 Range = tuple[int, int]
-"""pfns ``[start, end)``."""
+"""Half-open range of pfns, ``[start, end)``."""
 
 _EARLY_NODE = re.compile(r"^\s*node +(\d+): \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
-    """CPUs of a kernel list such as ``0-3,8,10-11``."""
+    """Return the CPUs in a kernel list such as ``0-3,8,10-11``."""
     cpus: list[int] = []
     for part in text.strip().split(","):
         if part:
@@ -40,7 +40,7 @@ def parse_cpulist(text: str) -> tuple[int, ...]:
 
 
 def online_cpus(root: Root = "/") -> tuple[int, ...]:
-    """CPUs that are online."""
+    """Return the CPUs that are online, from sysfs or else from /proc/stat."""
     text = read_text(root, "/sys/devices/system/cpu/online")
     if text:
         return parse_cpulist(text)
@@ -49,7 +49,7 @@ def online_cpus(root: Root = "/") -> tuple[int, ...]:
 
 
 def merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """``ranges`` sorted, with those that touch or overlap joined."""
+    """Return ``ranges`` sorted, with those that touch or overlap joined and empty ones dropped."""
     out: list[Range] = []
     for start, end in sorted(r for r in ranges if r[0] < r[1]):
         if out and start <= out[-1][1]:
@@ -62,10 +62,10 @@ def merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
 def separate(
     claims: Mapping[int, Sequence[Range]], arbiter: Mapping[int, Sequence[Range]] | None = None
 ) -> dict[int, tuple[Range, ...]]:
-    """Disjoint ranges per node out of ``claims`` that may overlap.
+    """Return disjoint ranges per node from ``claims``, which may overlap.
 
-    Where exactly one node claims a pfn, it is that node's.  Where several do, it
-    goes to the claimant that ``arbiter`` alone names there, else to nobody.
+    A pfn that exactly one node claims belongs to that node.  A pfn that several
+    claim goes to the claimant that ``arbiter`` alone names there, else to no node.
     """
     arbiter = arbiter or {}
     every = [r for ranges in (*claims.values(), *arbiter.values()) for r in ranges]
@@ -85,7 +85,7 @@ def _covering(ranges: Mapping[int, Sequence[Range]], pfn: int) -> list[int]:
 
 
 def zone_spans(zoneinfo: str) -> tuple[dict[int, list[Range]], dict[int, int]]:
-    """From /proc/zoneinfo: the pfn spans of each node's zones, and each node's present pages."""
+    """Return from /proc/zoneinfo the pfn spans of each node's zones, and each node's present pages."""
     spans: dict[int, list[Range]] = {}
     present: dict[int, int] = {}
     nid = -1
@@ -110,7 +110,7 @@ def zone_spans(zoneinfo: str) -> tuple[dict[int, list[Range]], dict[int, int]]:
 
 
 def block_ranges(root: Root, nid: int, page_size: int) -> tuple[Range, ...]:
-    """pfn ranges of the online memory blocks linked below node ``nid``; empty if there are none."""
+    """Return the pfn ranges of the online memory blocks linked below node ``nid``; empty if none are."""
     size = read_text(root, "/sys/devices/system/memory/block_size_bytes")
     if not size:
         return ()
@@ -125,7 +125,7 @@ def block_ranges(root: Root, nid: int, page_size: int) -> tuple[Range, ...]:
 
 
 def early_ranges(log: KernelLog, page_size: int) -> dict[int, list[Range]]:
-    """What the boot printed as "Early memory node ranges" (mm/mm_init.c: free_area_init)."""
+    """Return what the boot printed as "Early memory node ranges" (mm/mm_init.c: free_area_init)."""
     out: dict[int, list[Range]] = {}
     for line in log.lines:
         match = _EARLY_NODE.match(line)
@@ -136,11 +136,11 @@ def early_ranges(log: KernelLog, page_size: int) -> dict[int, list[Range]]:
 
 
 def nodes(root: Root = "/", page_size: int | None = None, log: KernelLog | None = None) -> tuple[Node, ...]:
-    """The online NUMA nodes, with disjoint pfn ranges.
+    """Return the online NUMA nodes, with disjoint pfn ranges.
 
     A machine with one node gets one range from 0 to the end of memory: every pfn
-    is that node's.  ``present_bytes`` is what the zones say is present, holes
-    left out; None if /proc/zoneinfo cannot be read.
+    is that node's.  ``present_bytes`` is what the zones say is present, without
+    holes; None if /proc/zoneinfo cannot be read.
     """
     page_size = page_size or os.sysconf("SC_PAGE_SIZE")
     zoneinfo = read_text(root, "/proc/zoneinfo") or ""

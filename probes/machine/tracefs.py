@@ -2,7 +2,7 @@
 """What tracefs says: which functions may be traced, and the formats of events.
 
 Where tracefs is not mounted, a short-lived child mounts it in a mount namespace
-of its own and reads it: nobody else sees the mount, it is gone with the child,
+of its own and reads it.  Nobody else sees the mount, which ends with the child,
 and a traced COMMAND runs in the namespace it was started from.
 """
 
@@ -23,7 +23,7 @@ _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 
 
 def mounted() -> Path | None:
-    """The mounted tracefs, or None."""
+    """Return the directory in which tracefs is mounted; None if there is none."""
     for path in _CANDIDATES:
         with contextlib.suppress(PermissionError):
             if (path / "events").is_dir():
@@ -32,7 +32,7 @@ def mounted() -> Path | None:
 
 
 def read(names: Iterable[str]) -> dict[str, bytes]:
-    """Contents of tracefs files, by name below its root; what can't be read is left out."""
+    """Return the contents of tracefs files by name below its root; what can't be read is left out."""
     names = tuple(names)
     path = mounted()
     return _read_files(path, names) if path is not None else _read_in_child(names)
@@ -75,18 +75,18 @@ def _mount() -> bool:
 
 
 def traceable(name: str, functions: bytes | None) -> bool | None:
-    """Whether ``name`` is in available_filter_functions; None if the kernel does not say."""
+    """Return whether ``name`` is in available_filter_functions; None if the kernel does not say."""
     if functions is None:
         return None
     needle = name.encode()
     if functions.startswith((needle + b"\n", needle + b" [")):
         return True
-    # A module's functions have its name behind theirs.
+    # A module's function is followed by the module's name in brackets.
     return b"\n" + needle + b"\n" in functions or b"\n" + needle + b" [" in functions
 
 
 def blacklisted(name: str, path: Path = Path("/sys/kernel/debug/kprobes/blacklist")) -> bool | None:
-    """Whether kprobes refuse this function; None if debugfs is not there to tell."""
+    """Return whether kprobes refuse this function; None if debugfs cannot be read."""
     try:
         text = path.read_text()
     except OSError:
@@ -95,10 +95,10 @@ def blacklisted(name: str, path: Path = Path("/sys/kernel/debug/kprobes/blacklis
 
 
 def gfp_names(event_format: str) -> dict[str, int]:
-    """Names of single gfp bits, from the format text of kmem:mm_page_alloc.
+    """Return the values of single gfp flags by name, from the format text of kmem:mm_page_alloc.
 
     The bits move between kernels and configurations (include/linux/gfp_types.h),
-    and this text is where the kernel itself writes them down.
+    and in this text the kernel itself writes them down.
     """
     names: dict[str, int] = {}
     for expression, name in re.findall(r'\{\s*(.*?),\s*"(\w+)"\s*\}', event_format):
@@ -111,7 +111,10 @@ def gfp_names(event_format: str) -> dict[str, int]:
 
 
 def _constant(expression: str) -> int | None:
-    """Value of a C integer expression made of literals, casts, |, &, ~, << and parentheses."""
+    """Return the value of a C integer expression; None if it is not one.
+
+    It may be made of literals, casts, |, &, ~, << and parentheses.
+    """
     text = re.sub(r"\(\s*(?:unsigned\s+long|unsigned|gfp_t|(?:__force\s+)?\w*gfp_t)\s*\)", "", expression)
     text = re.sub(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]*\b", r"\1", text)
     try:

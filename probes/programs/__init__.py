@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BPF programs: compiled, loaded, attached, and their maps read as arrays.
+"""BPF programs: compiling, loading and attaching them, and reading their maps as arrays.
 
-What the kernel refuses is a RefusedError with its reason.
+A program that the kernel refuses raises RefusedError with the reason.
 May import machine/.
 """

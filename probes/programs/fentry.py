@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this kernel loads fentry programs at all, found out by loading the smallest one.
+"""Find out whether this kernel loads fentry programs at all, by loading the smallest one.
 
-Compiling a topic's fentry programs takes most of the time until recording; where policy
-refuses every one of them, one refusal of two instructions says so in 20 ms.
+Compiling a topic's fentry programs takes most of the time before recording starts.  Where
+policy refuses all of them, the refusal of one of two instructions shows it in 20 ms.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _RETURN_0 = bytes((0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
 
 
 def why_no_fentry(function: str) -> Refusal | None:
-    """Why no fentry program can be loaded, by trying one at ``function``; None if it can, or another reason.
+    """Try a fentry program at ``function``; return the refusal if policy allows none, else None.
 
-    Only a refusal by policy speaks for all functions.
+    A failure for another reason also gives None: only a refusal by policy holds for all functions.
     """
     try:
         fd = tried(lambda: _load(function))

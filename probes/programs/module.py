@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One BPF module: compiled with our own stub headers, attached piece by piece.
 
-BCC compiles; attaching is done here, because a program must be tried and may be
-refused, and because the reason for a refusal is part of the answer.
+BCC compiles.  Attaching is done here, because the kernel may refuse a program that is
+tried, and the reason for the refusal is part of the answer.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from memtrace.probes.programs.refusal import RefusedError, tried
 
 _PROBES = Path(__file__).parents[1]
 _STUB_HEADERS = _PROBES / "bpf" / "stub"
-# BCC optimises itself what clang makes (BPFModule::run_pass_manager): to do so twice only takes time.
+# BCC optimises clang's output itself (BPFModule::run_pass_manager): doing it twice only takes time.
 _FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
 _HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "call.h")
 
-# One more expansion than BCC's own macros, so that the function's name may be a -D macro.
+# These expand once more than BCC's own macros, so that the function's name may be a -D macro.
 _BEGINNING = """#include <uapi/linux/ptrace.h>
 #define MT_FENTRY(fn, ...) KFUNC_PROBE(fn, __VA_ARGS__)
 #define MT_FEXIT(fn, ...) KRETFUNC_PROBE(fn, __VA_ARGS__)
@@ -40,24 +40,24 @@ _PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
 
 
 def source(names: tuple[str, ...], declarations: str) -> str:
-    """The module's C: ``declarations``, shared headers, each file's programs.
+    """Return the module's C: ``declarations``, the shared headers, each file's programs.
 
-    A name is like ``topics/alloc``.
+    A name in ``names`` is like ``topics/alloc``.
     """
     files = [*(f"bpf/{name}" for name in _HEADERS), *(f"{name}.bpf.c" for name in names)]
     return "\n".join([_BEGINNING, declarations, *((_PROBES / name).read_text() for name in files)])
 
 
 class Module:
-    """A compiled BPF module and what is attached of it."""
+    """A compiled BPF module, and the probes attached from it."""
 
     def __init__(self, text: str, macros: dict[str, str]) -> None:
-        """Compile ``text``; raises MemtraceError with the compiler's last words."""
+        """Compile ``text``; raises MemtraceError with the compiler's error."""
         from bcc import BPF, lib
 
         class Quiet(BPF):  # type: ignore[misc]
             def _trace_autoload(self) -> None:
-                """Nothing is attached by its name: the ladder tries, in order."""
+                """Attach nothing by name: the ladder tries the sites in order."""
 
         flags = [*_FLAGS, *(f"-D{name}={value}" for name, value in sorted(macros.items()))]
         self._macros = macros
@@ -65,7 +65,7 @@ class Module:
         self._kprobe_fds: list[int] = []
         self._owned_fds: list[int] = []
         self.hooked: set[str] = set()
-        """Functions that are not to be hooked again."""
+        """Names of functions that must not be hooked again."""
         try:
             with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
                 self._bpf: Any = tried(lambda: Quiet(text=text.encode(), cflags=flags))
@@ -76,15 +76,15 @@ class Module:
             ) from error
 
     def number(self, macro: str) -> int:
-        """What a -D number of these programs is."""
+        """Return the value of ``macro``, a number passed to these programs with -D."""
         return int(self._macros[macro])
 
     def map_fd(self, name: str) -> int:
-        """File descriptor of a map."""
+        """Return the file descriptor of a map."""
         return int(self._bpf[name.encode()].map_fd)
 
     def table(self, name: str) -> Any:
-        """BCC's view of a map."""
+        """Return BCC's view of a map."""
         return self._bpf[name.encode()]
 
     @property
@@ -93,14 +93,14 @@ class Module:
         return tuple(int(f.fd) for f in self._bpf.funcs.values())
 
     def attach_fentry(self, function: str, *, entry: bool = True, exit_: bool = True) -> None:
-        """fentry and fexit of ``function``, both or neither, unless one is not asked for.
+        """Attach fentry and fexit to ``function``: both or neither, unless only one is asked for.
 
-        Once: a function that is hooked already is left as it is.  Raises RefusedError.
+        A function that is hooked already is left as it is.  Raises RefusedError.
         """
         bpf = self._bpf
         if function in self.hooked:
             return
-        # BCC's prefix has changed (kfunc__, kfunc__vmlinux__): go by what it compiled.
+        # The prefix depends on BCC's version (kfunc__, kfunc__vmlinux__): go by what it compiled.
         if exit_:
             exit_name = self._program("kretfunc__", function)
         if entry:
@@ -117,7 +117,7 @@ class Module:
         self.hooked.add(function)
 
     def has_fentry(self, function: str) -> bool:
-        """Whether a program for the entry of ``function`` was compiled."""
+        """Return whether a program for the entry of ``function`` was compiled."""
         try:
             self._program("kfunc__", function)
         except RefusedError:
@@ -132,19 +132,19 @@ class Module:
         wanted = [n for n in names if n.startswith(prefix.encode()) and n.endswith(b"__" + suffix.encode())]
         if not wanted:
             raise RefusedError("failed", f"BCC compiled no {prefix}{suffix}")
-        # __f ends as f does.
+        # The program of a function __f ends in "__f" too, and is longer than that of f.
         return min(wanted, key=len)
 
     def attach_kprobe(self, function: str, program: str, offset: int = 0) -> None:
-        """A kprobe at ``function + offset``; raises RefusedError."""
+        """Attach a kprobe at ``function + offset``; raises RefusedError."""
         self._attach_kprobe(0, function, program, offset)
 
     def attach_kretprobe(self, function: str, program: str) -> None:
-        """A kretprobe on ``function``; raises RefusedError."""
+        """Attach a kretprobe to ``function``; raises RefusedError."""
         self._attach_kprobe(1, function, program, 0)
 
     def attach_rawtp(self, tracepoint: str, program: str) -> None:
-        """A raw tracepoint; raises RefusedError."""
+        """Attach to a raw tracepoint; raises RefusedError."""
         tried(lambda: self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=program.encode()))
 
     def detach_rawtp(self, tracepoint: str) -> None:
@@ -152,7 +152,10 @@ class Module:
         self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
 
     def attach_tracepoint_id(self, number: int, program: str) -> int:
-        """A tracepoint by its number in tracefs; returns the perf event to close again."""
+        """Attach to a tracepoint by its number in tracefs; raises RefusedError.
+
+        Returns the file descriptor of the perf event, which the caller closes.
+        """
 
         def attach() -> int:
             loaded = self._bpf.load_func(program.encode(), self._bpf.TRACEPOINT)
@@ -175,7 +178,10 @@ class Module:
         )
 
     def add_ring(self, cpu: int, size: int) -> int:
-        """A ring buffer of ``size`` bytes for one CPU; returns its file descriptor."""
+        """Make a ring buffer of ``size`` bytes for one CPU and return its file descriptor.
+
+        Raises MemtraceError if it cannot be made or installed.
+        """
         fd = int(self._lib.bcc_create_map(_BPF_MAP_TYPE_RINGBUF, f"mt_ring{cpu}".encode(), 0, 0, size, 0))
         if fd < 0:
             reason = os.strerror(ctypes.get_errno())
@@ -191,13 +197,16 @@ class Module:
         return fd
 
     def update(self, name: str, key: ctypes._SimpleCData[Any], value: Any) -> None:
-        """Set one element of a map."""
+        """Set one element of a map; raises MemtraceError."""
         fd = self.map_fd(name)
         if self._lib.bpf_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0) != 0:
             raise MemtraceError(f"map {name}: {os.strerror(ctypes.get_errno())}")
 
     def detach(self) -> None:
-        """Take every probe away; maps stay readable."""
+        """Detach every probe; the maps stay readable.
+
+        The perf events of attach_tracepoint_id() are left to the caller.
+        """
         bpf = self._bpf
         for fd in self._kprobe_fds:
             self._lib.bpf_close_perf_event_fd(fd)
@@ -212,7 +221,7 @@ class Module:
             bpf.detach_perf_event(kind, config)
 
     def close(self) -> None:
-        """Detach and free programs and maps."""
+        """Detach, and free the programs and maps."""
         self.detach()
         for fd in self._owned_fds:
             os.close(fd)
@@ -232,7 +241,10 @@ class Module:
 
 
 def _perf_event_open(kind: int, config: int) -> int:
-    """perf_event_open(2) on CPU 0 for all tasks; libbcc's own wrapper refuses tracepoints."""
+    """Call perf_event_open(2) for all tasks on CPU 0 and return the file descriptor; raises OSError.
+
+    libbcc's own wrapper refuses tracepoints.
+    """
     attribute = struct.pack("<IIQQ", kind, _PERF_ATTR_SIZE_VER5, config, 1).ljust(_PERF_ATTR_SIZE_VER5, b"\0")
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.syscall(_SYS_PERF_EVENT_OPEN, attribute, -1, 0, -1, 0)

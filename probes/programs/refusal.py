@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trying what the kernel may refuse: the reason for a refusal, in its words and libbcc's."""
+"""Try what the kernel may refuse, and keep the reason in the words of the kernel and libbcc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class RefusedError(Exception):
-    """The kernel would not take a probe: ``reason`` as in traces.run.Refusal, and its words."""
+    """The kernel refused a probe: ``reason`` is as in traces.run.Refusal, ``detail`` is in its words."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -47,7 +47,7 @@ class _Words:
 
 @contextlib.contextmanager
 def _captured_stderr() -> Iterator[_Words]:
-    """What libbcc and the verifier write to stderr, kept instead of shown."""
+    """Capture what libbcc and the verifier write to stderr, instead of showing it."""
     words = _Words()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink:
@@ -62,7 +62,10 @@ def _captured_stderr() -> Iterator[_Words]:
 
 
 def _last_words(words: _Words) -> str:
-    """The line that says what is wrong: the compiler says it first, the verifier and libbpf last."""
+    """Return the line that says what is wrong; "" if there is none.
+
+    The compiler says it first, the verifier and libbpf last.
+    """
     lines = [line.strip() for line in words.text.splitlines() if line.strip()]
     errors = [line for line in lines if " error: " in line]
     if errors:

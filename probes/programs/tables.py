@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and clearing a module's BPF maps, as numpy arrays."""
+"""Reading and zeroing a module's BPF maps, as numpy arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BATCH = 4096
 
 
 def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
-    """One element of a per-CPU array: shape (cpus,)."""
+    """Return one element of a per-CPU array, of shape (cpus,)."""
     from bcc import lib
 
     values = np.zeros(cpus, dtype=dtype)
@@ -30,9 +30,10 @@ def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: in
 def hash_items(
     module: Module, name: str, key: np.dtype[Any], value: np.dtype[Any]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Keys and values of a hash, each of shape (elements,), read many at a time (Linux 5.6 on).
+    """Return keys and values of a hash, each of shape (elements,), read in batches (Linux 5.6 on).
 
-    What is added meanwhile may be in it or not, as with any walk of a map in use.
+    An element that is added meanwhile may or may not be included, as in any walk of a map in use.
+    Raises MemtraceError if the map cannot be read.
     """
     from bcc import lib
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recording, from the wanted events to the closed file.
+"""This room makes one recording, from the wanted events to the closed file.
 
-Maps and rings are read here, and become rows, sums and losses.
-May import every other room of probes/ but boot/.
+It reads the maps and rings, and turns them into rows, sums and losses.
+It may import every other room of probes/ except boot/.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control groups by the id that BPF sees: the inode number of their directory (cgroup v2).
+"""Paths of control groups by the id that BPF sees: the inode number of their directory (cgroup v2).
 
-The programs keep, for each CPU, a table of the ids they met (probes/bpf/common.h,
-mt_cgroup_slot()); a record has a place in it.  The path is looked up when the row is
-written, at most about a second later.
+The programs keep a table of cgroup ids for each CPU (probes/bpf/common.h, mt_cgroup_slot()),
+and a record holds a slot of its CPU's table.  The path is looked up when the row is written,
+at most about a second later.
 """
 
 from __future__ import annotations
@@ -24,30 +24,33 @@ _ID = np.dtype("<u8")
 
 
 def mount_point(root: Root = "/") -> Path | None:
-    """Where the cgroup v2 hierarchy is mounted, None if it is not."""
+    """Return the directory where cgroup v2 is mounted, or None if it is not mounted."""
     found = re.search(r"^\S+ (\S+) cgroup2 ", read_text(root, "/proc/self/mounts") or "", re.M)
     return under(root, found[1]) if found else None
 
 
 def paths(mount: Path) -> dict[int, str]:
-    """Path from the mount's root of every cgroup there is, by inode number; the root itself is ``/``."""
+    """Return the path of every existing cgroup from the mount's root, by inode number; the root is ``/``."""
     found = {}
     for folder, _, _ in os.walk(mount):
-        # One may go while the tree is read.
+        # A cgroup may be removed while the tree is read.
         with contextlib.suppress(OSError):
             found[Path(folder).stat().st_ino] = escaped(folder.removeprefix(str(mount))) or "/"
     return found
 
 
 class Cgroups:
-    """Turns places in the programs' tables into paths; each is looked up once.
+    """Translates slots of the programs' tables into paths, and looks up each slot once.
 
-    A cgroup that is gone, or that a namespace hides, is called ``<ID>``, so that two of
-    them stay two.
+    A cgroup that no longer exists, or that a namespace hides, is called ``<ID>``, so that
+    two such cgroups remain distinct.
     """
 
     def __init__(self, module: Module, cpus: int, mount: Path | None) -> None:
-        """The cgroups that exist now are looked up at once: they may be gone later."""
+        """Look up all cgroups that exist now, because they may be gone later.
+
+        ``mount`` is None where cgroup v2 is not mounted.
+        """
         self._module = module
         self._cpus = cpus
         self._mount = mount
@@ -55,7 +58,7 @@ class Cgroups:
         self._paths = paths(mount) if mount else {}
 
     def text(self, cpu: int, slot: int) -> str | None:
-        """Path of the cgroup at ``slot`` of the table of ``cpu``; None without cgroup v2."""
+        """Return the path of the cgroup in ``slot`` of the table of ``cpu``; None without cgroup v2."""
         if self._mount is None:
             return None
         if (cpu, slot) not in self._ids:

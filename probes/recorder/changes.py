@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State that moves while recording: snapshots labelled "change", few enough to keep them all.
+"""Snapshots of what changes while recording, labelled "change" and few enough to keep them all.
 
-The counters are read about every second, and when hotplug is seen.  Where one that
-matters has moved, what it was until then and what it is now are both kept, so that a line
-through them is flat where nothing happened.
+The counters are read about every second, and when hotplug is seen.  If a counter that
+matters has moved, the snapshot before the change and the one after it are both kept, so that
+a line through them is flat where nothing happened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NODE = ("MemTotal", "MemFree", "Unaccepted", "WatermarkMin", "WatermarkLow")
 
 
 def moved(before: Snapshot, now: Snapshot) -> bool:
-    """Whether a counter that a report draws has moved: the pages left to accept, the memory of a node."""
+    """Return whether a counter that a report draws has moved: the unaccepted pages or a node's MemTotal."""
     unaccepted = before.vmstat.get("nr_unaccepted") != now.vmstat.get("nr_unaccepted")
     return unaccepted or _totals(before) != _totals(now)
 
@@ -28,7 +28,10 @@ def _totals(snapshot: Snapshot) -> dict[str, int]:
 
 
 def brief(snapshot: Snapshot) -> Snapshot:
-    """``snapshot`` as a change: only the counters that are drawn, for there may be hundreds."""
+    """Return ``snapshot`` labelled "change", with only the counters that are drawn.
+
+    The rest is left out because there may be hundreds of such snapshots.
+    """
     vmstat = {name: n for name, n in snapshot.vmstat.items() if name in _VMSTAT}
     nodes = {
         nid: {name: n for name, n in values.items() if name in _NODE}
@@ -38,17 +41,17 @@ def brief(snapshot: Snapshot) -> Snapshot:
 
 
 def thinned(kept: tuple[Snapshot, ...], most: int) -> tuple[Snapshot, ...]:
-    """At most ``most`` of ``kept``, by leaving out every other one; the last stays."""
+    """Return at most ``most`` of ``kept``, leaving out every other one as often as needed; the last stays."""
     while len(kept) > most:
         kept = kept[::-2][::-1]
     return kept
 
 
 class Changes:
-    """The snapshots worth keeping of those noted, oldest first."""
+    """Collects in ``kept`` the noted snapshots that are worth keeping, oldest first."""
 
     def __init__(self, first: Snapshot, most: int = MOST) -> None:
-        """``first`` is kept elsewhere."""
+        """Compare with ``first``, which the caller keeps itself; ``kept`` holds at most ``most``."""
         self._last = first
         self._last_kept = True
         self._most = most
@@ -56,7 +59,7 @@ class Changes:
         self.kept: tuple[Snapshot, ...] = ()
 
     def note(self, now: Snapshot, happened: bool = False) -> None:
-        """Keep ``now``, and what was before, if something moved since, or ``happened``."""
+        """Keep ``now`` and the snapshot before it if a counter has moved since, or if ``happened``."""
         if happened or (moved(self._last, now) and self._far_enough(now)):
             if not self._last_kept:
                 self.kept += (brief(self._last),)
@@ -76,6 +79,6 @@ class Changes:
         if len(self.kept) <= self._most:
             return
         self.kept = thinned(self.kept, self._most)
-        # What comes now is to be as far apart as what is left.
+        # Later snapshots are kept only as far apart as the remaining ones are.
         span = self.kept[-1].boottime_ns - self.kept[0].boottime_ns
         self._apart_ns = span // len(self.kept)

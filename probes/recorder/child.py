@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the traced COMMAND starts with: the signals of a fresh process, and none of the recorder's rights.
+"""Gives the traced COMMAND the signals of a fresh process, and none of the recorder's privileges.
 
-Runs in the child, between fork and exec.
+shed() runs in the child, between fork and exec.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class _Sets(ctypes.Structure):
 
 @dataclass(frozen=True)
 class User:
-    """Whom COMMAND runs as."""
+    """The user that COMMAND runs as."""
 
     owner: Owner
     groups: tuple[int, ...]
     environment: Mapping[str, str]
-    """HOME, USER and LOGNAME, where the user has an entry in the password database."""
+    """HOME, USER and LOGNAME; empty if the user has no entry in the password database."""
 
     def become(self) -> None:
-        """Turns this process, which is root, into the user for good.  Raises OSError."""
+        """Switch this process, which is root, to the user for good.  Raises OSError."""
         os.setgroups(self.groups)
         os.setresgid(*[self.owner.gid] * 3)
         os.setresuid(*[self.owner.uid] * 3)
 
 
 def user_of_sudo() -> User:
-    """The user who called sudo.  Raises MemtraceError (exit 2) if there is none."""
+    """Return the user who called sudo.  Raises MemtraceError (exit status 2) if there is none."""
     owner = sudo_user()
     if owner is None:
         raise MemtraceError(
@@ -70,10 +70,10 @@ def user_of_sudo() -> User:
 
 
 def shed(user: User | None) -> None:
-    """Gives this process its COMMAND's signals, capabilities and user.
+    """Give this process the signals, capabilities and user that COMMAND starts with.
 
-    Ambient and inheritable capabilities go; root stays root, by its user ID, unless
-    ``user`` says otherwise.  Raises OSError.
+    Ambient and inheritable capabilities are dropped.  Root stays root, by its user ID, unless
+    ``user`` is given.  Raises OSError.
     """
     _default_signals()
     _drop_capabilities()
@@ -82,7 +82,7 @@ def shed(user: User | None) -> None:
 
 
 def _default_signals() -> None:
-    """All signals to their default, none blocked: Python ignores SIGPIPE and SIGXFSZ."""
+    """Reset all signals to their default and block none, because Python ignores SIGPIPE and SIGXFSZ."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
@@ -90,7 +90,7 @@ def _default_signals() -> None:
 
 
 def _drop_capabilities() -> None:
-    # The ambient set has to go first where a kernel is strict; EINVAL: it has none.
+    # A strict kernel wants the ambient set dropped first; EINVAL means that the kernel has none.
     _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header, sets = _Header(_CAPABILITY_VERSION_3, 0), (_Sets * 2)()
     if _LIBC.capget(ctypes.byref(header), sets) == 0:

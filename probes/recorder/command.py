@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The traced COMMAND: forked before recording starts, executed when it has."""
+"""The traced COMMAND, which is forked before recording starts and executed once it has started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memtrace.probes.recorder.child import User, shed
 from memtrace.probes.recorder.terminal import Terminal
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""The shell's exit statuses for a command that is not there, and for one that is and can't be executed."""
+"""The shell's exit statuses for a command that can't be found, and for one that can't be executed."""
 _INTERRUPT_S = 1.0
 _PATIENCE_S = 3.0
 _KILLED_S = 1.0
@@ -42,9 +42,9 @@ class Workload:
     """A child that waits for release() before it executes its command, in a process group of its own."""
 
     def __init__(self, command: Sequence[str], user: User | None = None) -> None:
-        """Fork; raises MemtraceError if the command can't be found or executed.
+        """Fork the child; raises MemtraceError if the command can't be found or executed.
 
-        The command runs as ``user``, or else as who records.
+        The command runs as ``user``, or as the recording user if that is None.
         """
         find_command(command)
         self._command = list(command)
@@ -56,7 +56,7 @@ class Workload:
             self._child(read_end, user)
         os.close(read_end)
         with contextlib.suppress(OSError):
-            # Here and in the child: whoever is first.
+            # Parent and child both call it, so the group exists whichever of them runs first.
             os.setpgid(self.pid, self.pid)
         self._terminal = Terminal(self.pid)
 
@@ -67,7 +67,7 @@ class Workload:
         self._go = -1
 
     def poll(self) -> bool:
-        """Whether the command has ended; its exit status is in ``status`` then (128 + n for signal n)."""
+        """Return whether the command has ended; ``status`` is then its exit status (128 + n for signal n)."""
         if self.status is None:
             self._terminal.offer()
             pid, code = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
@@ -81,9 +81,10 @@ class Workload:
     def stop(self, *, interrupted: bool = False, hurried: Callable[[], bool] = lambda: False) -> None:
         """End a command that is still running, and what it has started in its process group.
 
-        SIGTERM, then, after 3 s or once ``hurried()``, SIGKILL.  With ``interrupted``,
-        Ctrl-C is passed on first, if this process alone got it, and SIGTERM follows after
-        1 s.  ``status`` stays None of a command that not even SIGKILL ends at once.
+        SIGTERM is sent first, and SIGKILL after 3 s or once ``hurried()`` is true.  With
+        ``interrupted``, Ctrl-C is passed on before that if this process alone got it, and
+        SIGTERM follows after 1 s.  ``status`` stays None if not even SIGKILL ends the command
+        within 1 s.
         """
         if self._go >= 0:
             os.close(self._go)
@@ -96,7 +97,7 @@ class Workload:
             self._signal(signal.SIGINT)
         if not (passed_on and self._gone(_INTERRUPT_S, hurried)):
             self._signal(signal.SIGTERM)
-            # What is stopped does not end before it goes on.
+            # A stopped process does not end before it is continued.
             self._signal(signal.SIGCONT)
             if not self._gone(_PATIENCE_S, hurried):
                 self._signal(signal.SIGKILL)
@@ -104,7 +105,7 @@ class Workload:
         self._terminal.close()
 
     def _gone(self, seconds: float, hurried: Callable[[], bool]) -> bool:
-        """Wait until the process group is empty; False if it isn't after so long, or once hurried."""
+        """Wait until the process group has ended; return False after ``seconds`` or once ``hurried()``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not hurried():
             if self.status is None:
@@ -116,13 +117,13 @@ class Workload:
         return False
 
     def _signal(self, number: int) -> bool:
-        """Send a signal to the process group; False if nobody is in it."""
+        """Send a signal to the process group; return False if the group has no process."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             return False
         except PermissionError:
-            # Somebody is, who has become another user.
+            # The group has a process, but it has become another user's.
             return True
         return True
 
@@ -141,7 +142,10 @@ class Workload:
 
 
 def _runs_in(group: int) -> bool:
-    """Whether a process of the group still runs; one that has ended may wait long for its new parent."""
+    """Return whether a process of the group still runs.
+
+    A zombie does not count, because it may wait long for its new parent.
+    """
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, found = path.read_text(errors="replace").rpartition(")")[2].split()[:3]

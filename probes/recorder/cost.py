@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the probes add to one page fault, measured on this machine with these probes.
+"""The time that the probes add to one page fault, measured on this machine with these probes.
 
-Fresh 4 KiB pages are touched with the gate open and, after detaching, without
-probes; the difference of the best rounds is the time added to one order-0
-allocation.  Done after the kernel's sums have been read: it leaves no trace in
-the run.  Never subtracted from anything, only stated.
+Fresh 4 KiB pages are touched with the gate open, and again without probes after
+detaching.  The difference between the best rounds is the time added to one order-0
+allocation.  It is measured after the kernel's sums have been read, so it leaves no
+trace in the run.  It is reported, and never subtracted from anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUNDS = 9
 
 
 def fault_ns() -> float:
-    """Best time of one page fault over some rounds, ns."""
+    """Return the time of one page fault, ns: the mean over the pages of the best round."""
     best = float("inf")
     size = _PAGES * mmap.PAGESIZE
     for _ in range(_ROUNDS):
@@ -32,7 +32,10 @@ def fault_ns() -> float:
 
 
 def probe_ns(gate: Callable[[bool], None], detach: Callable[[], None]) -> int:
-    """ns that the attached probes add to one fault; detaches them.  Noise can make it negative."""
+    """Return the ns that the attached probes add to one page fault, and detach them.
+
+    Noise can make the result negative.
+    """
     gate(True)
     try:
         probed = fault_ns()

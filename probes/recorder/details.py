@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Totals of the kernel side, by process, event and detail (probes/bpf/tasks.h), as parts of a status."""
+"""The kernel side's totals by process, event and detail (probes/bpf/tasks.h), as parts of a status."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _ZEROED, _ASKED, _MOVABLE, _REMOTE = 1, 2, 4, 8
 """MT_DETAIL_* of probes/bpf/tasks.h."""
 _GFP_EVENTS = ("alloc", "zero.alloc")
 Sums = tuple[int, ...]
-"""Occurrences, pages, ns."""
+"""Number of events, their pages, and their time in ns, in this order."""
 
 
 @dataclass
 class _Task:
-    """One process's sums of one event."""
+    """The sums of one event in one process; ``zeroed`` has the part that the allocator zeroes."""
 
     sums: list[int] = field(default_factory=lambda: [0, 0, 0])
     zeroed: list[int] = field(default_factory=lambda: [0, 0, 0])
     pages: Counter[int] = field(default_factory=Counter)
-    """By the number of the outermost root."""
+    """Pages by the outermost root: its event number plus one, or 0 for none."""
 
     def add(self, detail: int, sums: Sequence[int]) -> None:
         for held in (self.sums, self.zeroed) if detail >> 24 & _ZEROED else (self.sums,):
@@ -40,14 +40,14 @@ class _Task:
 
 @dataclass
 class Totals:
-    """Sums by (process, event, detail)."""
+    """Collects the sums of each process, event and detail."""
 
     _sums: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
     _comms: dict[tuple[int, int], Counter[bytes]] = field(default_factory=dict)
-    """Occurrences by command name: exec changes it."""
+    """Number of events by command name, which exec changes; keyed by process and event."""
 
     def add(self, pid: int, event: int, detail: int, comm: bytes, sums: Sums) -> None:
-        """Count ``sums`` in."""
+        """Add ``sums`` to those held, unless they count no event."""
         if not sums[0]:
             return
         self._comms.setdefault((pid, event), Counter())[comm] += sums[0]
@@ -56,10 +56,10 @@ class Totals:
             held[i] += value
 
     def tasks(self, timed: frozenset[str], page_size: int, recorder: int) -> tuple[TaskTotal, ...]:
-        """Per process and event, largest first.
+        """Return one total per process and event, largest first: by time, then by bytes.
 
-        ``timed``: the events whose time is seen; for the others it is unknown.
-        ``recorder``: the process that records.
+        ``timed`` names the events whose time is seen; for the others ``total_ns`` is None.
+        ``recorder`` is the process ID of the recorder.
         """
         found: dict[tuple[int, int], _Task] = {}
         for (pid, event, detail), sums in self._sums.items():
@@ -82,7 +82,10 @@ class Totals:
         return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
 
     def roots(self, timed: frozenset[str], page_size: int, without: int) -> tuple[RootTotal, ...]:
-        """Per event and detail, of all processes but ``without``."""
+        """Return one total per event and detail, over all processes except ``without``.
+
+        ``timed`` is as for tasks().
+        """
         found: dict[tuple[int, int], list[int]] = {}
         for (pid, event, detail), sums in self._sums.items():
             if pid == without:

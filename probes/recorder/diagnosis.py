@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be recorded here, what not, why, what the facts mean for the numbers, and the cures."""
+"""The diagnosis of this machine: what can be recorded here, and what cannot and why.
+
+It also says what the facts mean for the numbers, and what cures there are.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,11 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to know: ``kind`` "means" (it changes what the numbers say) or "cure" (a command helps).
+    """One thing that the user should know.
 
-    ``command`` is None where nothing short of another kernel or boot helps.
+    ``kind`` is "means" if it changes what the numbers say, and "cure" if it can be put right.
+    ``command`` is the command that does so; None where there is none to give, for example
+    because only another kernel or boot helps.
     """
 
     id: str
@@ -59,18 +64,18 @@ class Remark:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything ``memtrace doctor`` says, unrendered."""
+    """Everything that ``memtrace doctor`` says, before rendering."""
 
     system: SystemDescription
     held: Privileges
     bcc: Fact
     sites: tuple[ProbeSite, ...] | None
-    """None if the sites could not be tried."""
+    """The site of each event; None if the sites could not be tried, and ``why_no_sites`` says why."""
     why_no_sites: str = ""
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """The system's facts, and those about this process and its tools."""
+        """The facts about the system, followed by those about this process and its tools."""
         held = self.held
         numbers = {
             "kptr_restrict": ("kptr_restrict", held.kptr_restrict),
@@ -88,7 +93,7 @@ class Diagnosis:
         )
 
     def value(self, name: str) -> str:
-        """Value of the fact ``name``; "unknown" if there is no such fact."""
+        """Return the value of the fact ``name``, or "unknown" if there is no such fact."""
         return next((f.value for f in self.facts if f.name == name), "unknown")
 
     @property
@@ -123,9 +128,9 @@ class Diagnosis:
 
 
 def examine(survey: Survey | None = None) -> Diagnosis:
-    """Look at this machine, and try every site if this process may; never raises for what is missing.
+    """Examine this machine, and try every site if this process may; never raises for what is missing.
 
-    ``survey`` defaults to the ladder's, which takes about a second.
+    ``survey`` tries the sites.  The default is survey.survey(), which takes about a second.
     """
     held = privileges()
     bcc = bcc_fact()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From differences of the kernel's sums to rows: aggregates, inferred zeroing, sampled time.
+"""Makes rows of differences of the kernel's sums: aggregates, inferred zeroing and sampled time.
 
-Window: from the last flush to this one; ``ts_ns`` is its end.  Counts and bytes
-are exact; time from samples is ``samples * period`` (flag ESTIMATED) and belongs
-to all occurrences of its (event, order, nid), streamed ones included.
+The window of a row lasts from the last flush to this one, and ``ts_ns`` is its end.
+Counts and bytes are exact.  Time from samples is ``samples * period`` (flag ESTIMATED)
+and belongs to all events of its (event, order, nid), streamed ones included.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _EVENTS = ("alloc", "zero.alloc", "zero.page", "zero.free")
 
 @dataclass
 class Folder:
-    """Keeps the last sums seen and makes rows of what came since."""
+    """Keeps the sums of the last flush and makes rows of what has been added since."""
 
     page_size: int
     sites: dict[str, str]
-    """Site name per event."""
+    """Site name of each event that has a site."""
     infer_zeroing: bool
-    """Whether zero.alloc follows from the gfp flags of alloc."""
+    """Whether zero.alloc is inferred from the gfp flags of alloc."""
     period_ns: float | None
-    """Time one sample stands for; None without sampling."""
+    """Time that one sample stands for, ns; None without sampling."""
     nids: int
     time_alloc: bool = True
-    """Whether alloc's own time is sampled (False where its intervals are seen)."""
+    """Whether the time of alloc comes from samples; False where its intervals are seen."""
     _cells: npt.NDArray[np.uint64] | None = None
     _samples: npt.NDArray[np.uint64] | None = None
     _user_samples: int = 0
@@ -45,10 +45,10 @@ class Folder:
     _streamed: Counter[tuple[int, int, int]] = field(default_factory=Counter)
 
     def note_streamed(self, records: npt.NDArray[Any]) -> None:
-        """Remember which streamed allocations were zeroed, if zeroing is inferred."""
+        """Count the streamed allocations that were zeroed, if zeroing is inferred."""
         if not self.infer_zeroing:
             return
-        # Columns, not records[mask]: copying whole records costs ten times as much.
+        # Columns are used, not records[mask], because copying whole records costs ten times as much.
         flags = records["flags"]
         zeroed = (records["event"] == 0) & ((flags & int(Flag.ZEROED)) != 0)
         tracer = (flags & int(Flag.TRACER)) != 0
@@ -66,7 +66,12 @@ class Folder:
         user_samples: int,
         flat: npt.NDArray[Any] | None = None,
     ) -> list[Row]:
-        """Rows for the window that ends at ``now`` (CLOCK_BOOTTIME ns)."""
+        """Return the rows of the window that ends at ``now`` (CLOCK_BOOTTIME, ns).
+
+        ``cells``, ``samples`` and ``flat`` have the shapes of maps.Cells.sum(),
+        maps.sample_cells() and maps.flat(); ``samples`` is None without sampling.
+        ``user_samples`` is the number of zero.user samples so far.
+        """
         since = cells if self._cells is None else cells - self._cells
         self._cells = cells
         rows = self._cell_rows(now, since)
@@ -79,7 +84,7 @@ class Folder:
         return rows
 
     def _flat_rows(self, now: int, flat: npt.NDArray[Any]) -> list[Row]:
-        """Roots below the tail threshold: their number and time, of no single duration."""
+        """Return rows of root events below the tail threshold, with count and time but no ``dur_ns``."""
         rows = []
         for event, name in enumerate(NAMES):
             before = None if self._flat is None else self._flat[event]

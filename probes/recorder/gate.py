@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate: whether the programs count, and whose work."""
+"""The gate, which decides whether the programs record, and whose events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memtrace.probes.sites.system import System
 
 
 class Gate:
-    """Closed until set(True)."""
+    """The gate of one module's programs, which is closed until set(True)."""
 
     def __init__(self, attached: Attached, filters: Filters, system: System) -> None:
-        """Hands the filters to the programs, and learns where the struct pages are."""
+        """Hand the filters to the programs, and learn vmemmap_base if ``system`` does not have it."""
         self._module: Module = attached.module
         self._filters = filters
         self._sees_arch = attached.sees("accept.arch")
@@ -30,42 +30,48 @@ class Gate:
             self.follow_listed()
 
     def set(self, on: bool) -> None:
-        """Opens or closes it."""
+        """Open or close the gate."""
         value = (ctypes.c_uint64 * 3)(int(on), self._vmemmap_base or 0, int(self._sees_arch))
         self._module.update("mt_conf", ctypes.c_uint32(0), value)
 
     def own(self, on: bool) -> None:
-        """The same for known work done by the recorder itself."""
+        """Open or close the gate for known work of the recorder, which any process filter then lets in."""
         if self._filters.follow:
             self.follow(os.getpid())
         self.set(on)
 
     def follow(self, pid: int) -> None:
-        """Lets a process in, and all that it forks."""
+        """Let in the process ``pid`` and all that it forks."""
         self._module.update("mt_targets", ctypes.c_uint32(pid), ctypes.c_uint8(1))
 
     def follow_listed(self) -> None:
-        """Lets in the processes that were asked for."""
+        """Let in the processes that the filters list."""
         for pid in self._filters.pids:
             self.follow(pid)
 
     def only_listed(self) -> None:
-        """Forgets who was let in since."""
+        """Shut out again all processes except the listed ones."""
         if self._filters.follow:
             self._module.table("mt_targets").clear()
             self.follow_listed()
 
     def lets_the_recorder_in(self, events: tuple[str, ...]) -> bool:
-        """Whether the recorder's own faults pass the filters (its process can be let in)."""
+        """Return whether alloc is recorded and the filters pass the recorder's own page faults.
+
+        A process filter is no obstacle, because own() lets the recorder in.
+        """
         filters = self._filters
         return not (filters.cpus or filters.comm or filters.min_order) and "alloc" in events
 
 
 def _learnt(module: Module, system: System, raw: bool) -> int | None:
-    """Address of the struct page of pfn 0, None if it stays unknown; ``raw``: alloc is a raw tracepoint."""
+    """Return the address of the struct page of pfn 0, or None if it stays unknown.
+
+    ``raw`` says that the site of alloc is a raw tracepoint.
+    """
     if not raw:
         return learn_vmemmap_base(module, system)
-    # It carries one program at a time: lend it to the calibration.
+    # A raw tracepoint carries one program at a time, so alloc lends it to the calibration.
     module.detach_rawtp("mm_page_alloc")
     try:
         return learn_vmemmap_base(module, system)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual machines that gmem's programs have met, and the module they live in.
+"""The virtual machines that the gmem programs have met, and the modules with probed functions.
 
-The kernel side numbers each struct kvm at first sight (gmem.bpf.c: mt_vm()); what else
-is known of it is added here while its process lives.
+The kernel side numbers each struct kvm at first sight (gmem.bpf.c: mt_vm()).  The name of
+its process is added here while the process lives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KINDS = {0: "default", 1: "sw-protected", 2: "sev", 3: "sev-es", 4: "snp", 5: "
 
 
 class Guests:
-    """Reads the table of VMs; remembers the names of processes that end."""
+    """Reads the table of VMs, and remembers the names of their processes after these have ended."""
 
     def __init__(self, module: Module, manifest: tuple[ProbeSite, ...]) -> None:
         self._module = module
@@ -27,7 +27,7 @@ class Guests:
         self._names: dict[int, str] = {}
 
     def read(self) -> tuple[VirtualMachine, ...]:
-        """The VMs met so far, in the order of their numbers."""
+        """Return the VMs met so far, in the order of their numbers; empty if no gmem event has a site."""
         if not self._present:
             return ()
         table = self._module.table("mt_vm_list")
@@ -50,15 +50,18 @@ class Guests:
 
 
 class Modules:
-    """Whether the modules that hold probed functions are still the ones that were probed."""
+    """Tells whether the modules that hold probed functions are still the ones that were probed."""
 
     def __init__(self, manifest: tuple[ProbeSite, ...], module_of: dict[str, str]) -> None:
-        """``module_of``: the module of each function that is in one."""
+        """Note which modules are probed; ``module_of`` has the module of each function that is in one."""
         self._events = {s.event: module_of[s.function] for s in manifest if s.function in module_of}
         self._before = {name: _identity(name) for name in set(self._events.values())}
 
     def gone(self) -> tuple[str, ...]:
-        """Events whose module was unloaded since, even if it has come back: nothing is seen of it then."""
+        """Return the events whose module was unloaded since.
+
+        They are no longer seen, even if the module has been loaded again.
+        """
         changed = {name for name, before in self._before.items() if _identity(name) != before}
         return tuple(event for event, name in self._events.items() if name in changed)
 
@@ -71,7 +74,7 @@ def _comm(pid: int) -> str:
 
 
 def _identity(module: str) -> int | None:
-    """What tells one loading of a module from the next."""
+    """Return a number that differs each time the module is loaded, or None if it is not loaded."""
     try:
         return Path(f"/sys/module/{module}").stat().st_ino
     except OSError:

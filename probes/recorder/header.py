@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a recording before its first event."""
+"""The header of a recording: what is known before its first event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_header(
     anchor: ClockAnchor,
     snapshots: tuple[Snapshot, ...],
 ) -> RunHeader:
-    """The header of a recording; the snapshots are those before and after the programs were loaded."""
+    """Return the header; ``snapshots`` are those taken before and after the programs were loaded."""
     filters = {
         "pid": ",".join(map(str, options.filters.pids)),
         "cpu": ",".join(map(str, options.filters.cpus)),

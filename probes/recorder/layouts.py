@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the programs and the recorder share, described once: BPF C declarations and numpy types.
+"""Structures that the programs and the recorder share, described once for BPF C and for numpy.
 
-Fields lie as a C compiler lays them; those of a union share their place.  The compiler
-checks that both agree.
+Fields are placed as a C compiler places them, and the fields of a union have one offset.
+Static assertions make the compiler check that both forms agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TYPES |= {"s8": "i1", "char[16]": "S16"}
 
 @dataclass(frozen=True)
 class Field:
-    """A member; ``type`` as the kernel writes it, or the layout of an inner structure."""
+    """A member; ``type`` is spelled as in the kernel, or is the layout of an inner structure."""
 
     name: str
     type: str | Layout
@@ -28,11 +28,11 @@ class Field:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Its numpy type."""
+        """The numpy type of the field."""
         return np.dtype(_TYPES[self.type]) if isinstance(self.type, str) else self.type.dtype
 
     def declaration(self) -> str:
-        """``u32 order;`` and the like."""
+        """Return the C declaration, such as ``u32 order;``."""
         if not isinstance(self.type, str):
             return f"struct {self.type.name} {self.name};"
         base, bracket, length = self.type.partition("[")
@@ -40,7 +40,7 @@ class Field:
 
 
 Union = tuple[Field, ...]
-"""Fields of one size, which share their place: the record's ``kind`` says which of them it is."""
+"""Fields of one size at one offset; the record's ``kind`` says which of them is there."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Layout:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Its numpy type, aligned as C aligns it."""
+        """The numpy type of the structure, aligned as in C."""
         names, formats, offsets, at, widest = [], [], [], 0, 1
         for member in self.members:
             fields = member if isinstance(member, tuple) else (member,)
@@ -68,7 +68,7 @@ class Layout:
         return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
     def declaration(self) -> str:
-        """Its C, with a check that it lies as ``dtype`` does."""
+        """Return the C declaration, with static assertions that offsets and size are those of ``dtype``."""
         lines = [f"struct {self.name} {{"]
         for member in self.members:
             if isinstance(member, tuple):
@@ -92,20 +92,20 @@ def _alignment(dtype: np.dtype[Any]) -> int:
 
 
 class Kind(IntFlag):
-    """What the fields of a record that share their place hold."""
+    """Bits of a record's ``kind``: which fields of its unions are there, and what is known."""
 
     GFP = 1
-    """``gfp``: gfp flags."""
+    """``gfp`` holds the gfp flags."""
     REQUESTED = 2
-    """``requested``: pages asked for, where it may be more or less than ``pages``."""
+    """``requested`` holds the pages asked for, which may be more or less than ``pages``."""
     COUNT = 4
-    """``count``: how many occurrences the record sums."""
+    """``count`` holds the number of events that the record sums."""
     PAGES = 8
-    """``pages`` are known: 0 is none."""
+    """``pages`` is known, and 0 means none."""
     ERROR = 16
-    """``error``: the errno that a failed function returned, positive."""
+    """``error`` holds the errno, positive, that a failed function returned."""
     GUEST = 32
-    """Of a virtual machine: ``vm``, ``vcpu`` and ``gfn`` are told."""
+    """The event is one of a virtual machine, and ``vm``, ``vcpu`` and ``gfn`` are filled in."""
 
 
 _SUM = Layout("mt_task_sum_t", (Field("count", "u64"), Field("pages", "u64"), Field("total_ns", "u64")))
@@ -132,7 +132,7 @@ _RECORD: tuple[Field | Union, ...] = (
     Field("comm", "char[16]"),
 )
 RECORD = Layout("mt_record", _RECORD)
-"""One occurrence, as it travels in a ring."""
+"""One event as a ring holds it, or several that are summed (Kind.COUNT)."""
 GUEST_RECORD = Layout(
     "mt_record",
     (
@@ -142,7 +142,7 @@ GUEST_RECORD = Layout(
         Field("vcpu", "s16", "negative: none or unknown"),
     ),
 )
-"""The longer one, where events of virtual machines are watched (MT_GMEM)."""
+"""The longer record that is used where events of virtual machines are watched (MT_GMEM)."""
 COUNTER = Layout(
     "mt_counter_t",
     tuple(
@@ -153,7 +153,7 @@ COUNTER = Layout(
         )
     ),
 )
-"""The kernel side's sums of an event, which the file is held against."""
+"""The kernel side's sums of one event, against which the file is checked."""
 CELL = Layout("mt_cell_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns", "pages")))
 FLAT = Layout("mt_flat_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns")))
 TASK_KEY = Layout("mt_task_key_t", (Field("tgid", "u32"), Field("event", "u32"), Field("detail", "u64")))
@@ -171,7 +171,7 @@ TASK_SLOT = Layout(
 
 
 def declarations(guests: bool) -> str:
-    """The C of all layouts, and of the bits of Kind; ``guests``: with the longer record."""
+    """Return the C of all layouts and of the bits of Kind; ``guests`` selects the longer record."""
     record = GUEST_RECORD if guests else RECORD
     layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT)
     kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]

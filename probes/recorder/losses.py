@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four ways to lose an event, each counted where it happens."""
+"""The four ways in which the kernel side can lose an event, each counted where it happens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from memtrace.probes.sites.btf import libbpf
 from memtrace.traces.run import Losses, ProbeSite
 
 _RECURSION_MISSES_OFFSET = 208
-"""struct bpf_prog_info, include/uapi/linux/bpf.h (5.12 on)."""
+"""Offset of recursion_misses in struct bpf_prog_info, include/uapi/linux/bpf.h (5.12 on), bytes."""
 
 
 def recursion_misses(module: Module) -> int | None:
-    """Times the kernel skipped one of our programs because one was running on that CPU."""
+    """Return how often the kernel skipped one of our programs because one was running on that CPU.
+
+    None if libbpf or the kernel does not tell.
+    """
     lib = libbpf()
     if lib is None:
         return None
@@ -38,13 +41,13 @@ def recursion_misses(module: Module) -> int | None:
 def losses(
     module: Module, counters: npt.NDArray[Any], manifest: tuple[ProbeSite, ...], open_frames: int
 ) -> Losses:
-    """What was lost so far.
+    """Return what has been lost so far.
 
-    ``counters`` are maps.counters(); ``open_frames`` are intervals still open
-    when recording ended.  A return probe that was missed leaves its entry behind,
-    which is how it is counted here: the kernel's own count (nmissed) is not
-    readable for probes that live with their recorder.  Kernels before 6.7 skip a
-    kprobe program silently when another runs on the CPU: unknown, not 0.
+    ``counters`` is maps.counters(), and ``open_frames`` the number of intervals still open
+    when recording ended.  A return probe that was missed leaves its entry behind, and is
+    counted by that: the kernel's own count (nmissed) is not readable for probes that live
+    with their recorder.  Kernels before 6.7 skip a kprobe program silently when another runs
+    on the CPU, so with kprobes or call sites ``recursion`` is None instead of 0.
     """
     kinds = {site.kind for site in manifest if site.site}
     left_behind = int(counters["unmatched_entry"].sum())

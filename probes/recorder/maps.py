@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the kernel side's sums: counters, cells, tasks, samples."""
+"""Reads the kernel side's sums: counters, cells, tasks and samples."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ SAMPLE_ORDERS = 20
 
 
 def counters(module: Module, cpus: int) -> npt.NDArray[Any]:
-    """Sums over CPUs, shape (events,), of COUNTER, modulo 2**64."""
+    """Return the counters summed over CPUs, modulo 2**64: shape (events,), type COUNTER."""
     return _by_event(module, "mt_counters", COUNTER.dtype, cpus)
 
 
 def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
-    """Sums over CPUs of a per-CPU array with an element an event: shape (events,), all fields u64."""
+    """Return the sums over CPUs of a per-CPU array with one element per event: shape (events,).
+
+    All fields of ``dtype`` must be u64.
+    """
     total = np.zeros(len(NAMES), dtype=dtype)
     numbers = total.view("<u8").reshape(len(NAMES), -1)
     for event, sums in enumerate(numbers):
@@ -54,7 +57,10 @@ def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt
 def event_counters(
     values: npt.NDArray[Any], before: npt.NDArray[Any] | None = None
 ) -> tuple[EventCounters, ...]:
-    """The public form of counters(); ``before``: those of before the rows were taken."""
+    """Return counters() in its public form, one element per event.
+
+    ``before`` is counters() from before the rows were taken; without it ``seen_before`` is None.
+    """
     return tuple(
         EventCounters(
             event=name,
@@ -72,10 +78,10 @@ def event_counters(
 
 
 class Cells:
-    """The aggregate cells (probes/bpf/aggregate.h), mapped.
+    """The aggregate cells (probes/bpf/aggregate.h), mapped into this process.
 
-    ``sum()`` has shape (events, nids, 4, buckets, 4): the third axis is
-    zeroed + 2 * tracer, the last count, total_ns, self_ns, pages.
+    ``sum()`` has shape (events, nids, 4, buckets, 4).  The third axis is indexed by
+    zeroed + 2 * tracer, and the last one holds count, total_ns, self_ns and pages.
     """
 
     def __init__(self, module: Module, cpus: int, events: int, nids: int, buckets: int) -> None:
@@ -86,17 +92,17 @@ class Cells:
         self._view = np.frombuffer(self._map, dtype="<u8", count=size // 8).reshape(self._shape)
 
     def sum(self) -> npt.NDArray[np.uint64]:
-        """Sums over CPUs as they stand now."""
+        """Return the sums over CPUs as they stand now."""
         total: npt.NDArray[np.uint64] = self._view.sum(axis=0, dtype=np.uint64)
         return total
 
     def clear(self) -> None:
-        """Set all to zero; nothing may be recording."""
+        """Set all cells to zero; no program may be recording meanwhile."""
         self._view[:] = 0
 
 
 def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) -> None:
-    """Forget all sums: the state of a module that has seen nothing."""
+    """Set all sums to zero, as in a module that has seen nothing."""
     cells.clear()
     clear_percpu(module, "mt_counters", len(NAMES), COUNTER.dtype, cpus)
     clear_percpu(module, "mt_flat", len(NAMES), FLAT.dtype, cpus)
@@ -112,12 +118,12 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
 
 
 def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
-    """Sums of what is summed without buckets, shape (events,), of FLAT."""
+    """Return the sums that have no buckets, over CPUs: shape (events,), type FLAT."""
     return _by_event(module, "mt_flat", FLAT.dtype, cpus)
 
 
 def totals(module: Module, cpus: int) -> Totals:
-    """What each process cost, by event and detail, what CPUs still hold included."""
+    """Return the totals by process, event and detail, including what CPUs still hold in their slots."""
     found = Totals()
     keys, values = hash_items(module, "mt_tasks", TASK_KEY.dtype, TASK.dtype)
     for (tgid, event, detail), (comm, sums) in zip(keys.tolist(), values.tolist(), strict=True):
@@ -131,18 +137,21 @@ def totals(module: Module, cpus: int) -> Totals:
 
 
 def tasks_dropped(module: Module, cpus: int) -> int:
-    """Occurrences that found the task table full."""
+    """Return the number of events that found the task table full."""
     return int(percpu(module, "mt_tasks_dropped", 0, np.dtype("<u8"), cpus).sum())
 
 
 def sample_totals(module: Module, cpus: int) -> dict[str, int]:
-    """Samples taken, by class, summed over CPUs."""
+    """Return the number of samples taken in each class, summed over CPUs."""
     values = percpu(module, "mt_sample_total", 0, SAMPLE_TOTAL, cpus)
     return {name: int(values[name].sum()) for name in SAMPLE_TOTAL.names or ()}
 
 
 def sample_cells(module: Module, cpus: int, nids: int) -> npt.NDArray[np.uint64]:
-    """Settled samples, shape (nids, orders, zeroed, 2): alloc and zero."""
+    """Return the samples whose allocation has ended: shape (nids, orders, zeroed, 2).
+
+    The last axis holds the samples in alloc, and those of them in zeroing.
+    """
     cells = np.zeros((nids, SAMPLE_ORDERS, 2, 2), dtype=np.uint64)
     for index in range(nids * SAMPLE_ORDERS * 2):
         values = percpu(module, "mt_sample_cells", index, SAMPLE_CELL, cpus)
@@ -152,5 +161,5 @@ def sample_cells(module: Module, cpus: int, nids: int) -> npt.NDArray[np.uint64]
 
 
 def open_frames(module: Module) -> int:
-    """Intervals entered and not left (probes/bpf/nest.h), over all contexts."""
+    """Return the number of intervals that are still open (probes/bpf/nest.h), over all contexts."""
     return sum(int(frames.depth) for frames in module.table("mt_open").values())

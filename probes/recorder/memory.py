@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeping the recorder's own memory quiet: it traces allocations, so it should make few."""
+"""Keeps the recorder's own allocations few, because it is allocations that it traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEEP_BYTES = 1 << 30
 
 
 class _NoPandas(MetaPathFinder):
-    """Says that pandas is not installed."""
+    """An import finder that says that pandas is not installed."""
 
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
@@ -29,10 +29,10 @@ class _NoPandas(MetaPathFinder):
 def settle() -> None:
     """Import what recording needs, and let freed memory stay with the process.
 
-    pyarrow looks for pandas at its first conversion and remembers the answer: a
-    fifth of a second and 30 MB that recording has no use for; at the first one of a
-    numpy array it imports numpy.ma.  Memory given back to the kernel between
-    flushes would be faulted in again at the next.
+    pyarrow looks for pandas at its first conversion and remembers the answer.  Importing
+    pandas costs a fifth of a second and 30 MB, and recording has no use for it.  At the
+    first conversion of a numpy array pyarrow imports numpy.ma.  Memory given back to the
+    kernel between flushes would be faulted in again at the next one.
     """
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
@@ -51,7 +51,10 @@ def settle() -> None:
 
 
 def peak_rss_bytes() -> int:
-    """VmHWM of this process; ru_maxrss would begin at the parent's own peak."""
+    """Return VmHWM of this process in bytes, or 0 if /proc/self/status does not have it.
+
+    ru_maxrss will not do, because it begins at the parent's own peak.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

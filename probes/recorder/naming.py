@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the numbers of this recording's records stand for."""
+"""The names that the numbers in a recording's records stand for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from memtrace.probes.topics.events import NAMES
 
 
 def naming(attached: Attached, system: System, page_size: int, wants_stacks: bool) -> Naming:
-    """Names of events and sites, stacks and cgroups.
+    """Return the names of events, sites, stacks and cgroups.
 
-    ``wants_stacks``: stacks will come, so that their symbols are read now.
+    ``wants_stacks`` says that stacks will come, so their symbols are read now.
     """
     stacks = Stacks(attached.module, system.symbols)
     if wants_stacks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording is asked to do, and what of that can be refused at once."""
+"""The options of a recording, and the checks that can refuse it at once."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Options:
     duration_s: float | None = None
     command: tuple[str, ...] = ()
     command_user: User | None = None
-    """Whom COMMAND runs as; None: who records."""
+    """The user that COMMAND runs as; None means the recording user."""
     mode: int = MODE
     """Permission bits of the output."""
     filters: plan.Filters = field(default_factory=plan.Filters)
     shape: plan.Shape = field(default_factory=plan.Shape)
     ring_bytes: int | None = None
-    """Per CPU, a power of two; None: chosen by the number of CPUs."""
+    """Ring size per CPU, a power of two; None means that it depends on the number of CPUs."""
     argv: tuple[str, ...] = ()
 
 
 def default_ring_bytes(cpus: int) -> int:
-    """Ring size per CPU: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
+    """Return the ring size per CPU, bytes: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
     size = 16 << 20
     while size * cpus > 512 << 20 and size > 512 << 10:
         size >>= 1
@@ -46,7 +46,7 @@ def default_ring_bytes(cpus: int) -> int:
 
 
 def check(options: Options) -> None:
-    """Refuse early what would fail after a second of set-up; raises MemtraceError."""
+    """Raise MemtraceError early for what would otherwise fail after a second of set-up."""
     require_recording()
     require_bcc()
     if options.command:

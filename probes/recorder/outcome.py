@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording says of itself, while it goes on and at its end."""
+"""What a recording reports about itself, while it runs and at its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from memtrace.traces.run import ProbeSite, RunStatus
 
 @dataclass(frozen=True)
 class Progress:
-    """For the progress line."""
+    """The figures of the progress line.
+
+    ``seconds`` is the time since recording began, ``events`` the number of events seen,
+    ``lost`` the number that found a full ring, and ``bytes`` the size of the file.
+    """
 
     seconds: float
     events: int
@@ -20,9 +24,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What record() did."""
+    """What Recorder.run() returns."""
 
     status: RunStatus
     manifest: tuple[ProbeSite, ...]
     still_running: int | None = None
-    """Process ID of a COMMAND that not even SIGKILL has ended."""
+    """Process ID of a COMMAND that not even SIGKILL has ended; None if there is none."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the recorder looks at the rings, and what it does when hotplug shows there.
+"""How often the recorder reads the rings, and when hotplug makes it read the state.
 
-Rings that fill all the time are looked at every 10 ms.  A recorder of hotplug alone may be
-left running for months: it sleeps until the kernel wakes it (hot.* programs submit with
-BPF_RB_FORCE_WAKEUP), writes only when there is something to write, and otherwise looks up
-four times a second for its own end.
+Rings that fill all the time are read every 10 ms.  A recorder of hotplug alone may be left
+running for months.  It sleeps until the kernel wakes it (hot.* programs submit with
+BPF_RB_FORCE_WAKEUP), and writes only when there is something to write.  Otherwise it wakes
+four times a second to see whether it should end.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ _CHECKPOINT_S = 600.0
 
 
 class Pace:
-    """Waiting between two looks; ``wakers`` are the rings' descriptors if all wanted events are rare."""
+    """Waits between two readings of the rings, and spaces checkpoints."""
 
     def __init__(self, wakers: Sequence[int], *, prompt: bool) -> None:
-        """``prompt``: the end of a command is waited for too."""
+        """Set up the waiting.
+
+        ``wakers`` are the rings' file descriptors if all wanted events are rare, else empty.
+        ``prompt`` says that the end of a command is waited for too, so waits are short.
+        """
         self._epoll = select.epoll() if wakers else None
         self._wait_s = _POLL_S if prompt or not wakers else _IDLE_S
         self._quiet_since = time.monotonic()
@@ -39,17 +43,22 @@ class Pace:
             self._epoll.register(fd, select.EPOLLIN)
 
     def wait(self, fullest: float, soon: bool) -> None:
-        """Until something is to be done; ``fullest``: how full the fullest ring was."""
+        """Wait until the rings should be read again.
+
+        ``fullest`` is how full the fullest ring was, from 0 to 1.  ``soon`` shortens the wait
+        for a wakeup to 10 ms.
+        """
         if self._epoll is not None:
             self._epoll.poll(_POLL_S if soon else self._wait_s)
         elif fullest < _FULL:
             time.sleep(_POLL_S)
 
     def worth_writing(self, staged: int, since_s: float) -> bool:
-        """Whether rows, or a sign of life, are due ``since_s`` after the last checkpoint.
+        """Return whether a checkpoint is due, ``since_s`` seconds after the last one.
 
-        Checkpoints of an idle recorder lie ever further apart, up to ten minutes: each one
-        makes the file longer.
+        It is due for ``staged`` rows, and from time to time as a sign of life.  Checkpoints of
+        an idle recorder are ever further apart, up to ten minutes, because each one makes the
+        file longer.
         """
         now = time.monotonic()
         if staged or self._epoll is None:
@@ -58,7 +67,7 @@ class Pace:
         return since_s >= min(_CHECKPOINT_S, now - self._quiet_since)
 
     def close(self) -> None:
-        """Free the descriptor."""
+        """Close the epoll file descriptor, if there is one."""
         if self._epoll is not None:
             with contextlib.suppress(OSError):
                 self._epoll.close()
@@ -67,7 +76,8 @@ class Pace:
 class HotplugWatch:
     """Tells when the state is to be read because hot.* records have come.
 
-    At once for the first, then every 10 ms while they keep coming, and once after the last.
+    It is read at once for the first record, then every 10 ms while more keep coming, and once
+    after the last.
     """
 
     def __init__(self, events: Sequence[str]) -> None:
@@ -75,7 +85,7 @@ class HotplugWatch:
         self._known = 0
         self._read_at = 0.0
         self.pending = False
-        """Records have come since the state was read."""
+        """Whether hot.* records have come since the state was last read."""
 
     @property
     def wanted(self) -> bool:
@@ -83,7 +93,7 @@ class HotplugWatch:
         return bool(self._numbers)
 
     def due(self, staging: Staging) -> bool:
-        """Whether to read the state now; the caller does."""
+        """Return whether the state should be read now, which the caller then does."""
         if not self._numbers:
             return False
         events = staging.since(self._known)["event"]

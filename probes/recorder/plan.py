@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the wanted events to attached sites: build the ladders, compile once, climb each."""
+"""Attaches a site for each wanted event: builds the ladders, compiles the programs, climbs each ladder."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
 
 DEFAULT_TAIL_NS = 100_000
 FEWEST_SUMMED = 2
-"""Events whose order 0 is summed in the kernel: alloc, zero.alloc, then those cleared page by page."""
+"""Number of events whose order 0 is always summed in the kernel: alloc and zero.alloc.
+
+The events that zero page by page (zero.page and zero.free) come after these where they are watched.
+"""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which occurrences count; empty means all."""
+    """The filters that an event must pass to be recorded; an empty one passes all."""
 
     pids: tuple[int, ...] = ()
     follow: bool = False
-    """Only listed processes and all they fork (also those added later)."""
+    """Whether only the listed processes, those added later, and all that these fork are recorded."""
     cpus: tuple[int, ...] = ()
     comm: str | None = None
     min_order: int = 0
@@ -41,7 +44,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Shape:
-    """What is streamed, what is aggregated, how time is sampled."""
+    """What is streamed, what is aggregated, and how time is sampled."""
 
     stream_all: bool = False
     stacks: bool = False
@@ -52,34 +55,34 @@ class Shape:
 
     @property
     def buckets(self) -> int:
-        """Aggregate buckets: those below the tail threshold, and one for unknown."""
+        """Number of aggregate buckets: those below the tail threshold, and one for unknown durations."""
         return min(int(bucket_of([self.tail_ns])[0]) + 2, BUCKETS + 1)
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A module with its sites chosen and attached, the gate still closed."""
+    """A module whose sites are chosen and attached, with the gate still closed."""
 
     module: Module
     manifest: tuple[ProbeSite, ...]
     site_names: tuple[str, ...]
-    """By site number."""
+    """Name of each site, by its number."""
     sampling: bool
     summed: int = FEWEST_SUMMED
-    """Events with cells of their own (MT_AGG_EVENTS)."""
+    """Number of events that have aggregate cells (MT_AGG_EVENTS)."""
     guests: bool = False
-    """Records are GUEST_RECORDs (MT_GMEM)."""
+    """Whether records are GUEST_RECORDs (MT_GMEM)."""
 
     def sees(self, event: str) -> bool:
-        """Whether an event has a site."""
+        """Return whether ``event`` has a site."""
         return any(site.event == event and site.site for site in self.manifest)
 
 
 def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Shape) -> Attached:
-    """Compile and attach; raises MemtraceError if nothing at all can be seen.
+    """Compile the programs and attach them; raises MemtraceError if none of ``events`` can be seen.
 
-    The kprobe programs are compiled only if some event needs them: on most
-    kernels fentry serves, and compiling is most of the time until recording.
+    The kprobe programs are compiled only if some event needs them.  On most kernels fentry
+    serves, and compiling takes most of the time until recording starts.
     """
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
@@ -116,19 +119,28 @@ def _any_of(events: tuple[Event, ...], watched: tuple[str, ...]) -> bool:
 
 
 def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
-    """``events``, and what those of them that can be seen here need."""
+    """Return ``events`` and what they need (NEEDS), in the order of NAMES.
+
+    The needs of an event without a candidate here are left out.
+    """
     seen = {ladder.event for ladder in ladders if ladder.candidates}
     needed = {other for event in events if event in seen for other in NEEDS.get(event, ())}
     return tuple(event for event in NAMES if event in events or event in needed)
 
 
 def victims_only(events: tuple[str, ...]) -> bool:
-    """Whether alloc is watched for acceptance alone: then the others are neither sent nor counted."""
+    """Return whether alloc, if it is watched, is watched for acceptance alone.
+
+    Allocations without acceptance are then neither sent nor counted.
+    """
     return not {"alloc", "zero.alloc"} & set(events)
 
 
 def for_victims(ladder: Ladder) -> Ladder:
-    """The ladder of alloc, if only intervals with acceptance inside are of use."""
+    """Return ``ladder``, which for alloc loses its raw tracepoints.
+
+    Only intervals with acceptance inside are of use here, and a raw tracepoint sees no interval.
+    """
     if ladder.event != "alloc":
         return ladder
     kept = tuple(
@@ -157,7 +169,7 @@ def _attach(
 
 
 def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
-    """``attached``, unless it sees none of ``events``: then it is closed and the reasons are raised."""
+    """Return ``attached`` if it sees any of ``events``, else close it and raise MemtraceError with why."""
     if any(site.site for site in attached.manifest if site.event in events):
         return attached
     attached.module.close()
@@ -174,7 +186,7 @@ def _without_kprobes(ladder: Ladder) -> Ladder:
 
 
 def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...]) -> bool:
-    """Whether a kprobe that was left out stands above the site that was found."""
+    """Return whether the ladder has a kprobe, not compiled so far, above the site that was found."""
     chosen = next(site.site for site in attached.manifest if site.event == ladder.event)
     for candidate in ladder.candidates:
         if candidate.site == chosen:
@@ -188,7 +200,7 @@ def _climb(
     module: Module, ladders: tuple[Ladder, ...], watched: tuple[str, ...], shape: Shape, can_sample: bool
 ) -> Attached:
     sites = []
-    # Unique even where unused: parquet writes a dictionary with duplicates at three times the cost.
+    # Unused names are unique too: parquet writes a dictionary with duplicates at three times the cost.
     names = [f"unused:{macro}" for macro in SITE_MACROS]
     for ladder in ladders:
         if ladder.event not in watched:
@@ -227,12 +239,15 @@ def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> 
 
 
 def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """One per event, in the order of EVENTS."""
+    """Return one ladder per event, in the order of EVENTS."""
     return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
 
 
 def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
-    """The ladders, less fentry where the kernel's policy refuses all of it: then none need be compiled."""
+    """Return the ladders, without fentry if the kernel's policy refuses all of it.
+
+    The fentry programs then need not be compiled.
+    """
     functions = (c.function for ladder in ladders for c in ladder.candidates if c.kind == "fentry")
     function = next((name for name in functions if name), None)
     refusal = why_no_fentry(function) if function else None
@@ -248,7 +263,10 @@ def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
 
 
 def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:
-    """The BPF C to compile: only topics with something to attach, because compiling takes a while."""
+    """Return the names of the BPF C files to compile.
+
+    Topics with nothing to attach are left out, because compiling takes a while.
+    """
     useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
     topics = (topic for topic in TOPICS if useful & {event.name for event in topic.EVENTS})
     chosen = (name for topic in topics for name in topic.SOURCES)

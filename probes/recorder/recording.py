@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One recording, from the first snapshot to the closed file.
 
-Order matters: the state is read before anything is loaded; everything that
-allocates (compiler, rings, staging buffer, output file) is done before the gate
-opens; the gate closes before probes are detached, so that intervals under way
-still end; and the kernel's sums are read last, when nothing writes them any more.
+The order matters.  The state is read before anything is loaded.  Everything that
+allocates (compiler, rings, staging buffer, output file) is done before the gate opens.
+The gate closes before probes are detached, so that open intervals still end.  The
+kernel's sums are read last, when nothing writes them any more.
 """
 
 from __future__ import annotations
@@ -44,15 +44,18 @@ _STAGED_RECORDS = 400_000
 _STAGED_RARE = 20_000
 _SETTLE_S = 0.01
 _CATCH_UP = 4
-"""How often a checkpoint empties full rings."""
+"""Number of times that one checkpoint empties rings that keep filling."""
 _CHECKPOINT_CHANGES = 100
 
 
 class Recorder:
-    """Use as a context manager: everything attached is detached at the end, whatever happens."""
+    """One recording, used as a context manager that detaches everything at its end, whatever happens."""
 
     def __init__(self, options: Options) -> None:
-        """Attach everything and open the output; the gate stays closed."""
+        """Attach everything and open the output; the gate stays closed.
+
+        Raises MemtraceError if the options are refused or no event can be seen.
+        """
         self._begun = time.monotonic_ns()
         self._options = options
         self._cleanup = contextlib.ExitStack()
@@ -75,10 +78,11 @@ class Recorder:
         progress: Callable[[Progress], None] | None = None,
         hurried: Callable[[], bool] = lambda: False,
     ) -> Outcome:
-        """Record until ``stopped()`` returns a reason, the duration is over or the COMMAND ends.
+        """Record until ``stopped()`` returns a reason, the duration is over or COMMAND ends.
 
-        ``progress`` is told each second how far it is.  Once ``hurried()``, nothing is waited
-        for: COMMAND is killed, what the probes cost is not measured, and the file not rewritten.
+        ``progress`` is called about every second.  Once ``hurried()`` is true, nothing is waited
+        for: COMMAND is killed, the cost of the probes is not measured, and the file is not
+        rewritten.
         """
         self._open_gate()
         service.tell_armed(self._armed_ns / 1e9)
@@ -112,7 +116,7 @@ class Recorder:
         self._cleanup.callback(self._pace.close)
         shape = options.shape
         self._sums = Sums(attached, system, shape.buckets, description.page_size, shape.sample_hz)
-        # Only now: they import pyarrow.
+        # Imported only now, because they import pyarrow.
         from memtrace.probes.recorder import rows
         from memtrace.probes.recorder.naming import naming
 
@@ -138,7 +142,7 @@ class Recorder:
             self._cleanup.callback(self._workload.stop)
 
     def _prove(self) -> tuple[ProbeSite, ...]:
-        """The manifest, with what a little known work says of each site."""
+        """Return the manifest, with ``proven`` filled in where a little known work decides it."""
         manifest = self._attached.manifest
         if not self._gate.lets_the_recorder_in(self._options.events):
             return manifest
@@ -192,7 +196,7 @@ class Recorder:
         self._gate.set(False)
         self._ended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._cpu_ns = time.process_time_ns() - self._cpu_before
-        # Intervals under way still end and are recorded; then nothing writes any more.
+        # Open intervals still end and are recorded; after that no program writes any more.
         time.sleep(_SETTLE_S)
 
     def _finish(self, reason: str, hurried: Callable[[], bool]) -> Outcome:
@@ -212,7 +216,7 @@ class Recorder:
 
     def _flush(self) -> None:
         self._changes.note(self._snapshot())
-        # What was seen by now is in the rings, in the cells, or lost: the rows will hold it.
+        # Every event counted by now is in a ring or a cell, which the rows will hold, or is lost.
         before = self._sums.counters()
         caught_up = self._catch_up()
         self._write_sums(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
@@ -220,14 +224,14 @@ class Recorder:
         self._writer.checkpoint(status)
 
     def _take_in(self) -> float:
-        """Take what the rings hold; returns how full the fullest ring was."""
+        """Stage what the rings hold; return how full the fullest ring was, from 0 to 1."""
         fullest = self._staging.fill()
         if self._hot.due(self._staging):
             self._changes.note(self._snapshot(), happened=True)
         return fullest
 
     def _catch_up(self) -> bool:
-        """Write all that the rings hold by now; False if they fill as quickly as they are emptied."""
+        """Write all that the rings hold by now; return False if they fill as fast as they are emptied."""
         for _ in range(_CATCH_UP):
             self._take_in()
             emptied = not self._staging.full

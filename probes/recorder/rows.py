@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ring records and aggregate differences as Arrow tables of run-file rows."""
+"""Turns ring records and aggregate differences into Arrow tables of run-file rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SCHEMA = arrow_schema()
 _FLAGS = np.uint32((1 << CGROUP_SHIFT) - 1)
 _TWO_WORDS = np.dtype([("low", "<u8"), ("high", "<u8")])
 _BLOCK = 1 << 16
-"""Records."""
+"""Number of records in a block."""
 Mask: TypeAlias = "npt.NDArray[np.bool_] | None"
-"""Which records; None: none."""
+"""One boolean per record; None means that all are false."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class Naming:
     sites: Sequence[str]
     page_size: int
     stack_text: Callable[[int], str | None]
-    """Folded text of a stack id, None if it is not known."""
+    """Returns the folded text of a stack id, or None if it is not known."""
     cgroup_text: Callable[[int, int], str | None] = lambda cpu, slot: None
-    """Path of a cgroup by its place in a CPU's table, None if it is not known."""
+    """Returns the path of the cgroup in a slot of a CPU's table, or None if it is not known."""
 
 
 def blocks(records: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Any number of records, as many at a time as stay in the cache while each column is taken out."""
+    """Yield ``records`` in blocks that stay in the cache while each column is taken out."""
     for start in range(0, len(records), _BLOCK):
         yield records[start : start + _BLOCK]
 
 
 def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
-    """A row for each record."""
+    """Return a table with one row for each record."""
     dur = _masked(records["dur"], records["dur"] == UNKNOWN_U64, pa.int64())
     # Columns that are used more than once are taken out of the records once.
     flags, kind = (np.ascontiguousarray(records[name]) for name in ("flags", "kind"))
     sums, failed = _are(kind, Kind.COUNT), _are(kind, Kind.ERROR)
-    # What failed gave none, and has its errno in their place.
+    # A failed event gave no pages, and has its errno in their place.
     pages = records["pages"] if failed is None else np.where(failed, 0, records["pages"])
     count = np.ones(len(records), dtype=np.int64)
     if sums is not None:
@@ -88,13 +88,13 @@ def from_records(records: npt.NDArray[Any], naming: Naming) -> pa.Table:
 
 
 def _are(kind: npt.NDArray[np.uint8], bit: Kind) -> Mask:
-    """The records that have this bit."""
+    """Return which records have this bit of ``kind``, or None if none has it."""
     found = (kind & np.uint8(bit)) != 0
     return found if found.any() else None
 
 
 def _guests(records: npt.NDArray[Any], guest: Mask) -> dict[str, pa.Array]:
-    """The columns that only events of virtual machines have."""
+    """Return the columns that only events of virtual machines have: vm, vcpu and gfn."""
     if guest is None:
         return {name: pa.nulls(len(records), _SCHEMA.field(name).type) for name in ("vm", "vcpu", "gfn")}
     vm, vcpu, gfn = records["vm"], records["vcpu"], records["gfn"]
@@ -106,7 +106,10 @@ def _guests(records: npt.NDArray[Any], guest: Mask) -> dict[str, pa.Array]:
 
 
 def from_columns(rows: Sequence[Mapping[str, object]]) -> pa.Table:
-    """Rows given one by one as mappings, absent columns null: for aggregates, a few per second."""
+    """Return a table of rows that are given as mappings, with absent columns null.
+
+    It serves aggregates, of which there are a few per second.
+    """
     return pa.Table.from_pylist([dict(row) for row in rows], schema=_SCHEMA)
 
 
@@ -118,7 +121,7 @@ def _masked(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_], kind: pa.D
 
 
 def _only(known: Mask, values: npt.NDArray[Any], kind: pa.DataType, unit: int = 1) -> pa.Array:
-    """``values`` in ``unit`` where they are ``known``; None: nowhere."""
+    """Return ``values`` times ``unit`` where they are ``known``, and null elsewhere."""
     if known is None:
         return pa.nulls(len(values), kind)
     return _masked(values if unit == 1 else values.astype(np.int64) * unit, ~known, kind)
@@ -137,14 +140,14 @@ def _parents(numbers: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
 
 
 def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
-    # A CPU's records keep their task for a while: encode where the name changes, then repeat.
+    # A CPU's records keep their task for a while, so names are encoded where they change, then repeated.
     low, high = (raw.view(_TWO_WORDS)[name] for name in ("low", "high"))
     starts, lengths = _stretches((low[1:] != low[:-1]) | (high[1:] != high[:-1]))
     data = pa.py_buffer(np.ascontiguousarray(raw[starts]))
     spelled = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(starts), [None, data])
     encoded = spelled.dictionary_encode()
     names = [decoded(value.split(b"\0", 1)[0]) for value in encoded.dictionary.to_pylist()]
-    # Different padding can spell one name twice; a dictionary must not.
+    # Values that differ only in padding give one name, which a dictionary must not hold twice.
     unique = list(dict.fromkeys(names))
     place = np.array([unique.index(name) for name in names], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(
@@ -153,7 +156,10 @@ def _comms(raw: npt.NDArray[Any]) -> pa.DictionaryArray:
 
 
 def _stretches(changes: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First places and lengths of the stretches that ``changes`` (from each row to the next) parts."""
+    """Return the first index and the length of each stretch of equal rows.
+
+    ``changes`` says of each row but the last whether the next one differs from it.
+    """
     starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
     return starts, np.diff(np.concatenate((starts, [len(changes) + 1])))
 
@@ -164,7 +170,7 @@ def _cgroups(
     slots = flags >> np.uint32(CGROUP_SHIFT)
     if not slots.any():
         return pa.nulls(len(flags), pa.dictionary(pa.int32(), pa.string()))
-    # As with names: looked up where they change, then repeated.
+    # As in _comms(), paths are looked up where the cgroup or CPU changes, then repeated.
     cpus = np.ascontiguousarray(cpus)
     starts, lengths = _stretches((slots[1:] != slots[:-1]) | (cpus[1:] != cpus[:-1]))
     slot, cpu = slots[starts].astype(np.int64), cpus[starts].astype(np.int64)
@@ -179,7 +185,7 @@ def _cgroups(
 
 
 def _texts(ids: npt.NDArray[Any], text_of: Callable[[int], str | None]) -> pa.Array:
-    """The text of each number; null where it is negative or has none."""
+    """Return the text of each id as a dictionary array; null where the id is negative or has no text."""
     kind = pa.dictionary(pa.int32(), pa.string())
     if (ids < 0).all():
         return pa.nulls(len(ids), kind)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Known work, known answer: counted pages touched per node, held against the trace.
+"""Checks the trace against known work: a counted number of pages touched on each node.
 
 A child touches SMALL 4 KiB pages and HUGE huge pages on each node, each range in
-one C call, and notes the moments before and after and the pfns that pagemap
-shows.  Two recordings of it are checked:
+one C call.  It notes the moments before and after, and the pfns that pagemap shows.
+Two recordings of it are checked:
 
-- every event streamed: in each window the trace has exactly those pages, by pfn,
-  with the right order, node and zeroing;
-- the default, order 0 summed in the kernel: the file's sums equal the kernel's.
+- With every event streamed, the trace has exactly those pages in each window, by pfn,
+  with the right order, node and zeroing.
+- By default order 0 is summed in the kernel, and the file's sums equal the kernel's.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ _COLUMNS = ["event", "order", "nid", "pfn", "gfp", "flags", "tid", "ts_ns", "cou
 
 @dataclass(frozen=True)
 class Check:
-    """One statement about the trace: what was expected, what it says."""
+    """One statement about the trace: what was expected, and what was found."""
 
     name: str
     expected: str
     found: str
     passed: bool | None
-    """None: could not be decided here."""
+    """Whether both agree; None if it can't be decided here."""
     why: str = ""
     """Why it may differ, or why it can't be decided."""
 
 
 def selftest(small_pages: int, huge_pages: int) -> tuple[Check, ...]:
-    """Run all checks on this kernel; raises MemtraceError if recording is impossible."""
+    """Run all checks on this kernel and return them.
+
+    Raises MemtraceError if recording is impossible or the known work fails.
+    """
     nids = tuple(node.nid for node in nodes() if node.present_bytes)
     with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
         streamed, work = _record(Path(folder), "streamed", small_pages, huge_pages, nids, stream_all=True)
@@ -125,7 +128,7 @@ def _small_checks(
     table: dict[str, Any], item: dict[str, Any], pages: int, sites: dict[str, ProbeSite], run: Run
 ) -> list[Check]:
     where = f"{pages} x 4 KiB on node {item['nid']}"
-    # Interrupts allocate in this task's name too, but not movable pages; nor are page tables.
+    # Interrupts allocate in this task's name too, but neither their pages nor page tables are movable.
     movable = run.header.gfp_names.get("__GFP_MOVABLE", 0x8)
     rows = _window(table, item, "alloc", 0) & ((table["gfp"] & movable) != 0)
     checks = [_count(f"{where}: order-0 alloc", pages, int(rows.sum()))]
@@ -175,7 +178,7 @@ def _huge_checks(
         why = "; ".join(f"{r.candidate}: {r.reason}" for r in user.refused) or "no site"
         return [*checks, Check(f"{where}: cleared by the caller", str(pages), "unknown", None, why)]
     by_caller = int(_window(table, item, "zero.user", order).sum())
-    # From 6.14 on the caller leaves it to init_on_alloc: then the allocator must have been seen to do it.
+    # From 6.14 on the caller leaves zeroing to init_on_alloc, so the allocator must be seen to do it.
     once = init_on_alloc and by_caller == 0 and by_allocator == pages
     why = LEFT_TO_ALLOCATOR if once else ""
     return [
@@ -196,7 +199,7 @@ def _sums_checks(how: str, run: Run) -> list[Check]:
         rows = table.filter(pc.and_(pc.equal(names, counter.event), observed))
         count = pc.sum(rows["count"]).as_py() or 0
         if not counter.seen and not count:
-            # The work does not touch it, or nothing here sees it: 0 beside 0 would prove neither.
+            # The work does not cause this event or no site sees it, and 0 beside 0 would not tell which.
             continue
         checks.append(
             _count(f"{how}: {counter.event} in the file and lost", counter.seen, count + counter.ring_full)

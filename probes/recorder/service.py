@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service manager is told of a recording: sd_notify(3)."""
+"""Tells a service manager that recording has begun, as sd_notify(3) does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ SOCKET = "NOTIFY_SOCKET"
 
 
 def tell_armed(seconds: float) -> None:
-    """Tells systemd that recording has begun, ``seconds`` after the start; nothing where nobody listens."""
+    """Tell systemd that recording has begun, ``seconds`` after the start.
+
+    Nothing is sent where NOTIFY_SOCKET names no socket, and errors are ignored.
+    """
     address = os.environ.get(SOCKET, "")
     if not address.startswith(("/", "@")):
         return

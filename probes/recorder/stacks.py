@@ -10,14 +10,17 @@ from functools import cached_property
 from memtrace.probes.programs.module import Module
 from memtrace.probes.sites.symbols import SymbolTable
 
-# What lies between the traced place and our program: the tracepoint's and BPF's own frames.
+# Frames between the traced function and our program: the tracepoint's and BPF's own.
 _OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kprobe_|ftrace_|__ftrace_")
 
 _LONGEST_FUNCTION = 1 << 20
 
 
 def without_trampolines(names: list[str]) -> list[str]:
-    """Each function that fentry hooks only once: it calls the trampoline, which calls its body."""
+    """Return ``names`` (leaf first) with each function that fentry hooks named once.
+
+    Such a function is on the stack twice: it calls the trampoline, which calls its body.
+    """
     kept: list[str] = []
     for name in names:
         if len(kept) > 1 and kept[-1].startswith("0x") and kept[-2] == name:
@@ -28,7 +31,7 @@ def without_trampolines(names: list[str]) -> list[str]:
 
 
 class Stacks:
-    """Turns ids of the map mt_stacks into ``root;…;leaf``, each id looked up once."""
+    """Turns ids of the map mt_stacks into ``root;…;leaf``, and looks up each id once."""
 
     def __init__(self, module: Module, symbols: SymbolTable) -> None:
         self._module = module
@@ -36,7 +39,7 @@ class Stacks:
         self._texts: dict[int, str | None] = {}
 
     def text(self, stack_id: int) -> str | None:
-        """Folded frames of a stack; None if the kernel no longer has it."""
+        """Return the folded frames of a stack, or None if the kernel no longer has it."""
         if stack_id not in self._texts:
             try:
                 frames = list(self._module.table("mt_stacks").walk(stack_id))
@@ -49,7 +52,7 @@ class Stacks:
         return self._texts[stack_id]
 
     def prepare(self) -> None:
-        """Do the work of the first text() now: it allocates."""
+        """Parse the symbols now instead of at the first text(), because that allocates."""
         self._name(0)
 
     @cached_property
@@ -63,6 +66,6 @@ class Stacks:
     def _name(self, address: int) -> str:
         addresses, names = self._functions
         at = bisect.bisect_right(addresses, address) - 1
-        # Code made at run time (BPF, trampolines) has no symbol: the one below it is far away.
+        # Code made at run time (BPF, trampolines) has no symbol, and the nearest one below is far away.
         near = at >= 0 and addresses[at] and address - addresses[at] < _LONGEST_FUNCTION
         return names[at] if near and names[at] != "_einittext" else f"{address:#x}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel side's sums while recording: folded into rows, and put into the status."""
+"""Folds the kernel side's sums into rows while recording, and puts them into the status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHECKPOINT_TASKS = 200
 
 @dataclass(frozen=True)
 class Told:
-    """What the sums say, as parts of a status."""
+    """The parts of a status that come from the sums."""
 
     losses: Losses
     counters: tuple[EventCounters, ...]
@@ -38,7 +38,7 @@ class Sums:
     """The sums of one module."""
 
     def __init__(self, attached: Attached, system: System, buckets: int, page_size: int, hz: int) -> None:
-        """``buckets``: of the cells; ``hz``: of the clock samples."""
+        """Map the cells, of ``buckets`` buckets each; ``hz`` is the rate of the CPU clock samples."""
         self._attached, self._module, self._system = attached, attached.module, system
         self._page_size = page_size
         self._hz = hz
@@ -57,16 +57,16 @@ class Sums:
         )
 
     def counters(self) -> npt.NDArray[Any]:
-        """As maps.counters() gives them."""
+        """Return maps.counters() of this module."""
         return maps.counters(self._module, self._system.cpus)
 
     def counted(self) -> dict[str, Counted]:
-        """The counters that known work is held against."""
+        """Return the counters that known work is checked against, by event."""
         values = zip(NAMES, self.counters(), strict=True)
         return {name: Counted(int(v["seen"]), int(v["sum_order"])) for name, v in values}
 
     def fold(self, now: int) -> Sequence[Mapping[str, object]]:
-        """Rows of what was summed since the last time; ``now``: CLOCK_BOOTTIME, ns."""
+        """Return rows of what has been summed since the last call; ``now`` is CLOCK_BOOTTIME, ns."""
         system, module = self._system, self._module
         samples, user = None, 0
         if self._attached.sampling:
@@ -75,14 +75,15 @@ class Sums:
         return self.folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Set all sums of the module to zero."""
         system = self._system
         maps.clear(self._module, self._cells, system.cpus, system.nids, self._attached.sampling)
 
     def told(self, complete: bool, before: npt.NDArray[Any] | None = None) -> Told:
-        """What they say now; ``complete``: at the end, with all tasks and roots.
+        """Return what the sums say now.
 
-        ``before``: the counters of before the rows of a checkpoint were taken.
+        ``complete`` is true at the end, where all tasks and roots are included.  ``before`` is
+        counters() from before the rows of a checkpoint were taken.
         """
         module, cpus = self._module, self._system.cpus
         counters = self.counters()

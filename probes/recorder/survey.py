@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which site serves each event here, found by attaching it and letting go again."""
+"""Finds which site serves each event here, by attaching it and detaching it again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from memtrace.traces.run import ProbeSite
 
 
 def survey() -> tuple[ProbeSite, ...]:
-    """The probe manifest that a recording would have now; nothing stays attached.
+    """Return the probe manifest that a recording would have now; nothing stays attached.
 
-    Takes about a second.  Raises MemtraceError without the privileges to try.
+    This takes about a second.  Raises MemtraceError without the privileges to try, without
+    BCC, or if no event can be seen.
     """
     require_recording()
     require_bcc()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal, between the recorder and a COMMAND in a process group of its own.
+"""Shares the terminal between the recorder and COMMAND, which has a process group of its own.
 
-The recorder stays in the foreground, so that Ctrl-C ends the recording; it passes the
-signal on.  Once COMMAND reads from the terminal or sets it up, which stops a group in
-the background (SIGTTIN, SIGTTOU), the terminal is COMMAND's, as it is with a shell.
+The recorder stays in the foreground, so that Ctrl-C ends the recording, and passes the
+signal on.  When COMMAND reads from the terminal or sets it up, its group is stopped,
+being in the background (SIGTTIN, SIGTTOU).  COMMAND is then given the terminal, as it
+would be by a shell.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ _WANT_IT = (signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Terminal:
-    """The controlling terminal, if there is one, and who has it: this process or ``group``."""
+    """The controlling terminal, if there is one, and who has it: this process or COMMAND's group."""
 
     def __init__(self, group: int) -> None:
-        """Takes SIGTSTP and SIGQUIT, which only this process gets from the terminal, for both."""
+        """Open the terminal, and handle SIGTSTP and SIGQUIT for the process group ``group`` too.
+
+        Only this process gets them from the terminal.
+        """
         self._group = group
         self._wanted = False
         self._given = False
@@ -29,45 +33,45 @@ class Terminal:
         except OSError:
             self._fd = -1
             return
-        # Of its own, the recorder does not change the terminal; in taking it back it does.
+        # The recorder changes the terminal only to take it back, and must not be stopped by that.
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         signal.signal(signal.SIGTSTP, self._suspend)
         signal.signal(signal.SIGQUIT, self._quit)
 
     def has_us(self) -> bool:
-        """Whether keys such as Ctrl-C reach this process."""
+        """Return whether keys such as Ctrl-C reach this process."""
         return self._foreground() == os.getpgrp()
 
     def stopped(self, number: int) -> None:
-        """COMMAND was stopped by this signal."""
+        """Handle that COMMAND was stopped by the signal ``number``."""
         if number in _WANT_IT:
             self._wanted = True
             self.offer()
         elif self._given:
-            # Ctrl-Z went to COMMAND alone; the shell waits for us.
+            # Ctrl-Z went to COMMAND alone, but the shell waits for the recorder.
             self.take_back()
             self._stop_ourselves()
             self._wanted = True
             self.offer()
             if self._wanted:
-                # By `bg`: it asks again when it needs the terminal.
+                # The recorder was continued by `bg`; COMMAND asks again when it needs the terminal.
                 self._wanted = False
                 self._signal(signal.SIGCONT)
 
     def offer(self) -> None:
-        """Hands the terminal over, if COMMAND has asked and it is ours to give."""
+        """Give the terminal to COMMAND if it has asked for it and this process has it."""
         if self._wanted and self.has_us() and self._set(self._group):
             self._wanted, self._given = False, True
             self._signal(signal.SIGCONT)
 
     def take_back(self) -> None:
-        """Makes this process the terminal's again, if COMMAND has it."""
+        """Take the terminal back for this process if COMMAND has it."""
         if self._given and self._foreground() == self._group:
             self._set(os.getpgrp())
         self._given = False
 
     def close(self) -> None:
-        """Takes the terminal back, and lets go of it."""
+        """Take the terminal back and close it; SIGTSTP and SIGQUIT get their default action again."""
         self.take_back()
         if self._fd >= 0:
             os.close(self._fd)

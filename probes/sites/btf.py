@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel's own type information says, read with libbpf.
+"""Reads the kernel's own type information (BTF) with libbpf.
 
 Offsets, sizes and parameter names come from /sys/kernel/btf/vmlinux, never from
 headers or version numbers.
@@ -46,9 +46,9 @@ class _Pair(ctypes.Structure):
 
 
 def libbpf() -> ctypes.CDLL | None:
-    """libbpf, None where it is not installed.
+    """Return libbpf, or None where it is not installed.
 
-    By its sonames: ctypes.util.find_library() would run a compiler and ldconfig.
+    It is loaded by its sonames: ctypes.util.find_library() would run a compiler and ldconfig.
     """
     for name in ("libbpf.so.1", "libbpf.so.0"):
         try:
@@ -60,14 +60,17 @@ def libbpf() -> ctypes.CDLL | None:
 
 @dataclass(frozen=True)
 class Btf:
-    """The kernel's BTF; every look-up returns None where the kernel has no such thing."""
+    """The kernel's BTF.  Every look-up returns None where BTF does not have what was asked for."""
 
     _lib: ctypes.CDLL
     _handle: int
 
     @classmethod
     def load(cls, module: str | None = None) -> Btf | None:
-        """The running kernel's BTF, with that of a loaded module; None if there is none or no libbpf."""
+        """Load the running kernel's BTF, together with that of the loaded ``module`` if one is named.
+
+        Returns None where libbpf or one of the two is missing.
+        """
         lib = libbpf()
         if lib is None:
             return None
@@ -90,12 +93,15 @@ class Btf:
         return cls(lib, handle)
 
     def size_of(self, struct: str) -> int | None:
-        """sizeof(struct)."""
+        """Return sizeof(struct) in bytes."""
         found = self._find(struct, _KIND_STRUCT)
         return None if found is None else int(self._at(found)[0].size)
 
     def offset_of(self, struct: str, member: str) -> int | None:
-        """offsetof(struct, member) in bytes, also inside anonymous members; ``a.b`` is b inside a."""
+        """Return offsetof(struct, member) in bytes; ``a.b`` is member b of member a.
+
+        A member of an anonymous struct or union is found too.
+        """
         found = self._find(struct, _KIND_STRUCT)
         total = 0
         for name in member.split("."):
@@ -107,7 +113,7 @@ class Btf:
         return total // 8
 
     def elements_of(self, struct: str, member: str) -> int | None:
-        """Elements of the array that is a named member of a struct."""
+        """Return the number of elements of the array that is a direct, named member of a struct."""
         found = self._find(struct, _KIND_STRUCT)
         if found is None:
             return None
@@ -120,7 +126,7 @@ class Btf:
         return None
 
     def parameters(self, function: str) -> tuple[str, ...] | None:
-        """Parameter names of a function."""
+        """Return the names of a function's parameters, in order."""
         found = self._find(function, _KIND_FUNC)
         if found is None:
             return None
@@ -129,7 +135,7 @@ class Btf:
         return tuple(self._name(p.name) for p in pairs)
 
     def enumerator(self, name: str, enum: str) -> int | None:
-        """Value of an enumerator of a named 32-bit enum."""
+        """Return the value of an enumerator of a named 32-bit enum."""
         found = self._find(enum, _KIND_ENUM)
         if found is None:
             return None
@@ -165,7 +171,7 @@ class Btf:
         return text.decode() if text else ""
 
     def _resolve(self, type_id: int) -> int:
-        """The type behind typedefs and qualifiers."""
+        """Return the id of the type behind typedefs and qualifiers."""
         kind = self._at(type_id)[0]
         while kind.kind in (_KIND_TYPEDEF, _KIND_VOLATILE, _KIND_CONST):
             type_id = int(kind.size)
@@ -173,7 +179,7 @@ class Btf:
         return type_id
 
     def _member_at(self, type_id: int, name: str) -> tuple[int, int] | None:
-        """Offset in bits and type of a member."""
+        """Return a member's offset in bits and the id of its type; None if there is no such member."""
         kind, address = self._at(type_id)
         for m in (_Member * kind.count).from_address(address + ctypes.sizeof(_Type)):
             offset = int(m.offset) & 0xFFFFFF if kind.bitfields else int(m.offset)

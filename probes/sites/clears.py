@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where traceable functions of this kernel clear pages, or call what clears them.
+"""Where traceable functions of this kernel zero pages, or call a function that does.
 
 Up to 6.19 that is ``call clear_page_*``.  From 7.0 on it is clear_pages(), inlined
-into whoever clears page by page, and ``call clear_highpages_kasan_tagged`` in the
-allocator.  Where post_alloc_hook() is a function of its own its callers are found by
-``call post_alloc_hook``, or by ``call prep_new_page`` if it is inlined into that: all
-have the page, its order and its gfp flags in the first three arguments.
+into the functions that zero page by page, and ``call clear_highpages_kasan_tagged`` in
+the allocator.  Where post_alloc_hook() is a function of its own, its callers are found
+by ``call post_alloc_hook``; where it is inlined into prep_new_page(), by ``call
+prep_new_page``.  Either function gets the page, its order and its gfp flags in its first
+three arguments.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from memtrace.probes.sites.system import System
 from memtrace.traces.run import Refusal
 
 LEAVES = ("clear_highpages_kasan_tagged", "kernel_init_pages", "kernel_init_free_pages")
-"""What clears for the allocator (page, number of pages), mm/page_alloc.c."""
+"""Functions (page, number of pages) that zero memory for the allocator, mm/page_alloc.c."""
 CLEAR_PAGE = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
 UNROLLED = "__clear_pages_unrolled"
-"""What clear_pages() calls on a CPU without fast string instructions: takes what they take."""
+"""The function that clear_pages() calls on a CPU without fast string instructions.
+
+It takes its operands in the registers that those instructions use.
+"""
 HOOKS = ("post_alloc_hook", "prep_new_page")
 FREELIST = "get_page_from_freelist"
 BULK = ("alloc_pages_bulk_noprof", "__alloc_pages_bulk")
@@ -65,7 +69,10 @@ Sites = tuple[code.CallSite, ...]
 
 
 def allocator_sites(system: System) -> tuple[Sites, Refusal | None]:
-    """Where the allocator clears; none, with the reason, where its main path shows nothing of it."""
+    """Return the sites where the allocator zeroes pages, or no sites and the reason.
+
+    There is a reason, too, where sites exist but the allocator's main path (FREELIST) has none.
+    """
     sites, refusal = _sites(system, ALLOCATOR, (*CLEAR_PAGE, *HOOKS, *LEAVES))
     if refusal is None and not any(site.function == FREELIST for site in sites):
         why = f"{FREELIST} calls none of clear_page_*, {', '.join((*HOOKS, *LEAVES))}"
@@ -74,18 +81,18 @@ def allocator_sites(system: System) -> tuple[Sites, Refusal | None]:
 
 
 def page_sites(system: System, callers: tuple[str, ...]) -> tuple[Sites, Refusal | None]:
-    """Where ``callers`` clear page by page, by a call or inlined; else why there is no such place."""
+    """Return the sites where ``callers`` zero page by page, called or inlined, or no sites and the reason."""
     return _sites(system, callers, (*CLEAR_PAGE, UNROLLED), inlined=True)
 
 
 def main_target(sites: Sites) -> str:
-    """What the allocator's main path calls."""
+    """Return the name of what the allocator's main path calls; any clear_page_*() is ``clear_page``."""
     target = next(site.target for site in sites if site.function == FREELIST)
     return "clear_page" if target in CLEAR_PAGE else target
 
 
 def allocator_programs(site: code.CallSite) -> tuple[str, str]:
-    """The BPF programs before and after a call of the allocator's."""
+    """Return the names of the BPF programs that run before and after a call in the allocator."""
     if site.target in HOOKS:
         return "mt_hook_call", "mt_hook_return"
     kind = "pages" if site.target in LEAVES else "bulk" if site.function in BULK else "clear"
@@ -93,7 +100,10 @@ def allocator_programs(site: code.CallSite) -> tuple[str, str]:
 
 
 def page_programs(stem: str) -> Callable[[code.CallSite], tuple[str, str]]:
-    """The BPF programs before and after a clear of one page, or of a range."""
+    """Return a function from a site to the names of the BPF programs that run before and after it.
+
+    The names begin with ``stem``.  clear_page_*() zeroes one page, any other target a range.
+    """
 
     def programs(site: code.CallSite) -> tuple[str, str]:
         kind = "call" if site.target in CLEAR_PAGE else "range"
@@ -103,7 +113,7 @@ def page_programs(stem: str) -> Callable[[code.CallSite], tuple[str, str]]:
 
 
 def attach(module: Module, sites: Sites, programs: Callable[[code.CallSite], tuple[str, str]]) -> None:
-    """Set both kprobes of each place, the return first."""
+    """Attach both kprobes of each site, the one after it first; raises RefusedError."""
     for site in sites:
         before, after = programs(site)
         module.attach_kprobe(site.function, after, site.offset + site.length)
@@ -111,7 +121,7 @@ def attach(module: Module, sites: Sites, programs: Callable[[code.CallSite], tup
 
 
 def places(sites: Sites) -> str:
-    """In words: function and offset of each."""
+    """Return the sites in words: function and offset of each, separated by commas."""
     return ", ".join(f"{s.function}+{s.offset:#x}" for s in sites)
 
 

@@ -6,9 +6,9 @@ in).  A near call is ``e8`` and a 32-bit displacement; a byte that only looks
 like one would have to name the target exactly, and the kernel checks the
 instruction boundary once more when a kprobe is set there.
 
-From 7.0 on clear_pages() (arch/x86/include/asm/page_64.h) is inlined: seven bytes
-that are a call where the CPU has no fast string instructions, else that instruction
-itself, filled up with a nop.
+From 7.0 on clear_pages() (arch/x86/include/asm/page_64.h) is inlined as seven bytes:
+a call where the CPU has no fast string instructions, else the string instruction
+itself, padded with a nop if it is shorter.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from memtrace.probes.sites.symbols import Symbol
 
 CALL_BYTES = 5
 INLINED = "clear_pages"
-"""``target`` of a place at which clear_pages() is inlined."""
+"""``target`` of a site where clear_pages() is inlined."""
 _CLEARS = {b"\xf3\xaa\x0f\x1f\x44\x00\x00": 2, b"\x48\xc1\xe9\x03\xf3\x48\xab": 7}
-"""``rep stosb``, and ``shr $3,%rcx; rep stosq``: what clear_pages() is at run time, and the bytes of it."""
+"""What clear_pages() is at run time, and how many bytes of it come before the nop.
+
+The two forms are ``rep stosb``, and ``shr $3,%rcx; rep stosq``.
+"""
 _PT_LOAD = 1
 
 
@@ -35,11 +38,11 @@ class CallSite:
     offset: int
     target: str
     length: int = CALL_BYTES
-    """Bytes; what comes behind is the return."""
+    """Bytes of the call or of the inlined code; the instruction behind them is the return."""
 
 
 def read_text(symbol: Symbol, path: Path = Path("/proc/kcore")) -> bytes | None:
-    """The machine code of a kernel function, or None where kcore is not readable."""
+    """Return the machine code of a kernel function, or None where kcore is not readable."""
     try:
         with path.open("rb", buffering=0) as core:
             header = core.read(64)
@@ -59,7 +62,7 @@ def read_text(symbol: Symbol, path: Path = Path("/proc/kcore")) -> bytes | None:
 
 
 def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[CallSite, ...]:
-    """Calls in ``code`` (the text of ``symbol``) to any of ``targets`` (address -> name)."""
+    """Return the calls in ``code`` (the text of ``symbol``) to any of ``targets`` (address -> name)."""
     found = []
     at = code.find(b"\xe8")
     while 0 <= at <= len(code) - CALL_BYTES:
@@ -72,7 +75,10 @@ def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[Ca
 
 
 def find_clears(code: bytes, symbol: Symbol) -> tuple[CallSite, ...]:
-    """Places in ``code`` at which clear_pages() is inlined: ``%rdi`` the address, ``%rcx`` the bytes."""
+    """Return the sites in ``code`` where clear_pages() is inlined, by offset.
+
+    ``%rdi`` holds the address there, and ``%rcx`` the number of bytes.
+    """
     found = []
     for pattern, length in _CLEARS.items():
         at = code.find(pattern)

@@ -21,10 +21,11 @@ def function_ladder(
     name: str = "",
     program: str = "",
 ) -> Ladder:
-    """Candidates for ``event``: the first of ``stems`` that this kernel has.
+    """Return the ladder of ``event``, for the first of ``stems`` that this kernel has.
 
     ``name`` is the macro that gives the function's name to the fentry programs, ``program``
-    the stem of the kprobe programs: MT_FN_ACCEPT_CALL and mt_accept_call, unless said.
+    the stem of the kprobe programs.  Left empty, they follow from the event: MT_FN_ACCEPT_CALL
+    and mt_accept_call for accept.call.
     """
     name, program = name or named("MT_FN", event), program or named("mt", event).lower()
     function = resolve(system, stems)
@@ -52,6 +53,9 @@ def function_ladder(
 
 
 def attach_pair(module: Module, function: str, program: str) -> None:
-    """``<program>_kprobe`` at the entry and ``<program>_kretprobe`` at the return."""
+    """Attach ``<program>_kprobe`` at the entry and ``<program>_kretprobe`` at the return.
+
+    Raises RefusedError if the kernel refuses one.
+    """
     module.attach_kretprobe(function, f"{program}_kretprobe")
     module.attach_kprobe(function, f"{program}_kprobe")

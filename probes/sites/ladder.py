@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site ladder: for each logical event, the best form this kernel takes.
+"""The site ladder: for each logical event, the best form of site that this kernel takes.
 
-Never decided by kernel version.  Candidates are tried best first; each one that
-fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted,
-config missing, refused by policy, not allowed, failed; avoided on request).
+The kernel's version decides nothing.  Candidates are tried best first, and each one that
+fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted, config
+missing, refused by policy, not allowed, failed; avoided on request).
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Candidate:
     time: str = "exact"
     count: str = "exact"
     standalone: bool = False
-    """A kprobe whose programs are compiled with its topic, not only where some fentry was refused."""
+    """Whether its kprobe programs are always compiled with the topic, not only where a fentry was refused."""
     number: str = ""
-    """In the place of the kind in ``macro``, where one program serves several kinds."""
+    """What stands in ``macro`` for the kind, where one program serves several kinds; "" for the kind."""
 
     @property
     def macro(self) -> str:
-        """Name of the site's number in BPF C."""
+        """Name of the macro that holds the site's number in BPF C."""
         return named("MT_SITE", f"{self.event}.{self.number or self.kind}")
 
     @classmethod
@@ -57,7 +57,7 @@ class Candidate:
         inclusive_of: tuple[str, ...] = (),
         standalone: bool = False,
     ) -> Candidate:
-        """``function`` from entry to return."""
+        """Return the candidate that sees ``function`` from entry to return."""
         return cls(
             event=event,
             site=f"{kind}:{function}",
@@ -72,7 +72,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ladder:
-    """A topic's candidates, best first, and those ruled out before trying."""
+    """An event's candidates, best first, and those ruled out before any is tried."""
 
     event: str
     candidates: tuple[Candidate, ...]
@@ -81,12 +81,15 @@ class Ladder:
 
 
 def named(prefix: str, event: str) -> str:
-    """A name in BPF C that belongs to an event: ``MT_FN`` and ``accept.call`` make MT_FN_ACCEPT_CALL."""
+    """Return an event's name in BPF C, such as MT_FN_ACCEPT_CALL for ``MT_FN`` and ``accept.call``."""
     return f"{prefix}_{event.upper().replace('.', '_')}"
 
 
 def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
-    """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``."""
+    """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``.
+
+    Returns the event's line of the manifest, and the candidate, which is None if none was taken.
+    """
     refused = list(ladder.ruled_out)
     for candidate in ladder.candidates:
         if candidate.kind in avoid:
@@ -116,7 +119,7 @@ def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[
 
 
 def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
-    """``ladder`` without the candidates of ``kind``, each ruled out for the reason of ``refusal``."""
+    """Return ``ladder`` without the candidates of ``kind``, each ruled out for the reason of ``refusal``."""
     ruled_out = [Refusal(c.site, refusal.reason, refusal.detail) for c in ladder.candidates if c.kind == kind]
     if not ruled_out:
         return ladder
@@ -126,7 +129,7 @@ def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
 
 
 def why_untraceable(system: System, function: str) -> Refusal | None:
-    """The reason known beforehand why ``function`` takes no function probe, or None."""
+    """Return the reason known beforehand why ``function`` takes no function probe, or None."""
     if not system.symbols.names(function):
         return Refusal(function, "absent", "no such symbol: not in this kernel, or inlined into its callers")
     if tracefs.blacklisted(function):
@@ -137,14 +140,14 @@ def why_untraceable(system: System, function: str) -> Refusal | None:
 
 
 def why_no_kprobes(system: System) -> Refusal | None:
-    """The reason known beforehand why no kprobe can be set, or None."""
+    """Return the reason known beforehand why no kprobe can be set, or None."""
     if system.config.get("CONFIG_KPROBES") == "n":
         return Refusal("kprobe", "config missing", "CONFIG_KPROBES is not set")
     return None
 
 
 def resolve(system: System, stems: tuple[str, ...]) -> str | None:
-    """The first of ``stems`` that this kernel has, with its compiler-made suffix."""
+    """Return the first of ``stems`` that this kernel has, with its compiler-made suffix, or None."""
     for stem in stems:
         names = system.symbols.names(stem)
         if names:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning vmemmap_base from live events, where kallsyms does not give it.
+"""Learns vmemmap_base from live events, where kallsyms does not give it.
 
-The tracepoint kmem:mm_page_alloc hands its raw program a page pointer and writes
-the same page's pfn in its record.  Both programs on one event, on one CPU, give
-page - pfn * sizeof(struct page); the answer must be the same several times.
+A raw program on kmem:mm_page_alloc gets a page pointer, and the tracepoint's record
+holds the pfn of the same page.  Both programs on one event, on one CPU, give
+page - pfn * sizeof(struct page).  The answer must be the same several times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AGREEING = 4
 
 
 def learn_vmemmap_base(module: Module, system: System) -> int | None:
-    """vmemmap_base, or None if it could not be learnt (pfn is then unknown)."""
+    """Return vmemmap_base, or None if it could not be learnt; pfns are then unknown."""
     size = system.btf.size_of("page") if system.btf else None
     number = system.mm_page_alloc_id
     if size is None or number is None:
@@ -33,7 +33,7 @@ def learn_vmemmap_base(module: Module, system: System) -> int | None:
     except RefusedError:
         return None
     try:
-        # Second, because probes of one tracepoint run in order of arrival.
+        # Second, because the programs of a tracepoint run in the order in which they were attached.
         fd = module.attach_tracepoint_id(number, "mt_calibrate_pfn")
     except RefusedError:
         return None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does an attached site fire?  A little known work, seen by the kernel side's counters.
+"""Proves that attached sites fire: the kernel side's counters must see a small amount of known work.
 
-A probe can attach and stay silent (an inlined copy runs
-instead, a wrapper has moved), so a site is proven only by work that must have passed through it.
-Done before recording starts; the sums it leaves are cleared again.
+A probe can attach and stay silent, because an inlined copy runs instead or a wrapper
+has moved.  So a site is proven only by work that must have passed through it.  This is
+done before recording starts, and the sums that it leaves are reset.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 _SMALL_PAGES = 128
 _HUGE_ORDER = (HUGE_BYTES // mmap.PAGESIZE).bit_length() - 1
 _EXERCISED = ("alloc", "zero.alloc", "zero.user", "zero.page", "zero.free", "root.fault", "root.shmem")
-"""Page faults and their end reach these; acceptance and hotplug can't be provoked, and stay unproven."""
+"""Events that page faults, and the freeing of their pages, reach.
+
+Acceptance and hotplug can't be provoked, and stay unproven.
+"""
 _OUT_OF_REACH = "no work of ours reaches it"
 _SAMPLED = "sampled: nothing is counted"
 _FREED = "init_on_free is on: nothing is cleared as it is allocated"
@@ -33,7 +36,7 @@ _ELSEWHERE = "a huge page of ours did not come here: init_on_alloc may have clea
 
 @dataclass(frozen=True)
 class Counted:
-    """What the programs have counted of one event, modulo 2**64."""
+    """What the programs have counted for one event, modulo 2**64."""
 
     seen: int
     sum_order: int
@@ -41,14 +44,14 @@ class Counted:
 
 @dataclass(frozen=True)
 class Fired:
-    """What the known work set off."""
+    """What the known work caused."""
 
     seen: dict[str, int]
-    """Occurrences by event."""
+    """Number of times that each event was seen, by its name."""
     huge: int
-    """Huge pages that the kernel granted."""
+    """Number of huge pages that the kernel granted."""
     huge_cleared: bool
-    """Whether the allocator was seen to clear as much while they were touched."""
+    """Whether, while they were touched, the orders of zero.alloc added up to that of a huge page at least."""
 
 
 def prove(
@@ -57,9 +60,10 @@ def prove(
     manifest: tuple[ProbeSite, ...],
     gate: Callable[[bool], None],
 ) -> tuple[ProbeSite, ...]:
-    """The manifest with ``proven`` filled in where this work decides it, else why it does not.
+    """Return the manifest with ``proven`` set where this work decides it, else ``unproven``.
 
-    ``counted`` reads the kernel side's counters, by event.
+    ``counted`` reads the kernel side's counters, by event.  ``gate`` starts (True) and stops
+    (False) the counting of our own work.
     """
     gate(True)
     try:
@@ -86,7 +90,7 @@ def _work(counted: Callable[[], Mapping[str, Counted]]) -> Fired:
 
 
 def judge(site: ProbeSite, fired: Fired, system: System) -> ProbeSite:
-    """The site with what the work says of it."""
+    """Return the site with what the work says of it in ``proven`` or ``unproven``."""
     why = _undecided(site, fired, system)
     if why:
         return dataclasses.replace(site, unproven=why)
@@ -97,7 +101,7 @@ def judge(site: ProbeSite, fired: Fired, system: System) -> ProbeSite:
 
 
 def _undecided(site: ProbeSite, fired: Fired, system: System) -> str:
-    """Why the work says nothing about a site; empty if it does."""
+    """Return why the work says nothing about a site, or "" if it does."""
     if site.event not in _EXERCISED:
         return _OUT_OF_REACH
     if site.kind == "sampling":
@@ -110,7 +114,7 @@ def _undecided(site: ProbeSite, fired: Fired, system: System) -> str:
         return _NO_HUGE_PAGE
     if not system.init_on_alloc:
         return ""
-    # From 6.14 on the caller leaves the clearing to an allocator that does it anyway
+    # From 6.14 on the caller leaves the zeroing to an allocator that does it anyway
     # (5708d96da20b, "mm: avoid zeroing user movable page twice with init_on_alloc=1").
     if fired.huge_cleared:
         return LEFT_TO_ALLOCATOR

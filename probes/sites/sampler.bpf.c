@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Where no function can be hooked: time by sampling the CPU clock.
+ * Where no function can be hooked, time is found by sampling the CPU clock.
  *
- * A sample counts for alloc when get_page_from_freelist() or the allocator's
- * entry is on its stack, for zero.alloc when it also stopped in clear_page_*(),
- * for zero.user when folio_zero_user() or clear_huge_page() is on its stack.
- * What a sample in an allocation was for is known when that allocation ends:
- * the next kmem:mm_page_alloc of the same task settles it by order and node.
+ * A sample counts for alloc when get_page_from_freelist() is on its stack, and for
+ * zero.alloc when it also stopped in clear_page_*().  It counts for zero.user when
+ * folio_zero_user() or clear_huge_page() is on its stack instead.  The order and node
+ * of a sample in an allocation are known only when that allocation ends: the task's
+ * next alloc event, e.g. kmem:mm_page_alloc, settles it.
  *
- *   MT_ALLOC_LO/HI, MT_BULK_LO/HI, MT_USER_LO/HI, MT_CLEAR<n>_LO/HI: addresses
+ *   MT_ALLOC_LO/HI, MT_USER_LO/HI, MT_CLEAR<n>_LO/HI: address ranges, HI exclusive
  */
 #define MT_SAMPLE_DEPTH 24
 #define MT_SAMPLE_ORDERS 20
@@ -25,7 +25,7 @@ struct mt_sample_cell_t {
 	u64 alloc;
 	u64 zero;
 };
-/* Totals of one CPU: every sample is in `all`; the classes below are parts of it. */
+/* Totals of one CPU.  Every sample counts in `all`; the other fields count parts of it. */
 struct mt_sample_total_t {
 	u64 all;
 	u64 kernel;
@@ -119,7 +119,7 @@ int mt_sample(struct mt_perf_event_data *ctx)
 	return 0;
 }
 
-/* An allocation that is left out has ended: its samples must not go to the next one. */
+/* Drops the samples of an allocation that a filter rejects: they must not go to the next one. */
 static __always_inline void mt_sample_forget(u64 task)
 {
 	struct mt_sample_pending_t *pending;
@@ -132,7 +132,7 @@ static __always_inline void mt_sample_forget(u64 task)
 	}
 }
 
-/* The allocation that pending samples of this task were taken in has ended. */
+/* Adds the task's pending samples to the cell of the allocation that has just ended. */
 static __always_inline void mt_sample_settle(struct mt_occurrence *o)
 {
 	struct mt_sample_pending_t *pending;

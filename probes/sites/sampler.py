@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time by sampling, where no function takes a probe.
+"""Estimates time by sampling, where no function takes a probe.
 
-The CPU clock of every CPU is sampled; a sample's kernel stack says whether it
-was taken inside an allocation, in its clearing, or in folio_zero_user().  Each
-stands for one period.  An estimate from n samples has a standard error of about
-sqrt(n) periods; regions with interrupts off are charged to their end, which
-clear_page is not (get_page_from_freelist() clears with interrupts on).
+The CPU clock of every CPU is sampled.  A sample's kernel stack says whether it was
+taken inside an allocation, in the zeroing of that allocation, or in folio_zero_user().
+Each sample stands for one period.  An estimate from n samples has a standard error of
+about sqrt(n) periods.  A region with interrupts off is charged to its end; clear_page is
+not in one (get_page_from_freelist() zeroes with interrupts on).
 
-It is CPU time: of a folio_zero_user() that slept in cond_resched(), or whose virtual
-CPU the host did not run, a probe's wall time holds more.  The interrupt that takes
-the sample is in the period of what it interrupted.  Samples come at even intervals:
-a loop whose length divides them is hit at the same places each time, and nothing in
-their number tells; uneven work and real machines break the step.
+The estimate is CPU time.  Where folio_zero_user() slept in cond_resched(), or the host
+did not run its virtual CPU, the wall time that a probe measures is longer.  The interrupt
+that takes a sample is in the period of what it interrupted.  Samples come at even
+intervals: a loop whose length divides the interval is hit at the same places each time,
+and the number of samples does not show it.  Uneven work and real machines break the step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 from memtrace.probes.sites.system import System
 
 DEFAULT_HZ = 997
-"""Prime, so that it does not beat with timers."""
+"""Samples per second on each CPU; prime, so that they do not beat with timers."""
 
 _CLEAR = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
 _RANGES = 4
@@ -27,10 +27,10 @@ _USER = ("folio_zero_user", "clear_huge_page")
 
 
 def macros(system: System) -> dict[str, str] | None:
-    """Address ranges for the sampling program; None if symbols or addresses are missing.
+    """Return the address ranges for the sampling program; None if symbols or addresses are missing.
 
-    From 7.0 clearing is inlined (``rep stosb`` in the caller): then no range
-    stands for it and zero.alloc can't be told from the rest of the allocation.
+    From 7.0 on the zeroing is inlined (``rep stosb`` in the caller).  No range stands for it
+    then, and zero.alloc can't be told from the rest of the allocation.
     """
     symbols = system.symbols
     alloc = symbols.one("get_page_from_freelist")

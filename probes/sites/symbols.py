@@ -26,17 +26,17 @@ class Symbol:
 
 @dataclass(frozen=True)
 class SymbolTable:
-    """The text of a kallsyms file, searched without parsing its every line."""
+    """The text of a kallsyms file, which is searched without parsing every line."""
 
     text: bytes
 
     @classmethod
     def read(cls, path: Path = Path("/proc/kallsyms")) -> SymbolTable:
-        """The running kernel's symbols; addresses are 0 where kptr_restrict hides them."""
+        """Return the running kernel's symbols; addresses are 0 where kptr_restrict hides them."""
         return cls(path.read_bytes())
 
     def names(self, stem: str) -> tuple[str, ...]:
-        """``stem`` itself and its compiler-made variants, shortest first; modules' too."""
+        """Return which of ``stem`` and its compiler-made variants exist, in modules too, shortest first."""
         found = {
             name.decode()
             for line in self._lines(b" " + stem.encode())
@@ -45,18 +45,18 @@ class SymbolTable:
         return tuple(sorted(found, key=lambda n: (len(n), n)))
 
     def module_of(self, name: str) -> str | None:
-        """The module that has the function ``name``; None if the core kernel has it, or none."""
+        """Return the module that has the function ``name``; None if it is in the core kernel or nowhere."""
         for line in self._lines(b" " + name.encode() + b"\t["):
             return line.rsplit(b"[", 1)[1].rstrip(b"]").decode()
         return None
 
     def modules_of(self, names: Iterable[str | None]) -> dict[str, str]:
-        """The module of each of these functions that is in one."""
+        """Return the module of each of these functions that is in one; None among ``names`` is skipped."""
         found = {name: self.module_of(name) for name in names if name}
         return {name: module for name, module in found.items() if module}
 
     def find(self, name: str) -> tuple[Symbol, ...]:
-        """All core-kernel symbols of exactly this name (static functions may share one)."""
+        """Return all core-kernel symbols of exactly this name (static functions may share one)."""
         found = []
         for line in self._lines(b" " + name.encode() + b"\n"):
             address = int(line.split(b" ", 1)[0], 16)
@@ -64,12 +64,12 @@ class SymbolTable:
         return tuple(found)
 
     def one(self, name: str) -> Symbol | None:
-        """The symbol of this name if there is exactly one, with a known address."""
+        """Return the symbol of this name if there is exactly one and its address is known, else None."""
         found = self.find(name)
         return found[0] if len(found) == 1 and found[0].address else None
 
     def _lines(self, needle: bytes) -> list[bytes]:
-        """Whole lines that hold ``needle``; bytes.find is 20 times as fast as a pattern here."""
+        """Return the whole lines that hold ``needle``; bytes.find is 20 times as fast as a pattern here."""
         found = []
         position = self.text.find(needle)
         while position >= 0:
@@ -80,7 +80,10 @@ class SymbolTable:
         return found
 
     def _next_address(self, line: bytes, address: int) -> int:
-        """First higher address after ``line``: kallsyms lists the core kernel in order."""
+        """Return the first higher address after ``line``: kallsyms lists the core kernel in order.
+
+        Returns ``address`` itself if none is found.
+        """
         position = self.text.find(line) + len(line)
         for following in re.finditer(rb"^([0-9a-f]+) [a-zA-Z] ", self.text[position : position + 8192], re.M):
             if (value := int(following.group(1), 16)) > address:

@@ -17,7 +17,7 @@ _MM_PAGE_ALLOC = "events/kmem/mm_page_alloc"
 
 
 def possible(path: str) -> int:
-    """One more than the highest number in a kernel range list such as ``0-3,8``."""
+    """Return one more than the highest number in the kernel range list, such as ``0-3,8``, of a file."""
     text = Path(path).read_text().strip()
     return int(text.replace(",", "-").split("-")[-1]) + 1
 
@@ -30,11 +30,11 @@ class System:
     init_on_free: bool
     config: dict[str, str]
     confidential: str = "unknown"
-    """TDX, SEV-SNP, …, plain or unknown, as the fact of that name says."""
+    """TDX, SEV-SNP, …, plain or unknown, as the fact "confidential" says."""
 
     @classmethod
     def of(cls, description: SystemDescription) -> System:
-        """The view of the kernel that ``description`` is of."""
+        """Return the view of the kernel that ``description`` describes."""
         facts = {fact.name: fact.value for fact in description.facts}
         return cls(
             init_on_alloc=facts.get("init_on_alloc") == "yes",
@@ -53,18 +53,18 @@ class System:
 
     @cached_property
     def kvm_btf(self) -> Btf | None:
-        """Types of KVM: the kernel's own where it is built in, else its module's."""
+        """BTF with KVM's types: the kernel's own where KVM is built in, else its module's; or None."""
         module = self.symbols.module_of("kvm_vcpu_ioctl")
         return self.btf if module is None else Btf.load(module)
 
     @cached_property
     def cpus(self) -> int:
-        """Possible CPUs, as BPF's per-CPU maps count them."""
+        """Number of possible CPUs, as BPF's per-CPU maps count them."""
         return possible("/sys/devices/system/cpu/possible")
 
     @cached_property
     def nids(self) -> int:
-        """Possible NUMA nodes."""
+        """Number of possible NUMA nodes; 1 where the kernel has no such list."""
         try:
             return possible("/sys/devices/system/node/possible")
         except OSError:
@@ -78,12 +78,12 @@ class System:
 
     @property
     def filter_functions(self) -> bytes | None:
-        """Text of available_filter_functions, None where the kernel withholds it."""
+        """Text of available_filter_functions; None where the kernel withholds it."""
         return self.tracefs.get("available_filter_functions")
 
     @property
     def mm_page_alloc_id(self) -> int | None:
-        """Number of the tracepoint kmem:mm_page_alloc."""
+        """Number of the tracepoint kmem:mm_page_alloc; None if tracefs is out of reach."""
         text = self.tracefs.get(f"{_MM_PAGE_ALLOC}/id")
         return int(text) if text else None
 
@@ -95,33 +95,36 @@ class System:
 
     @cached_property
     def zero_gfp(self) -> int:
-        """__GFP_ZERO: 0x100 in every kernel from 4.x on, unless this one says otherwise."""
+        """Value of __GFP_ZERO: 0x100 in every kernel from 4.x on, unless this one says otherwise."""
         return self.gfp_names.get("__GFP_ZERO", 0x100)
 
     @cached_property
     def vmemmap_base(self) -> int | None:
-        """Address of the struct page of pfn 0; probes/sites/pfn.py learns it if None."""
+        """Address of the struct page of pfn 0; if it is None, probes/sites/pfn.py learns it."""
         return self._variable("vmemmap_base")
 
     @cached_property
     def page_offset(self) -> int | None:
-        """Address at which physical memory is mapped (page_offset_base)."""
+        """Address at which physical memory is mapped (page_offset_base); None if it can't be read."""
         return self._variable("page_offset_base")
 
     @cached_property
     def unaccepted_address(self) -> int | None:
-        """Address of the count of unaccepted pages, vm_zone_stat[NR_UNACCEPTED] (mm/vmstat.c)."""
+        """Address of the count of unaccepted pages, vm_zone_stat[NR_UNACCEPTED] (mm/vmstat.c), or None."""
         symbol = self.symbols.one("vm_zone_stat")
         item = self.btf.enumerator("NR_UNACCEPTED", "zone_stat_item") if self.btf else None
         return None if symbol is None or item is None else symbol.address + 8 * item
 
     @cached_property
     def cgroups(self) -> bool:
-        """Whether the kernel was built with cgroups, and so tells BPF of a task's."""
+        """Whether the kernel was built with cgroups, and so can tell BPF the cgroup of a task."""
         return re.search(r"^nodev\tcgroup2$", Path("/proc/filesystems").read_text(), re.M) is not None
 
     def _variable(self, name: str) -> int | None:
-        """A 64-bit kernel variable: CONFIG_KALLSYMS_ALL shows where it is, kcore what is in it."""
+        """Return the value of a 64-bit kernel variable, or None if it can't be read.
+
+        CONFIG_KALLSYMS_ALL shows its address, and kcore what it holds.
+        """
         from memtrace.probes.sites import code
 
         symbol = self.symbols.one(name)
@@ -129,7 +132,7 @@ class System:
         return int.from_bytes(data[:8], "little") if data and len(data) >= 8 else None
 
     def macros(self) -> dict[str, str]:
-        """The -D numbers of probes/bpf/common.h that describe this kernel."""
+        """Return the macros (-D) of probes/bpf/common.h that describe this kernel, with their values."""
         numbers: dict[str, int | None] = {
             "MT_NCPU": self.cpus,
             "MT_NIDS": self.nids,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events, one subject a module with its BPF C beside it.
+"""The events, one subject per module, with its BPF C beside it.
 
-A topic says which functions serve its events, and what their arguments mean.
+A topic says which functions serve its events and what their arguments mean.
 May import machine/, programs/ and sites/.
 """

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Acceptance, from the outside in; each lies inside the one before where both exist:
+ * Acceptance events, from the outermost to the innermost.  Each lies inside the one before it,
+ * where both exist:
  *
- *   accept.burst  blocks accepted for one look at a zone: cond_accept_memory(), mm/page_alloc.c
+ *   accept.burst  the blocks that one look at a zone accepted: cond_accept_memory(),
+ *                 mm/page_alloc.c
  *   accept.block  one block of the largest order, queued unaccepted: __accept_page()
- *   accept.call   accept_memory(), drivers/firmware/efi/unaccepted_memory.c: the lock,
- *                 ranges that overlap, the bitmap, and
- *   accept.arch   the platform's accept, interrupts off: tdx_accept_memory(),
- *                 snp_accept_memory(), both (start, end)
- *   accept.step   one attempt inside: try_accept_one(start, len, level) of TDX, which
- *                 returns what it accepted, 0 if refused; __set_pages_state(desc, vaddr,
- *                 vaddr_end, op) of SEV-SNP, which returns the address it came to
+ *   accept.call   accept_memory(), drivers/firmware/efi/unaccepted_memory.c: the wait for the
+ *                 lock and for ranges that overlap, the bitmap, and
+ *   accept.arch   the platform's accept, interrupts off: tdx_accept_memory() or
+ *                 snp_accept_memory(), both with (start, end)
+ *   accept.step   one attempt inside.  TDX: try_accept_one(start, len, level), which returns
+ *                 the bytes it accepted, 0 if refused.  SEV-SNP: __set_pages_state(desc, vaddr,
+ *                 vaddr_end, op), which returns the address it reached
  *
  *   MT_ACCEPT_HAS_SIZE   accept_memory(start, size), from 6.12 on; else (start, end)
  *   MT_BLOCK_PAGES       pages of a block: 1 << MAX_PAGE_ORDER (BTF)
  *   MT_BLOCK_HAS_PAGE    the block's function has (zone, flags, page); else (zone)
- *   MT_BURST_ARGS        parameters of the burst's function: (zone, order, ...)
- *   MT_STEP_SNP          steps are those of SEV-SNP, which have no one size
+ *   MT_BURST_ARGS        number of parameters of the burst's function, (zone, order, ...)
+ *   MT_STEP_SNP          the steps are those of SEV-SNP, which have no fixed size
  */
 #ifdef MT_ACCEPT_HAS_SIZE
 #define MT_ACCEPT_PAGES(start, second) ((second) >> 12)
@@ -57,8 +59,9 @@
 #endif
 
 /*
- * Steps inside an accept.arch that runs with interrupts off, summed: on a host that maps
- * 4 KiB at a time there are 513 to 2 MiB.  By level - 1, twice: accepted, refused.
+ * Sums of the steps inside an accept.arch that runs with interrupts off.  On a host that maps
+ * 4 KiB at a time, 2 MiB take 513 steps.  The index is level - 1 for accepted steps, plus
+ * MT_LEVELS for refused ones.
  */
 struct mt_step_t {
 	u64 count;
@@ -73,7 +76,7 @@ static __always_inline int mt_is_accept(u8 event)
 	return event >= MT_EV_ACCEPT_BURST && event <= MT_EV_ACCEPT_STEP;
 }
 
-/* The innermost open frame of the current task that is (not) an accept.*, or 0. */
+/* Returns the task's innermost open frame that is an accept.* (or is none: accepts 0), or 0. */
 static __always_inline struct mt_frame_t *mt_innermost(u64 task, int accepts)
 {
 	u64 context = mt_context(task);
@@ -90,8 +93,8 @@ static __always_inline struct mt_frame_t *mt_innermost(u64 task, int accepts)
 }
 
 /*
- * Ends an accept.*: what *f knows goes to *o and to the frame around it.  0 if none was open.
- * given: pages that the frame around may count as accepted inside.
+ * Ends an accept.* interval: *o gets what its frame and an alloc around it know.  Returns 0 if
+ * no such interval was open.
  */
 static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 site,
 						       struct mt_occurrence *o,
@@ -120,7 +123,11 @@ static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 si
 	return conf;
 }
 
-/* What lies around learns of an acceptance, of its place and its pages. */
+/*
+ * Tells the frame around an acceptance where it was and how much it accepted.  An acceptance
+ * without such a frame is itself the victim.  given: pages that the frame around may count as
+ * accepted inside.
+ */
 static __always_inline void mt_accept_tell(struct mt_occurrence *o, struct mt_frame_t *parent,
 					   u32 given)
 {
@@ -149,7 +156,7 @@ static __always_inline int mt_accept_burst_enter(void *ctx, enum mt_way way)
 	if (!f)
 		return 0;
 	f->accept.pfn = 0;
-	/* The arguments of a function that the compiler has cut to size are anybody's guess. */
+	/* An .isra or .part clone may pass other arguments, so its order is left unknown. */
 	f->order = MT_BURST_KNOWN ? (int)mt_arg(ctx, way, 1) : -1;
 	return mt_stamp(f);
 }
@@ -167,7 +174,7 @@ static __always_inline int mt_accept_burst_exit(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 	if (!f.accepts && !(u8)mt_result(ctx, way, MT_BURST_ARGS)) {
-		/* A look at a zone that needed nothing is time of whoever looked. */
+		/* A look at a zone that accepted nothing is time of the frame around it. */
 		if (parent)
 			parent->child_ns -= o.self;
 		return 0;
@@ -246,7 +253,7 @@ static __always_inline int mt_accept_call_exit(void *ctx, enum mt_way way)
 	return 0;
 }
 
-/* accept.arch; interrupts are off where accept_memory() holds them off */
+/* accept.arch; interrupts are off where accept_memory() calls it */
 static __always_inline int mt_accept_arch_enter(void *ctx, enum mt_way way)
 {
 	u64 start = mt_arg(ctx, way, 0), end = mt_arg(ctx, way, 1);
@@ -309,7 +316,7 @@ static __always_inline int mt_accept_arch_exit(void *ctx, enum mt_way way)
 		return 0;
 	o.pages = f.accept.pages;
 	o.flags = f.accept.irqs_off ? MT_FLAG_IRQ_OFF : 0;
-	/* Walking the stack here would count as waiting in the call. */
+	/* The time of a stack walk here would look like waiting in the accept.call. */
 	o.rare = !f.accept.irqs_off;
 	mt_accept_tell(&o, parent, o.pages);
 	mt_emit(ctx, conf, &o);

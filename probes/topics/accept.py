@@ -2,22 +2,24 @@
 """accept.*: acceptance of memory in TDX and SEV-SNP guests (6.5 on), in five nested intervals.
 
 accept.burst   cond_accept_memory() (until 6.6 try_to_accept_memory()), mm/page_alloc.c: the
-               blocks that one look at a zone's watermark made the allocation accept.  Looks
-               that accepted nothing are not occurrences.
+               blocks that an allocation accepted after one look at a zone's watermark.  A look
+               that accepted nothing is not an event.
 accept.block   __accept_page() (before 6.12 try_to_accept_memory_one()): one block of the
-               largest order, off the zone's list, accepted and freed to the allocator.
+               largest order, taken off the zone's list, accepted, and freed to the allocator.
 accept.call    accept_memory(), drivers/firmware/efi/unaccepted_memory.c.  Its self time is
-               the wait: for the lock and for calls whose range overlaps, plus the bitmap.
+               the wait for the lock and for calls whose range overlaps, plus the bitmap.
                ``bytes`` are those of the accept.arch inside: less than asked for where units
                were accepted before, more by the guard unit behind a range; null where no
                accept.arch is seen.
-accept.arch    the platform's accept of a range, interrupts off from entry to return.  Outside
-               an accept.call it is a conversion of shared memory back to private.
-accept.step    what the platform was asked for: TDX by size, refused ones too (FAILED);
-               SEV-SNP by call.  Summed for each accept.arch, for there may be 513 to 2 MiB.
+accept.arch    the platform's acceptance of a range, interrupts off from entry to return.
+               Outside an accept.call it is a conversion of shared memory back to private.
+accept.step    what the platform was asked for: by page size on TDX, including refused
+               requests (FAILED); by call on SEV-SNP.  The steps of an accept.arch are
+               summed, because 2 MiB may take 513 of them.
 
-All from entry to return.  The *victim* (flag VICTIM) is what waited: the alloc or hot.online
-around the acceptance, or where neither is seen, its outermost interval.
+Each interval lasts from entry to return.  The *victim* (flag VICTIM) is the event that
+waited: the alloc or hot.online around the acceptance, or where neither is seen, the
+outermost interval of the acceptance.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from memtrace.traces.run import Refusal
 
 _STEPS = ("accept.block", "accept.call", "accept.arch", "accept.step")
 _GFP = {"order": "of the allocation that waited", "gfp": "of the allocation that waited"}
-# From the outside in, and one after the other: accept.bpf.c compares their numbers.
+# From the outside in, with consecutive numbers: accept.bpf.c compares them.
 EVENTS = (
     Event(
         "accept.burst",
@@ -99,13 +101,13 @@ _PLATFORMS = {
     "TDX": (ARCH.functions[0], STEP.functions[0]),
     "SEV-SNP": (ARCH.functions[1], STEP.functions[1]),
 }
-"""By the fact "confidential": what accepts a range, and what it does so with."""
+"""By the fact "confidential": the function that accepts a range, and the one that it calls for a step."""
 _LAB = "unaccepted_emul_accept"
-"""(start, end) like the others; only in the lab's kernel, which waits instead of accepting."""
+"""The function (start, end) of the lab's kernel, which waits instead of accepting."""
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """Each event by fentry/fexit or kprobe/kretprobe; no tracepoint exists."""
+    """Return a ladder for each event, by fentry/fexit or kprobe/kretprobe; no tracepoint exists."""
     found = (_burst(system), _block(system), _call(system), _arch(system), _step(system))
     if system.config.get("CONFIG_UNACCEPTED_MEMORY") == "n":
         missing = Refusal("accept_memory", "config missing", "CONFIG_UNACCEPTED_MEMORY is not set")
@@ -114,7 +116,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
 
 
 def platform(system: System) -> str | None:
-    """TDX, SEV-SNP, or emulated; None where nothing accepts memory, or what does is unknown."""
+    """Return TDX, SEV-SNP or emulated; None where nothing accepts memory, or it is unknown what does."""
     if system.confidential in _PLATFORMS:
         return system.confidential
     return "emulated" if system.symbols.names(_LAB) else None
@@ -123,7 +125,7 @@ def platform(system: System) -> str | None:
 def _burst(system: System) -> Ladder:
     ladder = _ladder(system, BURST, "order, gfp: the alloc's; bytes: accept.block's")
     if system.confidential == "plain" and platform(system) is None:
-        # Up to 6.16 every allocation comes by: not for nothing.
+        # Up to 6.16 every allocation calls the function, and would pay for a probe on it.
         return _without(ladder, _nothing_accepts(BURST.functions[0], "a plain machine accepts nothing"))
     count = _parameters(system, BURST.functions)
     return _with(ladder, MT_BURST_ARGS=len(count)) if count else _without_fentry(ladder)
@@ -177,7 +179,7 @@ def _ladder(system: System, event: Event, decode: str, functions: tuple[str, ...
 
 
 def _parameters(system: System, stems: tuple[str, ...]) -> tuple[str, ...]:
-    """Parameters of the function that serves here, () if it or its BTF has been cut to size."""
+    """Return the parameters of the function that serves here; () without BTF or for an .isra/.part clone."""
     name = resolve(system, stems)
     return (system.btf.parameters(name) or ()) if system.btf and name else ()
 
@@ -187,14 +189,14 @@ def _with(ladder: Ladder, **macros: int) -> Ladder:
 
 
 def _without_fentry(ladder: Ladder) -> Ladder:
-    """fentry takes its types from BTF: without them only a kprobe is left."""
+    """Return ``ladder`` without fentry, which takes its types from BTF; without them a kprobe is left."""
     macros = {name: value for name, value in ladder.macros.items() if not name.startswith("MT_FN_")}
     kept = tuple(c for c in ladder.candidates if c.kind != "fentry")
     return dataclasses.replace(ladder, candidates=kept, macros=macros)
 
 
 def _without(ladder: Ladder, reason: Refusal) -> Ladder:
-    """No candidates: for ``reason``, unless there were none anyway."""
+    """Return ``ladder`` without candidates, for ``reason`` unless it had none for a reason of its own."""
     known = () if ladder.candidates else ladder.ruled_out
     return Ladder(ladder.event, (), known or (reason,))
 

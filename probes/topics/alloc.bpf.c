@@ -5,8 +5,8 @@
  * get_page_from_freelist(gfp_mask, order, alloc_flags, ac), mm/page_alloc.c, has
  * had these arguments from 5.15 to 7.3 and is the one function that contains
  * acceptance and zeroing on every kernel.  Where functions can't be hooked, the
- * tracepoint kmem:mm_page_alloc(page, order, gfp_flags, migratetype) tells of
- * the end of each allocation, without its length.
+ * tracepoint kmem:mm_page_alloc(page, order, gfp_flags, migratetype) shows the
+ * end of each allocation, without its duration.
  */
 static __always_inline s16 mt_requested_nid(u64 ac)
 {
@@ -63,7 +63,7 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 	struct mt_conf_t *conf;
 
 #ifdef MT_VICTIMS_ONLY
-	/* Not whether memory is left: the one that accepted the last block is still open. */
+	/* mt_unaccepted() won't do: the alloc that accepted the last block is still open. */
 	if (!mt_any_open())
 		return 0;
 #endif

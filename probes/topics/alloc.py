@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """alloc: page allocations, by get_page_from_freelist() or the tracepoint at their end.
 
-With a function probe an occurrence lasts from entry to return of
-get_page_from_freelist() (mm/page_alloc.c), and contains acceptance and the
-allocator's zeroing.  A failed attempt (NULL) is counted apart.  With the
-tracepoint kmem:mm_page_alloc alone the end is seen but not the length.
+With a function probe an event lasts from entry to return of get_page_from_freelist()
+(mm/page_alloc.c), and contains acceptance and the allocator's zeroing.  A failed attempt
+(NULL) is counted apart.  With the tracepoint kmem:mm_page_alloc alone, the end of an
+allocation is seen but not its length.
 
-Not seen by either: the bulk allocator and alloc_contig_range(), which call
-neither; with a function probe also pages that direct compaction captures.
+Neither sees the bulk allocator and alloc_contig_range(), which call neither function.  A
+function probe also misses the pages that direct compaction captures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SOURCES = ("topics/alloc",)
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """alloc: fentry/fexit, kprobe/kretprobe, then the tracepoint at the end of an allocation."""
+    """Return the ladder of alloc: fentry/fexit, kprobe/kretprobe, then the tracepoint at the end."""
     (event,) = EVENTS
     ladder = function_ladder(
         system,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All events, the numbers they and their sites have in a record, and what a user's words choose."""
+"""All events, the numbers that they and their sites have in a record, and what a user's words select."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from memtrace.probes.topics import accept, alloc, gmem, hotplug, root, zero
 from memtrace.probes.topics.event import Event
 
 TOPICS = (alloc, zero, accept, hotplug, root, gmem)
-"""Each topic: EVENTS, SOURCES (its BPF C), ladders()."""
+"""The topics; each has EVENTS, SOURCES (its BPF C) and ladders()."""
 EVENTS: tuple[Event, ...] = tuple(event for topic in TOPICS for event in topic.EVENTS)
-"""In the order of their numbers."""
+"""All events; an event's number is its index."""
 NAMES: tuple[str, ...] = tuple(event.name for event in EVENTS)
 SITE_MACROS: tuple[str, ...] = tuple(macro for event in EVENTS for macro in event.site_macros)
-"""Names of the sites' numbers, in their order."""
+"""Macros of the sites' numbers; a site's number is its index."""
 ROOTS: tuple[str, ...] = tuple(event.name for event in root.EVENTS)
-"""Why memory was wanted."""
+"""Names of the events that say why memory was wanted."""
 DEFAULT: tuple[str, ...] = tuple(event.name for event in EVENTS if not event.asked)
 NEEDS: dict[str, tuple[str, ...]] = {event.name: event.needs for event in EVENTS if event.needs}
 _GROUPS = {"hotplug": "hot"}
-"""Words that stand for a prefix."""
+"""Words that stand for a prefix of event names."""
 
 
 def numbers(watched: tuple[str, ...]) -> dict[str, str]:
-    """The -D numbers of events and sites, and MT_WANT_* of those that are watched."""
+    """Return the macros (-D) of the numbers of events and sites, and MT_WANT_* of ``watched`` events."""
     made = {event.macro: str(number) for number, event in enumerate(EVENTS)}
     made |= {event.wanted: "1" for event in EVENTS if event.name in watched}
     made |= {macro: str(number) for number, macro in enumerate(SITE_MACROS)}
@@ -37,10 +37,10 @@ def numbers(watched: tuple[str, ...]) -> dict[str, str]:
 
 
 def select(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Event names for ``-e``: full names, or a prefix such as ``zero`` for all below it
-    (``hotplug`` stands for ``hot``); for nothing, DEFAULT.
+    """Return the event names that the words of ``-e`` select, in the order of NAMES; without words, DEFAULT.
 
-    Raises MemtraceError for a name that matches nothing.
+    A word is a full name, or a prefix such as ``zero`` for all events below it (``hotplug``
+    stands for ``hot``).  Raises MemtraceError for a word that matches nothing.
     """
     if not wanted:
         return DEFAULT

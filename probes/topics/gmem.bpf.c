@@ -2,30 +2,30 @@
 /*
  * guest_memfd on the host (virt/kvm/guest_memfd.c, arch/x86/kvm, arch/x86/virt/svm/sev.c).
  *
- * Offsets are MT_KVM_* macros from BTF (probes/topics/gmem.py); arguments that moved or swapped
- * between kernels are given by index, MT_GMEM_*_ARG.  Each program pair below is the
- * entry and the exit of one function; what is nested in what:
+ * Offsets are MT_KVM_* macros from BTF (probes/topics/gmem.py).  Arguments that moved or swapped
+ * between kernels are given by index, MT_GMEM_*_ARG.  Each pair of programs below is the entry
+ * and the exit of one function.  The events nest like this:
  *
  *   gmem.fault     kvm_mmu_page_fault(vcpu, gpa, error_code, ...)
  *     gmem.get     kvm_gmem_get_pfn(kvm, slot, gfn, *pfn, ..., *max_order)
- *       gmem.zero  around the return of __kvm_gmem_get_pfn(): see there
+ *       gmem.zero  around the return of __kvm_gmem_get_pfn(): see gmem_lookup.bpf.c
  *       gmem.prepare   kvm_arch_gmem_prepare() or _make_private(kvm, gfn, pfn, ...)
  *         gmem.assign  rmp_make_private(pfn, gpa, level, ...)
  *     gmem.assign  tdh_mem_page_aug(td, gpa, level, ...)
  *   gmem.map       kvm_gmem_fault_user_mapping(vmf)
- *     gmem.zero    from the return of kvm_gmem_get_folio() to its own
+ *     gmem.zero    from the return of kvm_gmem_get_folio() to the return of gmem.map's function
  *   gmem.punch     kvm_gmem_fallocate(file, mode, offset, len) with mode & 2
  *     gmem.free    kvm_gmem_free_folio(folio)
  *
- * Frames are keyed by a stack address of the call: the context of a fentry program lies
- * in its trampoline's frame and is the same at the exit.
+ * Frames are keyed by a stack address of the call.  The context of a fentry program lies in its
+ * trampoline's frame and has the same address at the exit.
  */
 #define MT_KEEP_SIZE_PUNCH_HOLE 2
 #define MT_KVM_SET_MEMORY_ATTRIBUTES 0x4020aed2
 #define MT_KVM_PRE_FAULT_MEMORY 0xc040aed5
 #define MT_ATTRIBUTE_PRIVATE 8
 #define MT_PFERR_PRIVATE (1ULL << 49)
-/* Bits of a frame's flags that are no flags of a row. */
+/* Bits of a frame's flags that are not flags of a row. */
 #define MT_FRAME_CHANGED (1U << 31)
 #define MT_FRAME_FIRST (1U << 30)	/* the page looked up was not in use before */
 #define MT_FRAME_ASSIGNED (1U << 29)	/* a gmem.assign lay inside */
@@ -35,12 +35,12 @@
 
 struct mt_vm_t {
 	u64 first_ns;
-	s64 clock_offset;	/* guest's kvm-clock less the host's CLOCK_BOOTTIME */
+	s64 clock_offset;	/* the guest's kvm-clock minus the host's CLOCK_BOOTTIME */
 	u32 pid;
 	u8 kind;		/* KVM_X86_*_VM */
 	u8 has_private;
 	u16 pad;
-	char comm[16];		/* of the thread that was met first */
+	char comm[16];		/* of the first thread that was seen */
 };
 struct mt_binding_t {
 	u64 pgoff;
@@ -60,7 +60,7 @@ BPF_ARRAY(mt_vm_last, u32, 1);
 BPF_HASH(mt_bindings, struct mt_file_t, struct mt_bindings_t, 1024);
 BPF_PERCPU_ARRAY(mt_bindings_new, struct mt_bindings_t, 1);
 
-/* Where the kernel has no such function: its programs are compiled, and never attached. */
+/* Defaults for functions that the kernel lacks: their programs are compiled, never attached. */
 #ifndef MT_GMEM_GET_ORDER_ARG
 #define MT_GMEM_GET_ORDER_ARG 4
 #endif
@@ -98,9 +98,9 @@ static __always_inline void mt_vm_describe(u64 kvm, struct mt_vm_t *vm)
 }
 
 /*
- * The number of a VM, given at first sight and never again to another: a struct kvm that is
- * freed leaves mt_vms (kvm_arch_destroy_vm()).  Numbers are claimed by inserting, so that
- * two CPUs never give one twice.  0: no number left.
+ * Returns the number of a VM.  A VM gets one when it is first seen, and no other VM gets the same
+ * one: a struct kvm that is freed leaves mt_vms (kvm_arch_destroy_vm()).  Numbers are claimed by
+ * inserting, so that two CPUs never give one twice.  0: no number could be claimed.
  */
 static __always_inline u32 mt_vm(u64 kvm)
 {
@@ -138,7 +138,7 @@ static __always_inline int mt_vm_has_private(u32 number)
 	return !vm || vm->has_private;
 }
 
-/* Remember which guest frames a range of the file stands for: struct kvm_memory_slot. */
+/* Remembers which guest frames a range of the file backs, from struct kvm_memory_slot. */
 static __always_inline void mt_bind(u64 slot, u32 vm)
 {
 	struct mt_file_t key = { .vm = vm };
@@ -185,7 +185,7 @@ static __always_inline u64 mt_file_gfn(u64 file, u32 vm, u64 index)
 	return MT_NO_GFN;
 }
 
-/* The current task's innermost interval, if it is one of private memory; else 0. */
+/* Returns the frame of the current task's innermost open interval if it is a gmem.*, else 0. */
 static __always_inline struct mt_frame_t *mt_guest_top(void)
 {
 	struct mt_frame_t *top = mt_top();
@@ -217,7 +217,7 @@ static __always_inline void mt_guest_pfn(struct mt_conf_t *conf, struct mt_occur
 		o->nid = mt_pfn_nid(conf, pfn);
 }
 
-/* An interval of private memory, begun: its VM is for the caller to fill in.  0 as mt_begin(). */
+/* Begins a gmem.* interval; the caller fills in its VM.  Returns 0 as mt_begin() does. */
 static __always_inline struct mt_frame_t *mt_private(void *ctx, enum mt_way way, int event, s16 vcpu, u64 gfn)
 {
 	struct mt_frame_t *f = mt_begin(event, 127, mt_key(ctx, way));
@@ -233,7 +233,7 @@ static __always_inline struct mt_frame_t *mt_private(void *ctx, enum mt_way way,
 	return f;
 }
 
-/* An interval's end: mt_end(), and what all of private memory have. */
+/* Ends a gmem.* interval by mt_end(), and fills in what all gmem.* events have. */
 static __always_inline struct mt_conf_t *mt_close(void *ctx, enum mt_way way, int event, u8 site, int failed,
 						  struct mt_occurrence *o, struct mt_frame_t *f,
 						  struct mt_frame_t **parent)
@@ -254,7 +254,7 @@ static __always_inline int mt_done(void *ctx, struct mt_conf_t *conf, struct mt_
 	return 0;
 }
 
-/* Of a tracepoint: an occurrence without times. */
+/* Describes an event from a tracepoint, which has no duration.  0 if a filter rejects it. */
 static __always_inline int mt_moment(struct mt_occurrence *o, int event, u8 site)
 {
 	o->task = bpf_get_current_pid_tgid();
@@ -274,7 +274,10 @@ static __always_inline int mt_moment(struct mt_occurrence *o, int event, u8 site
 /* ---- gmem.fault ---- */
 #define MT_STAT(vcpu, name) mt_pointer((vcpu) + MT_KVM_STAT_##name)
 
-/* kvm_mmu_page_fault() counts what became of a fault it took; one it only emulates it does not. */
+/*
+ * Returns how many faults kvm_mmu_page_fault() has settled for a vCPU: it counts what became of
+ * each fault that it took, but not of one that it only emulates.  0 where BTF lacks the counters.
+ */
 static __always_inline u64 mt_settled(u64 vcpu)
 {
 #ifdef MT_KVM_STAT_FIXED
@@ -321,7 +324,7 @@ static __always_inline int mt_gmem_fault_exit(void *ctx, enum mt_way way)
 	if (!conf)
 		return 0;
 #ifdef MT_KVM_STAT_TAKEN
-	/* Access to a device, not to memory. */
+	/* pf_taken did not move: an access to a device, not to memory. */
 	if (result >= 0 && f.gmem.fault.taken == MT_STAT(f.gmem.fault.vcpu, TAKEN))
 		return 0;
 #endif
@@ -340,7 +343,10 @@ MT_PAIR(GMEM_FAULT, gmem_fault)
 #endif
 MT_KPROBE_PAIR(gmem_fault)
 
-/* tp kvm:kvm_page_fault(vcpu, fault_address, error_code): that it happened, not how it ended. */
+/*
+ * The tracepoint kvm:kvm_page_fault(vcpu, fault_address, error_code) shows that a fault happened,
+ * not how it ended.
+ */
 int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct mt_conf_t *conf = mt_gate();
@@ -363,7 +369,7 @@ int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* kvm_tdp_page_fault(vcpu, fault): whether the fault is private is known only here. */
+/* kvm_tdp_page_fault(vcpu, fault): only here is it known whether the fault is private. */
 static __always_inline int mt_gmem_detail_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """gmem.*: private memory of virtual machines, as the host prepares it (guest_memfd, 6.8 on).
 
-The events are declared in gmem_events.py; how each is seen is said beside its ladder.
+The events are declared in gmem_events.py; the ladder of each says how it is seen.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _FUNCTIONS = frozenset(
     f"MT_FN_GMEM_{part}"
     for part in (*(event.name.removeprefix("gmem.").upper() for event in EVENTS), *_HELPERS)
 )
-"""Macros that make the programs of one event; the others are for all."""
+"""Macros that compile the programs of one event; all other macros are shared."""
 
 DETAIL = "kvm_tdp_page_fault"
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """One for each event; all empty, with one reason, where KVM has no guest_memfd to see."""
+    """Return a ladder for each event; all are empty, for one reason, where KVM has no guest_memfd to see."""
     refusal = why_none(system)
     btf = None if refusal else system.kvm_btf
     macros = offsets(btf) if btf else None
@@ -71,7 +71,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
 
 
 def why_none(system: System) -> Refusal | None:
-    """Why no event of guest_memfd can be seen here, if that is so."""
+    """Return why no event of guest_memfd can be seen here, or None if some can."""
     if not system.symbols.names("kvm_vcpu_ioctl"):
         if system.config.get("CONFIG_KVM") == "n":
             return Refusal("kvm", "config missing", "this kernel has no KVM: CONFIG_KVM is not set")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where KVM's functions have their arguments, and its structures their members: by their names in BTF.
+"""Where KVM's functions have their arguments, and its structures their members, by their names in BTF.
 
 Both move between kernels.  A fexit program finds the return value behind the last argument,
-so that the number of arguments has to be right: kvm_gmem_populate() got a seventh (may_writeback_src).
+so the number of arguments has to be right: kvm_gmem_populate() got a seventh (may_writeback_src).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _COUNTS = {
     "POPULATE": ("kvm_gmem_populate", 6),
     "PREFAULT": ("kvm_vcpu_ioctl", 3),
 }
-"""Function, and how many arguments it has where BTF does not tell: then no fexit can be set."""
+"""The function, and its number of arguments where BTF does not tell; no fexit can be set there."""
 _PLACES = {
     "kvm_gmem_populate": {
         "MT_GMEM_POPULATE_GFN_ARG": ("start_gfn", 1),
         "MT_GMEM_POPULATE_PAGES_ARG": ("npages", 3),
     },
 }
-"""Macro of an argument's place: its name, and its place where BTF does not tell."""
+"""By function and macro: the name of the argument, and its index where BTF does not tell."""
 
 _OFFSETS = {
     "MT_KVM_VCPU_KVM": ("kvm_vcpu", "kvm"),
@@ -57,7 +57,7 @@ _STATS = ("fixed", "emulate", "spurious", "taken")
 
 
 def counts(system: System, btf: Btf) -> dict[str, str]:
-    """Macros of how many arguments each function has."""
+    """Return the macros that hold the number of arguments of each function."""
     return {
         f"MT_GMEM_{part}_ARGS": str(_count(system, btf, function, default))
         for part, (function, default) in _COUNTS.items()
@@ -70,7 +70,7 @@ def _count(system: System, btf: Btf, function: str, default: int) -> int:
 
 
 def places(btf: Btf, function: str) -> dict[str, str] | Refusal:
-    """Macros of where ``function`` has its arguments, or why that is not known."""
+    """Return the macros that hold the indexes of ``function``'s arguments, or why these are not known."""
     parameters = btf.parameters(function)
     wanted = _PLACES[function]
     if parameters is None:
@@ -82,7 +82,7 @@ def places(btf: Btf, function: str) -> dict[str, str] | Refusal:
 
 
 def offsets(btf: Btf) -> dict[str, str] | None:
-    """Macros of where KVM's structures hold what; None if one that must be known is not."""
+    """Return the macros of the members' offsets, in bytes; None if one that is required is not known."""
     found = {macro: btf.offset_of(*where) for macro, where in _OFFSETS.items()}
     if None in found.values():
         return None

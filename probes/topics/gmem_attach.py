@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Candidates of gmem's functions, and hooks that are set together or once."""
+"""Candidates for gmem's functions, and hooks that are attached together or only once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from memtrace.probes.sites.ladder import Candidate, Ladder, named
 from memtrace.probes.sites.system import System
 
 GUEST = "vm, vcpu, gfn: arguments"
-"""How VM, vCPU and guest frame are known, in words."""
+"""Text for ``decode``: where VM, vCPU and gfn are taken from."""
 
 
 def plain(system: System, event: str, function: str, decode: str, inside: tuple[str, ...] = ()) -> Ladder:
-    """A function from entry to return."""
+    """Return the ladder of a function from entry to return."""
     return function_ladder(system, event, (function,), decode, inside)
 
 
 def tracepoint(event: str, name: str, decode: str) -> Candidate:
-    """A tracepoint of KVM's: a moment, without any time."""
+    """Return a candidate for one of KVM's tracepoints, which gives a moment and no time."""
     return Candidate(
         event=event,
         site=f"tracepoint:kvm:{name}",
@@ -36,9 +36,11 @@ def tracepoint(event: str, name: str, decode: str) -> Candidate:
 
 
 def with_helpers(system: System, ladder: Ladder, helpers: dict[str, tuple[str, str, str]]) -> Ladder:
-    """``ladder`` with more hooks set beside each function candidate, all or none.
+    """Return ``ladder`` with more hooks attached before each function candidate.
 
     ``helpers``: macro of the function's name -> (function, "entry" or "exit", stem of the kprobe program).
+    A helper whose function the kernel does not have is left out; one that the kernel refuses
+    makes the candidate refused.
     """
     found = {macro: h for macro, h in helpers.items() if system.symbols.names(h[0])}
     candidates = tuple(
@@ -54,14 +56,14 @@ def with_helpers(system: System, ladder: Ladder, helpers: dict[str, tuple[str, s
 def attach_all(
     module: Module, first: Callable[[Module], None], kind: str, helpers: dict[str, tuple[str, str, str]]
 ) -> None:
-    """The helpers, then the function itself; raises RefusedError if the kernel refuses one."""
+    """Attach the helpers, then the function itself; raises RefusedError if the kernel refuses one."""
     for function, where, program in helpers.values():
         attach_helper(module, kind, function, where, program)
     first(module)
 
 
 def attach_helper(module: Module, kind: str, function: str, where: str, program: str) -> None:
-    """One end of a function, by fentry or by ``program``'s kprobe; raises RefusedError."""
+    """Attach to one end of a function, by fentry or by the probe of ``program``; raises RefusedError."""
     if kind == "fentry":
         module.attach_fentry(function, entry=where == "entry", exit_=where == "exit")
     elif where == "entry":
@@ -71,7 +73,7 @@ def attach_helper(module: Module, kind: str, function: str, where: str, program:
 
 
 def attach_once(module: Module, first: Candidate) -> None:
-    """Attach a candidate unless its function is hooked already, for another event."""
+    """Attach a candidate unless its function is hooked already, for another event; raises RefusedError."""
     if first.function in module.hooked:
         return
     first.attach(module)

@@ -18,7 +18,7 @@ CHANGE = "kvm_arch_pre_set_memory_attributes"
 
 
 def convert_ladder(system: System) -> Ladder:
-    """The ioctl of the VM, or why no conversion goes through it."""
+    """Return the ladder for the VM's ioctl, or an empty one that says why no conversion goes through it."""
     if refusal := _in_place(system):
         return Ladder("gmem.convert", (), (refusal,))
     decode = "KVM_SET_MEMORY_ATTRIBUTES; range: user's struct; changed: kvm_arch_pre_set_memory_attributes()"
@@ -29,7 +29,10 @@ def convert_ladder(system: System) -> Ladder:
 
 
 def _in_place(system: System) -> Refusal | None:
-    """Why kvm_vm_ioctl() sees no conversion: they are made on the guest_memfd's own descriptor."""
+    """Return why kvm_vm_ioctl() sees no conversion, or None if it sees them.
+
+    It sees none where they are made on the guest_memfd's own descriptor.
+    """
     ioctl = resolve(system, IN_PLACE)
     if ioctl is None:
         return None

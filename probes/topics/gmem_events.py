@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """gmem.*: private memory of virtual machines, as the host prepares it (guest_memfd, 6.8 on).
 
-Each event is one function from entry to return; the times are nested as said at the
-head of gmem.bpf.c.  What the numbers are:
+Each event is one function from entry to return, and the times are nested as the head of
+gmem.bpf.c says.  What the numbers are:
 
-gmem.fault     kvm_mmu_page_fault(), of VMs that can have private memory; FAILED: an error
-               (to user space, e.g. to convert), RETRIED: the guest takes it again.  Both are
+gmem.fault     kvm_mmu_page_fault(), of VMs that can have private memory.  FAILED: it returned
+               an error (to user space, e.g. to convert).  RETRIED: the guest takes it again,
                known from KVM's own counts of what became of its faults.
 gmem.get       kvm_gmem_get_pfn(): a look-up, which allocates only where the page is not there.
-gmem.zero      the clearing of a page before its first use, in __kvm_gmem_get_pfn() or between its
+gmem.zero      the zeroing of a page before its first use, in __kvm_gmem_get_pfn() or between its
                return and the entry of the architecture's hook: see gmem_first.py.
 gmem.prepare   the architecture's hook, at the first use of a page; it returns at once for a VM
-               that is neither SNP nor TDX.  Kernels that call it for every look-up (7.0 on): only
-               calls for a first use, that failed, or with a gmem.assign inside.
-gmem.assign    rmp_make_private() or tdh_mem_page_aug(): order 0, 9, 18 is the level.
-gmem.punch     bytes are those really freed, bytes_requested the length of the hole.
-gmem.convert   bytes are those of a call that changed something, 0 (NOOP) of one that did not.
+               that is neither SNP nor TDX.  Where the kernel calls it for every look-up (7.0 on),
+               only calls for a first use, that failed, or with a gmem.assign inside are events.
+gmem.assign    rmp_make_private() or tdh_mem_page_aug(): its order, 0, 9 or 18, is the level.
+gmem.punch     ``bytes`` are those really freed, ``bytes_requested`` is the length of the hole.
+gmem.convert   ``bytes`` are those of a call that changed something, 0 (NOOP) for one that did not.
 """
 
 from __future__ import annotations
@@ -156,5 +156,5 @@ EVENTS = (
         asked=True,
     ),
 )
-"""One after the other: gmem.bpf.c compares their numbers."""
+"""Their numbers are consecutive: gmem.bpf.c compares them."""
 BY_NAME = {event.name: event for event in EVENTS}

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the first use of a guest_memfd page is told from a later look-up of it.
 
-guest_memfd clears a page once, before its first use, and marks its folio up to date.
-Where the clearing stands has moved (virt/kvm/guest_memfd.c):
+guest_memfd zeroes a page once, before its first use, and marks its folio up to date.
+Where it does so differs between kernels (virt/kvm/guest_memfd.c):
 
-- __kvm_gmem_get_pfn() has an argument ``is_prepared``: its caller clears, and calls the
-  architecture's hook, only where that is false.
-- It has none: the caller clears what is not up to date, and calls the hook for every look-up.
-- It has none either, and clears by itself.
+- __kvm_gmem_get_pfn() has an argument ``is_prepared``.  Its caller zeroes the page, and calls
+  the architecture's hook, only where that is false.
+- It has no such argument.  Its caller zeroes what is not up to date, and calls the hook for
+  every look-up.
+- It has no such argument, and zeroes the page itself.
 
 The last two have the same arguments.  There the folio's flag is read as kvm_gmem_get_folio()
-returns, before either can have cleared, and again as __kvm_gmem_get_pfn() returns: that tells
-which of the two it was, page by page.
+returns, before either can have zeroed the page, and again as __kvm_gmem_get_pfn() returns.
+That tells which of the two it was, page by page.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ _PROGRAMS = {"LOOKUP": "mt_gmem_lookup", "FOLIO": "mt_gmem_folio"}
 
 @dataclass(frozen=True)
 class FirstUse:
-    """Whose returns are watched to tell a first use, or why it can't be told."""
+    """The functions whose returns are watched to tell a first use, or why it can't be told."""
 
     functions: tuple[tuple[str, str], ...] = ()
-    """(function, stem of its kprobe program)."""
+    """Each function, with the stem of its kprobe program."""
     macros: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()
-    """fentry, kprobe: the ways in which all the functions can be watched, best first."""
+    """The kinds of probe, fentry or kprobe, that can watch all of the functions, best first."""
     hook_tells: bool = False
-    """The architecture's hook is called at first uses only."""
+    """Whether the architecture's hook is called at first uses only."""
     refused: tuple[Refusal, ...] = ()
 
 
 def first_use(system: System, btf: Btf) -> FirstUse:
-    """How a first use is told on this kernel."""
+    """Return how a first use is told on this kernel; ``refused`` says why where it can't be."""
     parameters = btf.parameters(resolve(system, (LOOKUP,)) or LOOKUP)
     uptodate = btf.enumerator("PG_uptodate", "pageflags")
     if uptodate is None:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * A page of a guest_memfd looked up, and what is done for its first use: gmem.get, gmem.map,
- * gmem.zero, gmem.prepare, gmem.assign, gmem.split.  Behind gmem.bpf.c.
+ * The look-up of a guest_memfd page and the work for its first use: gmem.get, gmem.map, gmem.zero,
+ * gmem.prepare, gmem.assign, gmem.split.  This file is compiled after gmem.bpf.c.
  */
 /* ---- gmem.get ---- */
 static __always_inline int mt_gmem_get_enter(void *ctx, enum mt_way way)
@@ -32,10 +32,10 @@ static __always_inline int mt_gmem_folio_order(u64 folio)
 /*
  * ---- gmem.zero ----
  *
- * A page is cleared before its first use, when its folio is not up to date yet.  Kernels
- * clear either after the return of __kvm_gmem_get_pfn() (up to the architecture's hook) or
- * inside it, after that of kvm_gmem_get_folio(); the folio's flag at both returns tells.
- * The frame holds when the clearing can have begun (zero_from_ns; 0: nothing to clear).
+ * A page is zeroed before its first use, when its folio is not up to date yet.  Kernels zero it
+ * either after the return of __kvm_gmem_get_pfn() (up to the architecture's hook) or inside it,
+ * after the return of kvm_gmem_get_folio(); the folio's flag at both returns tells which.  The
+ * frame holds when zeroing can have begun (zero_from_ns; 0: nothing to zero).
  */
 static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *conf, struct mt_frame_t *around,
 						u64 gfn, u64 pfn, u64 order)
@@ -61,7 +61,10 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
 	mt_emit(ctx, conf, &o);
 }
 
-/* The frame that a look-up is for, or 0: also one with a root.* event that begins where it does. */
+/*
+ * Returns the frame that a look-up is for, or 0.  A root.* frame of the same function may lie
+ * inside it.
+ */
 static __always_inline struct mt_frame_t *mt_lookup_frame(void)
 {
 	u64 context = mt_context(bpf_get_current_pid_tgid());
@@ -86,7 +89,7 @@ static __always_inline struct mt_frame_t *mt_lookup_frame(void)
 	return 0;
 }
 
-/* Whether what a function returned is a folio, not an error, that is not up to date. */
+/* Returns whether a function's result is a folio, not an error, that is not up to date. */
 static __always_inline int mt_not_uptodate(u64 folio)
 {
 	u64 flags = 0;
@@ -97,7 +100,7 @@ static __always_inline int mt_not_uptodate(u64 folio)
 	return !(flags >> MT_PG_UPTODATE & 1);
 }
 
-/* kvm_gmem_get_folio(): nothing can have cleared the page yet. */
+/* When kvm_gmem_get_folio() returns, nothing can have zeroed the page yet. */
 static __always_inline int mt_gmem_folio_exit(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *f = mt_lookup_frame();
@@ -113,7 +116,7 @@ static __always_inline int mt_gmem_folio_exit(void *ctx, enum mt_way way)
 	return 0;
 }
 
-/* A page that was cleared when the folio of a look-up came back. */
+/* Emits gmem.zero for a page that had been zeroed when the look-up returned its folio. */
 static __always_inline void mt_cleared_inside(void *ctx, struct mt_frame_t *f, u64 folio)
 {
 #ifdef MT_WANT_GMEM_ZERO
@@ -123,7 +126,7 @@ static __always_inline void mt_cleared_inside(void *ctx, struct mt_frame_t *f, u
 	if (!conf)
 		return;
 	pfn = mt_page_pfn(conf, folio);
-	/* Of a populated range the frame has the begin only. */
+	/* A gmem.populate frame holds only the first gfn of its range. */
 	mt_zeroed_until_now(ctx, conf, f, f->event == MT_EV_GMEM_GET ? f->gmem.gfn : MT_NO_GFN,
 			    pfn == MT_NO_PFN ? 0 : pfn, mt_gmem_folio_order(folio));
 #endif
@@ -151,7 +154,7 @@ static __always_inline int mt_gmem_lookup_exit(void *ctx, enum mt_way way)
 	if (!mt_not_uptodate(folio))
 		return 0;
 	f->gmem.flags |= MT_FRAME_FIRST;
-	/* What is populated gets its contents from user space. */
+	/* Pages of gmem.populate get their contents from user space. */
 	if (f->event == MT_EV_GMEM_GET)
 		f->gmem.get.zero_from_ns = bpf_ktime_get_boot_ns();
 	return 0;
@@ -167,8 +170,8 @@ MT_EXIT(GMEM_FOLIO, gmem_folio)
 #endif
 MT_KRETPROBE(gmem_folio)
 
-/* ---- gmem.get, its end ---- */
-/* Where no hook was called, the clearing ended before the look-up did. */
+/* ---- end of gmem.get ---- */
+/* Emits gmem.zero where no hook was called: zeroing ended before the look-up did. */
 static __always_inline void mt_cleared_without_hook(void *ctx, int result)
 {
 #ifdef MT_WANT_GMEM_ZERO
@@ -308,7 +311,7 @@ static __always_inline int mt_gmem_prepare_enter(void *ctx, enum mt_way way)
 	return mt_stamp(f);
 }
 
-/* The end of what made pages of the frame's order, from its pfn on. */
+/* Ends an interval that worked on pages of the frame's order, from its pfn on. */
 static __always_inline int mt_made(void *ctx, enum mt_way way, int event, u8 site, int failed)
 {
 	struct mt_occurrence o = {};
@@ -359,7 +362,10 @@ static __always_inline int mt_make(void *ctx, enum mt_way way, int event, u64 pf
 	return mt_stamp(f);
 }
 
-/* enum pg_level: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; the TDX module counts from 0, and names no pfn. */
+/*
+ * enum pg_level: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB.  The TDX module counts from 0 and names no
+ * pfn.
+ */
 #ifdef MT_GMEM_ASSIGN_TDX
 #define MT_ASSIGN_LEVEL_0 0
 #define MT_ASSIGN_PFN(first) 0
@@ -403,7 +409,7 @@ MT_PAIR(GMEM_SPLIT, gmem_split)
 #endif
 MT_KPROBE_PAIR(gmem_split)
 
-/* tp kvm:kvm_rmp_fault(vcpu, gpa, pfn, error_code, rmp_level, psmash_ret) */
+/* Tracepoint kvm:kvm_rmp_fault(vcpu, gpa, pfn, error_code, rmp_level, psmash_ret) */
 int mt_gmem_split_rawtp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct mt_conf_t *conf = mt_gate();

@@ -25,7 +25,7 @@ HOOKS = ("kvm_arch_gmem_prepare", "kvm_arch_gmem_make_private")
 
 
 def get_ladder(system: System, btf: Btf) -> Ladder:
-    """gmem.get: a look-up, whether or not it makes the page."""
+    """Return the ladder of gmem.get: a look-up, whether or not it makes the page."""
     parameters = btf.parameters(GET)
     if parameters is None or "max_order" not in parameters:
         return Ladder("gmem.get", (), (Refusal(GET, "absent", "no BTF of its arguments"),))
@@ -48,7 +48,7 @@ def get_ladder(system: System, btf: Btf) -> Ladder:
 
 
 def map_ladder(system: System, btf: Btf) -> Ladder:
-    """gmem.map: a fault of user space on a guest_memfd that it has mapped."""
+    """Return the ladder of gmem.map: a fault of user space on a guest_memfd that it has mapped."""
     offsets = {
         "MT_KVM_VMF_VMA": btf.offset_of("vm_fault", "vma"),
         "MT_KVM_VMF_PGOFF": btf.offset_of("vm_fault", "pgoff"),
@@ -66,7 +66,10 @@ def map_ladder(system: System, btf: Btf) -> Ladder:
 
 
 def binding(system: System, btf: Btf) -> tuple[str | None, dict[str, str]]:
-    """The function that makes a slot stand for a range of a guest_memfd, and the macros of its program."""
+    """Return the function that binds a memslot to a range of a guest_memfd, and the macros of its program.
+
+    Returns None and no macros where fentry can't serve it, or BTF does not give its arguments.
+    """
     ladder = function_ladder(system, "gmem.get", BIND, "", name="MT_FN_GMEM_BIND")
     function = resolve(system, BIND)
     parameters = btf.parameters(function) if function else None
@@ -76,16 +79,19 @@ def binding(system: System, btf: Btf) -> tuple[str | None, dict[str, str]]:
 
 
 def attach_with_bind(module: Module, first: Callable[[Module], None], bind: str | None) -> None:
-    """A candidate, and the return of the function ``bind`` where that can be hooked."""
+    """Attach a candidate, and hook the return of the function ``bind`` if the kernel lets us.
+
+    Raises RefusedError if the candidate is refused.
+    """
     first(module)
-    # Without it gfns of a file are known from the first fault on.
+    # Without it the gfns of a file are known only from the first fault on.
     if bind is not None:
         with contextlib.suppress(RefusedError):
             module.attach_fentry(bind, entry=False)
 
 
 def _hook(system: System, btf: Btf) -> Ladder:
-    """The architecture's hook, whenever it is called."""
+    """Return the ladder of the architecture's hook, for every call of it."""
     hook = resolve(system, HOOKS)
     if hook is None:
         why = "no hook of the architecture in this kernel (CONFIG_KVM_AMD_SEV), or renamed"
@@ -108,7 +114,7 @@ def _hook(system: System, btf: Btf) -> Ladder:
 
 
 def prepare_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
-    """gmem.prepare: the hook at first uses, told by the hook itself or by the folio."""
+    """Return the ladder of gmem.prepare: the hook at first uses, told by the hook itself or by the folio."""
     ladder = _hook(system, btf)
     if first.hook_tells or not ladder.candidates:
         return ladder
@@ -129,7 +135,10 @@ def prepare_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> La
 
 
 def zero_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladder:
-    """Its end may be the entry of gmem.prepare's function, whose programs are there anyway."""
+    """Return the ladder of gmem.zero.
+
+    Its end may be the entry of gmem.prepare's function, whose programs are there anyway.
+    """
     hook = _hook(system, btf)
     refused = first.refused or (() if get.candidates else get.ruled_out)
     if refused:
@@ -155,7 +164,10 @@ def zero_ladder(system: System, btf: Btf, get: Ladder, first: FirstUse) -> Ladde
 
 
 def _attach_first(module: Module, first: FirstUse, kind: str, then: Candidate | None) -> None:
-    """What tells first uses, then the hook; needs gmem.get, whose intervals they are told in."""
+    """Attach what tells first uses, then the hook; raises RefusedError.
+
+    It needs gmem.get, in whose intervals first uses are told.
+    """
     if GET not in module.hooked:
         raise RefusedError("absent", "needs gmem.get, which has no site here")
     for function, program in first.functions:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Ranges of guest memory: preallocated, punched, given back, converted, populated, prefaulted.
- * Behind gmem.bpf.c.
+ * Events on ranges of guest memory: preallocated, punched, freed, converted, populated,
+ * prefaulted.  This file is compiled after gmem.bpf.c.
  */
 /* ---- gmem.allocate, gmem.punch ---- */
 static __always_inline u64 mt_file_pages(u64 file)
@@ -46,7 +46,10 @@ static __always_inline int mt_fallocated(void *ctx, enum mt_way way, int event, 
 
 	if (!conf)
 		return 0;
-	/* Freed inside, as gmem.free counts it; else what the file holds, which other CPUs may change. */
+	/*
+	 * Pages freed inside, as gmem.free counts them; without those, the change of the file's
+	 * pages, which other CPUs may change too.
+	 */
 	change = mt_file_pages(f.gmem.file.at) - f.gmem.file.pages;
 	if (event == MT_EV_GMEM_PUNCH)
 		change = f.gmem.file.freed ? f.gmem.file.freed : -change;
@@ -162,7 +165,7 @@ static __always_inline int mt_gmem_convert_exit(void *ctx, enum mt_way way)
 	return mt_done(ctx, conf, &o);
 }
 
-/* kvm_arch_pre_set_memory_attributes(): for each memslot that a change touches. */
+/* kvm_arch_pre_set_memory_attributes() is called for each memslot that a change touches. */
 static __always_inline int mt_gmem_change_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *top = mt_top();
@@ -182,7 +185,7 @@ MT_ENTRY(GMEM_CHANGE, gmem_change)
 #endif
 MT_KPROBE(gmem_change)
 
-/* ---- gmem.populate: kvm_gmem_populate(kvm, start_gfn, src, npages, ...), places by name ---- */
+/* ---- gmem.populate: kvm_gmem_populate(kvm, start_gfn, src, npages, ...), found by name ---- */
 static __always_inline int mt_gmem_populate_enter(void *ctx, enum mt_way way)
 {
 	struct mt_frame_t *f = mt_private(ctx, way, MT_EV_GMEM_POPULATE, -1,
@@ -218,7 +221,7 @@ MT_KPROBE_PAIR(gmem_populate)
 /* ---- gmem.prefault: kvm_vcpu_ioctl(filp, ioctl, arg) ---- */
 static __always_inline int mt_gmem_prefault_enter(void *ctx, enum mt_way way)
 {
-	u64 range[2] = {};	/* struct kvm_pre_fault_memory: gpa, size; both move on as it works */
+	u64 range[2] = {};	/* struct kvm_pre_fault_memory: gpa and size, advanced as it runs */
 	u64 argument = mt_arg(ctx, way, 2), vcpu;
 	struct mt_frame_t *f;
 	s32 id = -1;
@@ -264,7 +267,7 @@ MT_PAIR(GMEM_PREFAULT, gmem_prefault)
 #endif
 MT_KPROBE_PAIR(gmem_prefault)
 
-/* ---- what a VM leaves, and what a slot binds before its first fault ---- */
+/* ---- the end of a VM, and the binding of a slot before its first fault ---- */
 static __always_inline int mt_gmem_destroy_enter(void *ctx, enum mt_way way)
 {
 	u64 kvm = mt_arg(ctx, way, 0);

@@ -19,7 +19,7 @@ from memtrace.traces.run import Refusal
 
 
 def assign_ladder(system: System) -> Ladder:
-    """gmem.assign: the secure EPT where TDX is on, else the RMP."""
+    """Return the ladder of gmem.assign: the secure EPT where TDX is on, else the RMP."""
     decode = "gpa, level: arguments (order 9 times the level)"
     if Path("/sys/module/kvm_intel/parameters/tdx").exists() and system.symbols.names("tdh_mem_page_aug"):
         ladder = plain(system, "gmem.assign", "tdh_mem_page_aug", decode)
@@ -32,14 +32,14 @@ def assign_ladder(system: System) -> Ladder:
 
 
 def split_ladder(system: System) -> Ladder:
-    """gmem.split: psmash(), or the tracepoint that tells of it."""
+    """Return the ladder of gmem.split: psmash(), or the tracepoint that tells of it."""
     ladder = plain(system, "gmem.split", "psmash", "pfn: argument; order: 9, what was split")
     last = tracepoint("gmem.split", "kvm_rmp_fault", "gpa, pfn, psmash_ret: arguments, if rmp_level > 1")
     return dataclasses.replace(ladder, candidates=(*ladder.candidates, last))
 
 
 def populate_ladder(system: System, btf: Btf) -> Ladder:
-    """gmem.populate: its arguments by their names."""
+    """Return the ladder of gmem.populate, whose arguments are found by their names."""
     found = places(btf, "kvm_gmem_populate")
     if isinstance(found, Refusal):
         return Ladder("gmem.populate", (), (found,))
@@ -48,7 +48,7 @@ def populate_ladder(system: System, btf: Btf) -> Ladder:
 
 
 def fallocate_ladders(system: System, btf: Btf) -> dict[str, Ladder]:
-    """gmem.allocate and gmem.punch: one function serves both."""
+    """Return the ladders of gmem.allocate and gmem.punch; one function serves both."""
     slot, _ = binding(system, btf)
     made = {}
     for event, said in (

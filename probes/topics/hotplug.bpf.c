@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * hot.*: one function each, from entry to return (mm/memory_hotplug.c, mm/sparse.c,
- * mm/sparse-vmemmap.c, mm/mm_init.c, drivers/base/memory.c).  Which argument is what,
- * user space has found out by the parameters' names and gives as numbers (-1: none):
+ * Each hot.* event is one function, from entry to return (mm/memory_hotplug.c, mm/sparse.c,
+ * mm/sparse-vmemmap.c, mm/mm_init.c, drivers/base/memory.c).  User space finds each argument by
+ * the parameter's name and gives its place as a number (-1: none):
  *
  *   MT_HOT_x_PFN, _PAGES     first page and length, in units of 1 << _SHIFT bytes
  *   MT_HOT_x_KEY             an argument that tells this call from its neighbours
@@ -12,7 +12,7 @@
  *   MT_HOT_x_DEVICE          the struct device of a memory block
  *   MT_HOT_x_ALTMAP          a struct vmem_altmap, or NULL
  *   MT_HOT_x_RESULT          where fexit finds the returned value
- *   MT_HOT_x_FAILS           what failure looks like: MT_HOT_NEVER, _ERRNO or _NULL
+ *   MT_HOT_x_FAILS           how the function reports failure: MT_HOT_NEVER, _ERRNO or _NULL
  */
 #define MT_HOT_NEVER 0
 #define MT_HOT_ERRNO 1
@@ -20,16 +20,20 @@
 #define MT_MHP_NID_IS_MGID 4	/* include/linux/memory_hotplug.h */
 
 #define MT_HOT_ARGUMENT(n) ((n) < 0 ? 0 : mt_argument((unsigned long long *)ctx, (n)))
-/* Keys of different events must be far apart (see mt_stale()): no stack address has these top bits. */
+/*
+ * Keys of different events must be far apart (see mt_stale()); no stack address has these top
+ * bits.
+ */
 static __always_inline u64 mt_hot_key(int event, u64 value)
 {
 	return (u64)event << 48 | (value & 0xffffffffffffULL);
 }
 
 /*
- * Of a range whose struct pages may be poisoned, gone, or not yet initialised: -1 then.
- * Those are all zero (vmemmap_alloc_block_zero(), or cleared by the allocator), which would
- * read as node 0; initialised ones of any zone but the lowest of node 0 are not.
+ * Returns the node of a range whose struct pages may be poisoned, gone or not yet initialised;
+ * -1 then.  Uninitialised struct pages are all zero (vmemmap_alloc_block_zero(), or zeroed by
+ * the allocator) and would read as node 0.  Initialised ones are not zero, except in the lowest
+ * zone of node 0.
  */
 static __always_inline s16 mt_hot_nid(struct mt_conf_t *conf, u64 pfn)
 {
@@ -54,7 +58,7 @@ struct mt_hot_t {
 
 static __always_inline void mt_hot_resource(struct mt_hot_t *h, u64 resource)
 {
-	u64 ends[2] = {};	/* struct resource: start, end; the end is inside */
+	u64 ends[2] = {};	/* struct resource: start, end (inclusive) */
 
 	if (!resource || bpf_probe_read_kernel(&ends, sizeof(ends), (void *)resource))
 		return;
@@ -108,7 +112,7 @@ static __always_inline int mt_hot_enter(void *ctx, int event, u64 key, struct mt
 /* Set by user space where generic_online_page() could be hooked. */
 BPF_ARRAY(mt_hot_counted, u64, 1);
 
-/* Pages asked for: then those that were given are known, none included. */
+/* Sets the pages asked for; the pages given are then known too, even if none. */
 static __always_inline void mt_hot_requested(struct mt_occurrence *o, u32 pages)
 {
 	o->requested = pages;
@@ -149,14 +153,14 @@ static __always_inline int mt_hot_exit(void *ctx, int event, u64 key, u8 site, i
 		if (fails == MT_HOT_ERRNO && (int)result < 0)
 			o.error = -(int)result;
 	}
-	/* Memory that was in use before is initialised. */
+	/* A memmap lies in memory that was in use before: its struct pages are initialised. */
 	if (o.nid < 0)
 		o.nid = event == MT_EV_HOT_MEMMAP && o.pfn ? mt_pfn_nid(conf, o.pfn) : mt_hot_nid(conf, o.pfn);
 	mt_emit(ctx, conf, &o);
 	return 0;
 }
 
-/* Arguments by number, 255: none. */
+/* A function and the positions of its arguments; 255: none. */
 struct mt_hot_function_t {
 	u64 address;
 	u8 pfn;
@@ -174,11 +178,11 @@ struct mt_hot_function_t {
 };
 #define MT_HOT_EVENTS (MT_EV_HOT_REMOVE - MT_EV_HOT_REQUEST + 1)
 BPF_ARRAY(mt_hot_functions, struct mt_hot_function_t, MT_HOT_EVENTS);
-#define MT_ENTRY_BYTES 16	/* a kprobe at a function's entry is within these */
+#define MT_ENTRY_BYTES 16	/* a kprobe at a function's entry lies within these */
 
 int mt_hot_kprobe(struct pt_regs *ctx)
 {
-	/* The last one is for arguments that the function does not have: index 255 & 7. */
+	/* The last element, index 255 & 7, stands for arguments that the function does not have. */
 	u64 args[8] = {PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx),
 		       PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx)};
 	struct mt_hot_function_t *fn = 0;
@@ -211,7 +215,7 @@ int mt_hot_kprobe(struct pt_regs *ctx)
 	return mt_hot_enter(ctx, event, PT_REGS_SP(ctx), &h, fn->early);
 }
 
-/* Which event's return this is, the frame with its key says. */
+/* The frame with the key says which event's return this is. */
 int mt_hot_kretprobe(struct pt_regs *ctx)
 {
 	u64 key = PT_REGS_SP(ctx) - 8, context = mt_context(bpf_get_current_pid_tgid());
@@ -231,7 +235,7 @@ int mt_hot_kretprobe(struct pt_regs *ctx)
 	fn = mt_hot_functions.lookup(&at);
 	if (!fn)
 		return 0;
-	/* Sites are numbered in the order of events, fentry and kprobe in turn. */
+	/* Sites are numbered in the order of the events, fentry before kprobe for each. */
 	return mt_hot_exit(ctx, event, key, MT_SITE_HOT_REQUEST_KPROBE + 2 * at, fn->fails,
 			   PT_REGS_RC(ctx));
 }
@@ -315,8 +319,9 @@ MT_HOT_RETURN(REMOVE)
 #endif
 
 /*
- * generic_online_page(page, order) gives pages to the allocator.  Balloon drivers call it
- * for a part of a block only (set_online_page_callback()): their sum is what came online.
+ * generic_online_page(page, order) gives pages to the allocator.  Balloon drivers call it for
+ * only a part of a block (set_online_page_callback()), so the sum over all calls is what came
+ * online.
  */
 static __always_inline int mt_hot_page(u64 order)
 {

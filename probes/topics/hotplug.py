@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """hot.*: memory added to the running kernel, brought online, taken offline, removed.
 
-Each event is one function from entry to return, times nested (hot.request contains
-hot.add contains hot.section contains hot.memmap).  A function's arguments are found
-by their names in BTF, because they move between versions.  The node of hot.request is
-unknown where its nid is a memory group (MHP_NID_IS_MGID, include/linux/memory_hotplug.h);
-that of hot.add is always a node.
+Each event is one function from entry to return, and their times are nested: hot.request
+contains hot.add, which contains hot.section, which contains hot.memmap.  A function's
+arguments are found by their names in BTF, because they move between versions.  The node of
+hot.request is unknown where its nid is a memory group (MHP_NID_IS_MGID,
+include/linux/memory_hotplug.h); that of hot.add is always a node.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from memtrace.traces.run import Refusal
 
 SOURCES = ("topics/hotplug",)
 NEVER, ERRNO, NULL = 0, 1, 2
-"""What failure looks like in a returned value: MT_HOT_NEVER, _ERRNO, _NULL."""
+"""What failure looks like in a returned value; the numbers are MT_HOT_NEVER, _ERRNO and _NULL."""
 _ALLOC = ("alloc", "zero.alloc")
 _SECTION_PAGES = 1 << 15
-"""x86-64: SECTION_SIZE_BITS 27 less PAGE_SHIFT 12 (arch/x86/include/asm/sparsemem.h)."""
+"""Pages in a section, x86-64: SECTION_SIZE_BITS 27 less PAGE_SHIFT 12 (arch/x86/include/asm/sparsemem.h)."""
 _BLOCK_SIZE = Path("/sys/devices/system/memory/block_size_bytes")
 
 
@@ -38,9 +38,9 @@ class _Part:
     decode: str
     fails: int = ERRNO
     key: tuple[str, ...] = ("start_pfn", "pfn", "start")
-    """Parameters of which the first that exists tells this call from its neighbours."""
+    """Names of parameters; the first one that exists tells this call from its neighbours."""
     early_nid: bool = False
-    """The node is read from the page flags at the entry: at the return they may be gone."""
+    """Whether the node is read from the page flags at the entry: at the return they may be gone."""
 
     @property
     def word(self) -> str:
@@ -181,9 +181,9 @@ EVENTS = tuple(part.event for part in _PARTS)
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """Each event by kprobe/kretprobe or fentry/fexit; no tracepoint exists.
+    """Return a ladder for each event, by kprobe/kretprobe or fentry/fexit; no tracepoint exists.
 
-    Kprobes first: the events are rare, and all kprobes share two small programs, where
+    Kprobes come first: the events are rare, and all kprobes share two small programs, where
     fentry and fexit need a pair each.
     """
     return tuple(_ladder(system, part) for part in _PARTS)
@@ -222,7 +222,11 @@ def _ladder(system: System, part: _Part) -> Ladder:
 
 
 def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, int]:
-    """Where the BPF programs find each argument; -1 for one that the function does not have."""
+    """Return how the BPF programs read a call of the function.
+
+    An argument is given by its index, or -1 if the function does not have it.  Of the others,
+    ``shift`` is 12 where the range is in pages and 0 where it is in bytes.
+    """
 
     def place(*wanted: str) -> int:
         return next((names.index(name) for name in wanted if name in names), -1)
@@ -246,7 +250,7 @@ def _arguments(part: _Part, function: str, names: tuple[str, ...]) -> dict[str, 
 
 
 def _direct_map(system: System) -> dict[str, str]:
-    """Where physical memory is mapped, for a kernel whose variable cannot be read from here.
+    """Return the macro of where physical memory is mapped, if the variable can't be read from here.
 
     Without CONFIG_DYNAMIC_MEMORY_LAYOUT there is no such variable: the address is
     __PAGE_OFFSET_BASE_L4 (arch/x86/include/asm/page_64_types.h).
@@ -262,7 +266,10 @@ def _direct_map(system: System) -> dict[str, str]:
 
 
 def _blocks(system: System) -> dict[str, str]:
-    """How a struct memory_block (include/linux/memory.h) is read from its struct device."""
+    """Return the macros that find a struct memory_block (include/linux/memory.h) from its struct device.
+
+    Returns {} if one of them, or the size of a block, is not known.
+    """
     btf = system.btf
     try:
         pages = int(_BLOCK_SIZE.read_text(), 16) >> 12

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How hotplug's functions are hooked: all kprobes share two programs, told apart by a table."""
+"""How hotplug's functions are hooked: all kprobes share two programs, and a table tells them apart."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Function(ctypes.Structure):
 def kprobes_first(
     system: System, ladder: Ladder, function: str, number: int, numbers: dict[str, int]
 ) -> Ladder:
-    """``ladder`` with its kprobe, if the function's address is known, before its fentry."""
+    """Return ``ladder`` with its kprobe before its fentry; without the kprobe if the address is unknown."""
     symbol = system.symbols.one(function)
     by_kind = {candidate.kind: candidate for candidate in ladder.candidates}
     kprobe, fentry = by_kind.get("kprobe"), by_kind.get("fentry")
@@ -61,7 +61,10 @@ def _attach_fentry(module: Module, function: str) -> None:
 
 
 def counting(system: System, ladder: Ladder) -> Ladder:
-    """The candidates of hot.online, first with generic_online_page() counted inside, then without."""
+    """Return the ladder of hot.online with each candidate twice: first with generic_online_page() counted.
+
+    It is returned as it is where generic_online_page() takes no probe.
+    """
     if why_untraceable(system, _COUNT) is not None:
         return ladder
     counted = tuple(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events as pages say them: ``python -m memtrace.probes.topics.pages`` renews these parts.
+"""The events as the manual page and SCHEMA.md describe them.
 
-The EVENTS of memtrace(1), and the list of SCHEMA.md, each between two marks.
+``python -m memtrace.probes.topics.pages`` rewrites these parts: the EVENTS of memtrace(1)
+and the list of SCHEMA.md, each between two marks.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ _SCHEMA = ("<!-- events: begin -->\n", "<!-- events: end -->\n")
 _WORD = re.compile(r"[\w.]*\w(?:\(\))?")
 _WIDTH = 84
 _MOST_NAMED = 3
-"""Functions; of more none is named."""
+"""Most functions that an item names; where there are more, it names none."""
 
 
 def man() -> str:
-    """An item of roff for each event."""
+    """Return roff with one item for each event."""
     return "".join(f".TP\n.B {event.name}\n{_roff(_text(event))}\n" for event in EVENTS)
 
 
 def schema() -> str:
-    """A row of Markdown for each event."""
+    """Return a Markdown table with one row for each event."""
     rows = ["| Event | One occurrence | Functions | Columns |", "| --- | --- | --- | --- |"]
     for event in EVENTS:
         functions = ", ".join(f"`{name}()`" for name in event.functions)
@@ -38,14 +39,14 @@ def schema() -> str:
 
 
 def renewed(text: str, marks: tuple[str, str], part: str) -> str:
-    """``text`` with what is between the marks replaced."""
+    """Return ``text`` with what is between the marks replaced by ``part``."""
     begin, end = marks
     before, _, rest = text.partition(begin)
     return f"{before}{begin}{part}{end}{rest.partition(end)[2]}"
 
 
 def pages() -> dict[Path, str]:
-    """Each file that has such a part, as it should be."""
+    """Return the text that each file with such a part should have, by its path."""
     parts = {"docs/man/memtrace.1": (_MAN, man()), "SCHEMA.md": (_SCHEMA, schema())}
     files = {_ROOT / name: given for name, given in parts.items()}
     return {path: renewed(path.read_text(), marks, part) for path, (marks, part) in files.items()}
@@ -63,7 +64,7 @@ def _either(names: list[str]) -> str:
 
 
 def _roff(text: str) -> str:
-    """A line for each sentence; functions and events in bold."""
+    """Return roff that begins a line for each sentence, with functions and events in bold."""
     sentences = re.split(r"(?<=\.) (?=[A-Z])", text.replace("-", "\\-"))
     lines = (line for sentence in sentences for line in textwrap.wrap(_WORD.sub(_bold, sentence), _WIDTH))
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * root.*: why memory was allocated and cleared.  One pair of programs serves every
- * function; which event a function stands for is looked up by its address.
+ * root.*: why memory was allocated and zeroed.  One pair of programs serves every
+ * function; the function's address tells which event it stands for.
  */
 BPF_HASH(mt_root_of, u64, u32, 64);
 
@@ -30,7 +30,7 @@ int mt_root_kprobe(struct pt_regs *ctx)
 	return f ? mt_stamp(f) : 0;
 }
 
-/* Sites are numbered in the order of events, fentry and kprobe in turn. */
+/* Sites are numbered in the order of the events, fentry before kprobe for each. */
 int mt_root_kretprobe(struct pt_regs *ctx)
 {
 	u64 function = bpf_get_func_ip(ctx);

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""root.*: why memory was wanted, by the functions around its allocation and clearing.
+"""root.*: why memory was wanted, by the functions around its allocation and zeroing.
 
-Each is one function, from entry to return.  They nest: a populate call contains
-faults, a fault a page table.  What is allocated or cleared inside is attributed to
-the outermost root and, apart from it, to the innermost; the frames of nest.h carry
-both, so that it costs an occurrence nothing, and the sums come with the tasks
-(tasks.h), order 0 included.
+Each event is one function, from entry to return.  They nest: a populate call contains
+faults, a fault contains the allocation of a page table.  What is allocated or zeroed
+inside is attributed to the outermost root and, apart from it, to the innermost.  The
+frames of nest.h carry both, so that this costs an event nothing, and the sums come with
+the tasks (tasks.h), order 0 included.
 
-An interrupt's work is attributed to the root it interrupted.  Work without a root
-is neither a fault nor any other of these: drivers, network buffers, file systems.
+An interrupt's work is attributed to the root that it interrupted.  Work without a root
+is neither a fault nor any other of these events: drivers, network buffers, file systems.
 
 Anonymous, file and copied pages of a fault are told apart by the gfp flags of
 their allocation (analyzer/zero/kinds.py), not by probes in every fault.
@@ -97,14 +97,17 @@ EVENTS = (
         about="Also a range preallocated, given back or filled. What KVM clears of it is gmem.zero.",
     ),
 )
-"""One after the other: root.bpf.c numbers its sites by them."""
+"""Their numbers are consecutive: root.bpf.c numbers its sites by them."""
 SOURCES = ("topics/root",)
 _OTHERS: dict[str, tuple[str, ...]] = {"root.guest_memfd": ("kvm_gmem_fallocate", "kvm_gmem_populate")}
-"""More functions of an event, each hooked as well where it can be."""
+"""More functions of an event; each is hooked too if it can be."""
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """Each event by one kprobe and kretprobe that all share; the fault by fentry/fexit first."""
+    """Return a ladder for each event, by kprobe and kretprobe; that of root.fault has fentry/fexit first.
+
+    All kprobes share one pair of programs.
+    """
     return tuple(_ladder(system, event) for event in EVENTS)
 
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * zero.alloc: pages cleared by the allocator, summed over one allocation.
- * zero.user: pages cleared by the caller, one folio (folio_zero_user(), until
- * 6.11 clear_huge_page(), mm/memory.c).
- * zero.page: one page cleared by a caller that clears page by page (shmem).
- * zero.free: one page cleared as it is freed (init_on_free).
+ * zero.alloc: pages zeroed by the allocator, summed over one allocation.
+ * zero.user: one folio zeroed by the caller (folio_zero_user(), before 6.11
+ * clear_huge_page(), mm/memory.c).
+ * zero.page: one page zeroed by a caller that zeroes page by page (shmem).
+ * zero.free: pages zeroed as they are freed (init_on_free).
  *
  * post_alloc_hook() and clear_page_*() refuse probes, so zero.alloc comes from a
  * traceable leaf where one exists, else from the instructions that call them.
@@ -68,7 +68,7 @@ static __always_inline int mt_zero_exit(void *ctx, u64 key, int struct_page)
 }
 
 #ifdef MT_CALLSITES
-/* Before and after `call clear_page_*`: one page, of an allocation of some order. */
+/* Before and after `call clear_page_*`: one page of an allocation whose order is not seen here. */
 int mt_clear_call(struct pt_regs *ctx)
 {
 	return mt_zero_enter(PT_REGS_SP(ctx), 1, -1, PT_REGS_PARM1(ctx), MT_SITE_ZERO_ALLOC_CALLSITE);
@@ -116,7 +116,7 @@ int mt_pages_return(struct pt_regs *ctx)
 
 /*
  * Before and after `call clear_page_*` elsewhere: one page, by its address.  The same for
- * clear_pages() inlined (arch/x86/include/asm/page_64.h): its bytes are in %rcx.
+ * an inlined clear_pages() (arch/x86/include/asm/page_64.h), whose length in bytes is in %rcx.
  */
 #ifdef MT_PAGE_CALLS
 static __always_inline int mt_page_enter(int event, struct pt_regs *ctx, u64 bytes)
@@ -125,7 +125,7 @@ static __always_inline int mt_page_enter(int event, struct pt_regs *ctx, u64 byt
 	int order = mt_order_of(bytes >> 12);
 	struct mt_frame_t *f;
 
-	/* Other code may look like it: that does not clear whole pages. */
+	/* Other code may look the same, but does not zero whole pages. */
 	if (!bytes || (bytes | address) & 4095)
 		return 0;
 	f = mt_begin(event, order, PT_REGS_SP(ctx));
@@ -185,7 +185,7 @@ int mt_free_return(struct pt_regs *ctx)
 }
 #endif
 
-/* Pages that are cleared together: an occurrence of its own, with the first one's struct page. */
+/* Begins an event of its own for pages that are zeroed together; page is the first one's. */
 static __always_inline int mt_pages_enter(int event, u64 key, u64 page, u32 pages, int order)
 {
 	struct mt_frame_t *f = mt_begin(event, order, key);
@@ -214,7 +214,7 @@ static __always_inline int mt_pages_exit(void *ctx, int event, u64 key, u8 site)
 	return 0;
 }
 
-/* A leaf (page, number of pages): the allocator's, or with init_on_free that of what is freed. */
+/* A leaf (page, number of pages) zeroes what is allocated or, with init_on_free, what is freed. */
 #ifdef MT_LEAF_FREES
 #define MT_LEAF_SITE(kind) MT_SITE_ZERO_FREE_##kind
 
@@ -268,7 +268,7 @@ MT_FEXIT(MT_FN_ZERO_LEAF, unsigned long page, unsigned long pages)
 }
 #endif
 
-/* include/linux/mm.h folio_order(): 0 without PG_head, else bits of the second page. */
+/* folio_order(), include/linux/mm.h: 0 without PG_head, else from the second page; -1: unknown. */
 static __always_inline int mt_folio_order(u64 folio)
 {
 #if defined(MT_FOLIO_FLAGS_1)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""zero.*: pages cleared by the allocator, by its callers, and as they are freed.
+"""zero.*: pages zeroed by the allocator, by its callers, and as they are freed.
 
-zero.alloc.  The clearing is in post_alloc_hook() and clear_page_*(), and neither
-takes a probe on any kernel checked: notrace, assembly, usually inlined.  So:
+zero.alloc.  The zeroing is in post_alloc_hook() and clear_page_*(), and neither takes
+a probe on any kernel checked: they are notrace, assembly, or usually inlined.  So the
+sites are, best first:
 
 1. a leaf that is traceable as a whole: clear_highpages_kasan_tagged() (7.3),
    kernel_init_pages() (6.1 on, where not inlined), kernel_init_free_pages() (5.15);
@@ -10,27 +11,28 @@ takes a probe on any kernel checked: notrace, assembly, usually inlined.  So:
    traceable callers (where post_alloc_hook() is inlined: 5.15, 6.1, 6.12), and
    around ``call post_alloc_hook`` where it is called (everywhere from 6.5 on, in
    compaction before), or ``call prep_new_page`` where it is inlined into that: the
-   interval then holds the hook's checks too, some ns a page;
-3. no interval: pages follow from the gfp flags of each allocation, exactly, and
-   time is sampled.
+   interval then holds the hook's checks too, some ns per page;
+3. no interval: pages follow exactly from the gfp flags of each allocation, and time
+   is sampled.
 
-One zero.alloc occurrence is all the clearing of one allocation.
+One zero.alloc event is all the zeroing of one allocation.
 
 zero.user is folio_zero_user() (6.11 on) or clear_huge_page(), mm/memory.c, from
 entry to return: wall time, with cond_resched() and interrupts inside.  Which pages
-come there moves: hugetlb's at each fault; transparent huge pages up to 6.13 always,
-from 6.14 on only where init_on_alloc is off (mm/internal.h user_alloc_needs_zeroing()):
-where it is on the allocator's clear, zero.alloc, is the only one.
+come there depends on the kernel: hugetlb pages at each fault; transparent huge pages
+always up to 6.13, and from 6.14 on only where init_on_alloc is off (mm/internal.h
+user_alloc_needs_zeroing()).  Where it is on, the allocator's zeroing, zero.alloc, is
+the only one.
 
 zero.page and zero.free are ``call clear_page_*``, from 7.0 on clear_pages() inlined,
-in the functions that clear page by page: for themselves (shmem, khugepaged's holes),
-or because init_on_free is on.  init_on_free turns the leaf of zero.alloc, if there is
-one, into that of zero.free: then nothing is cleared as it is allocated.
-A page cleared twice is two occurrences: that is what is to be seen.
+in the functions that zero page by page: for themselves (shmem, khugepaged's holes),
+or because init_on_free is on.  With init_on_free the leaf of zero.alloc, if there is
+one, serves zero.free instead: nothing is zeroed at allocation then.
+A page zeroed twice is two events, so that double zeroing can be seen.
 
-Not seen: clearing in modules (guest_memfd in kvm) and in functions that refuse probes
-(an out-of-line free_pages_prepare(); by 2 also __alloc_pages_slowpath(), for pages that
-compaction captured).
+Not seen: zeroing in modules (guest_memfd in kvm) and in functions that refuse probes
+(an out-of-line free_pages_prepare(); with the sites of 2 also __alloc_pages_slowpath(),
+for pages that compaction captured).
 """
 
 from __future__ import annotations
@@ -100,13 +102,13 @@ _SUMMED = {"MT_AGG_EVENTS": "4"}
 
 
 def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
-    """One for each event; the last resort of zero.alloc and zero.user needs no probe of its own."""
+    """Return a ladder for each event; zero.alloc and zero.user can end without a probe of their own."""
     page = _page_ladder(system, PAGE.name, clears.PAGE_CALLERS, "mt_page")
     return alloc_ladder(system, sampling), user_ladder(system, sampling), page, free_ladder(system)
 
 
 def _page_ladder(system: System, event: str, callers: tuple[str, ...], stem: str) -> Ladder:
-    """Places in ``callers`` that clear page by page."""
+    """Return the ladder of the sites in ``callers`` that zero page by page."""
     no_kprobes = why_no_kprobes(system)
     if no_kprobes is not None:
         return Ladder(event, (), (no_kprobes,))
@@ -128,7 +130,10 @@ def _page_ladder(system: System, event: str, callers: tuple[str, ...], stem: str
 
 
 def free_ladder(system: System) -> Ladder:
-    """Candidates for zero.free: the allocator's leaf, which init_on_free turns to what is freed, or calls."""
+    """Return the ladder of zero.free: by the allocator's leaf, else by call sites.
+
+    With init_on_free the leaf zeroes what is freed.
+    """
     if not system.init_on_free:
         off = Refusal("callsite", "absent", "init_on_free is off: nothing is cleared when it is freed")
         return Ladder("zero.free", (), (off,))
@@ -140,7 +145,7 @@ def free_ladder(system: System) -> Ladder:
 
 
 def alloc_ladder(system: System, sampling: bool) -> Ladder:
-    """Candidates for zero.alloc; the last one needs no probe but alloc's own."""
+    """Return the ladder of zero.alloc; the last candidate needs no probe but alloc's own."""
     leaves, ruled_out, macros = _leaves(system, "zero.alloc")
     if system.init_on_free and leaves:
         why = "init_on_free is on: it clears what is freed (zero.free), and allocation clears nothing"
@@ -163,7 +168,7 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
 
 
 def _leaves(system: System, event: str) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...], dict[str, str]]:
-    """The first traceable leaf, by each kind of probe; those before it that are not, and its macros."""
+    """Return the candidates of the first traceable leaf, why those before it are none, and its macros."""
     ruled_out: list[Refusal] = []
     for leaf in clears.LEAVES:
         name = resolve(system, (leaf,))
@@ -184,7 +189,7 @@ def _leaves(system: System, event: str) -> tuple[tuple[Candidate, ...], tuple[Re
 
 
 def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, ...]]:
-    """zero.alloc by the calls of the allocator, or why not."""
+    """Return the candidate for zero.alloc by the calls in the allocator, or why there is none."""
     no_kprobes = why_no_kprobes(system)
     if no_kprobes is not None:
         return (), (no_kprobes,)
@@ -204,7 +209,7 @@ def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, .
 
 
 def user_ladder(system: System, sampling: bool) -> Ladder:
-    """Candidates for zero.user; sampling gives time only."""
+    """Return the ladder of zero.user; sampling gives its time only."""
     ladder = function_ladder(
         system,
         "zero.user",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work whose page counts are known beforehand, one subject a module: `memtrace workload NAME`.
+"""Work whose page counts are known beforehand, one module per subject: `memtrace workload NAME`.
 
-Each works on fresh memory, changes no setting of the machine, and says what it did
-in pages, so that a trace of it can be held against that.  May import machine/.
+Each workload uses fresh memory, changes no setting of the machine, and says what it did
+in pages, so that a trace of it can be checked against that.  May import machine/.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from memtrace.errors import MemtraceError
 
 @dataclass(frozen=True)
 class Size:
-    """How much, and where."""
+    """How much memory to use, and on which node."""
 
     size: int
     """Bytes, a multiple of 1 MiB."""
     nid: int | None = None
-    """Node to bind to; None: wherever."""
+    """Node to bind the memory to; None for no binding."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Done:
     end_ns: int
     tid: int
     page_bytes: int
-    """Size of the pages that the memory came in."""
+    """Size of each page that the memory came in, bytes."""
     pages: int
-    """How many of them."""
+    """Number of pages of that size."""
     copied_pages: int = 0
-    """Pages copied on write besides."""
+    """Number of pages copied on write in addition."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
 
 
 def run(name: str, size: Size) -> Done:
-    """Do the work; raises MemtraceError where this machine can't (no hugetlb pages free, …)."""
+    """Run a workload by name; raises MemtraceError where this machine can't (no hugetlb pages free, …)."""
     if name not in KINDS:
         raise MemtraceError(f"there is no workload {name!r}; take one of {', '.join(KINDS)}", 2)
     kind = KINDS[name]

@@ -18,13 +18,13 @@ _MIDDLE_BYTES = 64 << 10
 
 
 def small(size: Size) -> Done:
-    """4 KiB pages, by faults."""
+    """Fault in anonymous memory in 4 KiB pages."""
     with fresh(size.size, False, size.nid) as address:
         return timed(lambda: touch(address, size.size), mmap.PAGESIZE, size.size // mmap.PAGESIZE)
 
 
 def huge(size: Size) -> Done:
-    """Transparent huge pages, by faults; raises MemtraceError unless all are granted."""
+    """Fault in transparent huge pages; raises MemtraceError unless all are granted."""
     whole = size.size - size.size % HUGE_BYTES or HUGE_BYTES
     with fresh(whole, True, size.nid) as address:
         done = timed(lambda: touch(address, whole), HUGE_BYTES, whole // HUGE_BYTES)
@@ -38,7 +38,7 @@ def huge(size: Size) -> Done:
 
 
 def middle(size: Size) -> Done:
-    """Folios of 64 KiB, by faults; raises MemtraceError where the kernel has none or gave fewer."""
+    """Fault in folios of 64 KiB; raises MemtraceError where the kernel has none or grants fewer."""
     folder = _THP / f"hugepages-{_MIDDLE_BYTES >> 10}kB"
     given = folder / "stats" / "anon_fault_alloc"
     if not given.exists():
@@ -59,7 +59,7 @@ def middle(size: Size) -> Done:
 
 
 def locked(size: Size) -> Done:
-    """4 KiB pages, made present by mlock(2)."""
+    """Make 4 KiB pages present with mlock(2); raises MemtraceError if that fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     with fresh(size.size, False, size.nid) as address:
 

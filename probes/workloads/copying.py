@@ -13,7 +13,10 @@ from memtrace.probes.workloads.touch import fresh, touch
 
 
 def fork(size: Size) -> Done:
-    """4 KiB pages, touched by the parent and then, all of them, by a child."""
+    """Touch 4 KiB pages in the parent, and then all of them in a child, which copies them.
+
+    Raises MemtraceError if the child fails.
+    """
     pages = size.size // mmap.PAGESIZE
     with fresh(size.size, huge=False, nid=size.nid) as address:
 

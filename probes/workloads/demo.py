@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small real workload for a first recording: ``python -m memtrace.probes.workloads.demo [SECONDS]``.
 
-Fresh anonymous memory in 4 KiB and in huge pages, shared memory and a file in
-turn, on every node that has memory.
+Each round touches fresh anonymous memory in 4 KiB and in huge pages on every node
+that has memory, then writes shared memory and a file.
 """
 
 from __future__ import annotations

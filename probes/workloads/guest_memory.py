@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of a guest_memfd, touched by user space that has mapped it (6.18 on).
+"""Memory of a guest_memfd, touched by user space that has mapped it (Linux 6.18 on).
 
-include/uapi/linux/kvm.h: KVM_CREATE_GUEST_MEMFD with GUEST_MEMFD_FLAG_MMAP and _INIT_SHARED,
-of a virtual machine that never runs.
+The guest_memfd is made by KVM_CREATE_GUEST_MEMFD with GUEST_MEMFD_FLAG_MMAP and _INIT_SHARED
+(include/uapi/linux/kvm.h), for a virtual machine that never runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FLAG_MMAP, _FLAG_INIT_SHARED = 1, 2
 
 
 def mapped(size: Size) -> Done:
-    """Pages of 4 KiB."""
+    """Touch pages of 4 KiB; raises MemtraceError if a node is asked for, or where this machine can't."""
     if size.nid is not None:
         raise MemtraceError("guest_memfd takes its node from the VM's memory policy: leave --node out", 2)
     try:
@@ -42,7 +42,7 @@ def mapped(size: Size) -> Done:
 def _touched(kvm: int, size: int) -> Done:
     machine = fcntl.ioctl(kvm, _CREATE_VM, 0)
     try:
-        # A buffer that may change: else what comes back is its content, not the descriptor.
+        # With an immutable buffer, ioctl() returns the buffer's content instead of the descriptor.
         wanted = bytearray(struct.pack("<QQ48x", size, _FLAG_MMAP | _FLAG_INIT_SHARED))
         file = fcntl.ioctl(machine, _CREATE_GUEST_MEMFD, wanted)
     except OSError as error:

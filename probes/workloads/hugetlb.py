@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hugetlb memory: pages that are taken from the pool and cleared at the fault."""
+"""hugetlb memory: pages that are taken from the pool and zeroed at the fault."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MAP_HUGE_SHIFT = 26
 
 
 def two_mib(size: Size) -> Done:
-    """Pages of 2 MiB."""
+    """Touch pages of 2 MiB; raises MemtraceError if the pool has too few."""
     return _touched(size, 21)
 
 
 def one_gib(size: Size) -> Done:
-    """Pages of 1 GiB; at least one."""
+    """Touch pages of 1 GiB, at least one; raises MemtraceError if the pool has too few."""
     return _touched(size, 30)
 
 

@@ -17,7 +17,10 @@ _BPF_MAP_CREATE, _BPF_MAP_TYPE_ARRAY = 0, 2
 
 
 def bpf_array(size: Size) -> Done:
-    """A BPF array of one page a value: vmalloc memory (kernel/bpf/arraymap.c)."""
+    """Create a BPF array with one page for each value: vmalloc memory (kernel/bpf/arraymap.c).
+
+    Raises MemtraceError if a node is asked for, or if the kernel refuses the array.
+    """
     if size.nid is not None:
         raise MemtraceError("the kernel's memory can't be bound to a node: leave out --node", 2)
     pages = size.size // mmap.PAGESIZE
@@ -28,7 +31,7 @@ def bpf_array(size: Size) -> Done:
     def create() -> None:
         made.append(libc.syscall(_SYS_BPF, _BPF_MAP_CREATE, attribute, len(attribute)))
 
-    # One page for the head, and a cleared array of pointers to all of them (mm/vmalloc.c).
+    # The array also has one page for its head, and a zeroed array of pointers to all pages (mm/vmalloc.c).
     held = pages + 1 + -(-(pages + 1) * 8 // mmap.PAGESIZE)
     done = timed(create, mmap.PAGESIZE, held)
     if made[0] < 0:

@@ -17,7 +17,7 @@ from memtrace.probes.workloads.touch import HUGE_BYTES, touch_counted
 
 
 def main(output: str, small_pages: int, huge_pages: int, nids: tuple[int, ...]) -> None:
-    """Touch on each node; OUTPUT gets one JSON object per kind and node."""
+    """Touch pages on each node; ``output`` gets a JSON list with one object per kind and node."""
     done = []
     for nid in nids:
         for kind, size in (("small", small_pages * mmap.PAGESIZE), ("huge", huge_pages * HUGE_BYTES)):

@@ -11,7 +11,7 @@ from memtrace.probes.workloads import Done
 
 
 def timed(work: Callable[[], object], page_bytes: int, pages: int, copied_pages: int = 0) -> Done:
-    """Do ``work`` and say when, and in what pages."""
+    """Run ``work`` and return when it ran (CLOCK_BOOTTIME, ns), with the page counts passed in."""
     begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     work()
     end = time.clock_gettime_ns(time.CLOCK_BOOTTIME)

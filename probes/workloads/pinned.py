@@ -15,7 +15,7 @@ from memtrace.probes.workloads.touch import HUGE_BYTES, fresh, huge_pages
 _SYS_IO_URING_SETUP, _SYS_IO_URING_REGISTER = 425, 427  # x86-64
 _IORING_REGISTER_BUFFERS = 0
 _MOST = 1 << 30
-"""Of one buffer, io_uring/rsrc.c io_buffer_validate()."""
+"""Largest size of one buffer, bytes (io_uring/rsrc.c: io_buffer_validate)."""
 
 
 class _Iovec(ctypes.Structure):
@@ -23,12 +23,12 @@ class _Iovec(ctypes.Structure):
 
 
 def small(size: Size) -> Done:
-    """Memory not yet present, registered with io_uring: pinned in 4 KiB pages in one call."""
+    """Pin memory not yet present in 4 KiB pages, by registering it with io_uring in one call."""
     return _pinned(size, huge=False)
 
 
 def huge(size: Size) -> Done:
-    """The same in transparent huge pages; raises MemtraceError unless all are granted."""
+    """Pin memory in transparent huge pages likewise; raises MemtraceError unless all are granted."""
     return _pinned(size, huge=True)
 
 

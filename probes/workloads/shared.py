@@ -15,12 +15,12 @@ _WRITE_BYTES = 1 << 20
 
 
 def anonymous(size: Size) -> Done:
-    """Shared anonymous memory (shmem), by faults."""
+    """Fault in shared anonymous memory (shmem)."""
     return _mapped(-1, size)
 
 
 def memfd(size: Size) -> Done:
-    """A memfd (shmem), by faults on a mapping of it."""
+    """Fault in a memfd (shmem) through a mapping of it."""
     fd = os.memfd_create("memtrace")
     try:
         os.ftruncate(fd, size.size)
@@ -30,7 +30,7 @@ def memfd(size: Size) -> Done:
 
 
 def file(size: Size) -> Done:
-    """A new file, written from its begin to its end: page cache that the write fills."""
+    """Write a new file from its beginning to its end, which fills the page cache."""
     data = bytes(_WRITE_BYTES)
     with tempfile.TemporaryFile() as output:
 

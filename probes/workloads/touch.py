@@ -31,14 +31,14 @@ class Touched:
     pfns: tuple[int, ...]
     """pfn of each 4 KiB page in address order; empty where pagemap hides them."""
     huge_pages: int
-    """How many huge pages the kernel granted (smaps)."""
+    """Number of huge pages that the kernel granted, from smaps."""
 
 
 @contextlib.contextmanager
 def fresh(size: int, huge: bool, nid: int | None = None) -> Iterator[int]:
-    """Address of ``size`` bytes not yet backed by memory, aligned to 2 MiB, unmapped at the end.
+    """Yield the address of ``size`` bytes not yet backed by memory, aligned to 2 MiB.
 
-    Raises OSError if the node can't be bound to.
+    They are unmapped at the end.  Raises OSError if the node can't be bound to.
     """
     area = mmap.mmap(-1, size + HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
@@ -53,7 +53,7 @@ def fresh(size: int, huge: bool, nid: int | None = None) -> Iterator[int]:
 
 
 def address_of(area: mmap.mmap) -> int:
-    """Where a mapping begins."""
+    """Return the address at which a mapping begins."""
     buffer = ctypes.c_char.from_buffer(area)
     return ctypes.addressof(buffer)
 
@@ -64,7 +64,7 @@ def touch(address: int, size: int) -> None:
 
 
 def touch_counted(size: int, huge: bool, nid: int | None = None) -> Touched:
-    """Touch fresh memory and say when, and which pages it got."""
+    """Touch fresh memory; return when, and which pages it got."""
     with fresh(size, huge, nid) as address:
         begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         touch(address, size)
@@ -73,7 +73,7 @@ def touch_counted(size: int, huge: bool, nid: int | None = None) -> Touched:
 
 
 def page_frames(address: int, size: int) -> tuple[int, ...]:
-    """pfns behind a range, from /proc/self/pagemap (needs CAP_SYS_ADMIN); empty if hidden."""
+    """Return the pfns behind a range, from /proc/self/pagemap (needs CAP_SYS_ADMIN); empty if hidden."""
     pages = size // mmap.PAGESIZE
     try:
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
@@ -87,7 +87,7 @@ def page_frames(address: int, size: int) -> tuple[int, ...]:
 
 
 def huge_pages(address: int, size: int) -> int:
-    """Huge pages that back a range, from AnonHugePages in /proc/self/smaps.
+    """Return how many huge pages back a range, from AnonHugePages in /proc/self/smaps.
 
     thp_fault_alloc would not do: it counts for the whole machine.
     """
@@ -103,7 +103,7 @@ def huge_pages(address: int, size: int) -> int:
 
 
 def bind(address: int, size: int, nid: int) -> None:
-    """Take the memory of a range from one node only; raises OSError if that can't be."""
+    """Take the memory of a range from one node only; raises OSError if the kernel refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
     mask = (ctypes.c_ulong * 16)()
     mask[nid // 64] = 1 << nid % 64
