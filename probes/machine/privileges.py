@@ -81,7 +81,8 @@ class Privileges:
 
     def _addresses_for_all(self) -> bool:
         # kernel/ksyms_common.c: kallsyms_show_value
-        return self.kptr_restrict == 0 and (self.perf_event_paranoid or 2) <= 1
+        paranoid = 2 if self.perf_event_paranoid is None else self.perf_event_paranoid
+        return self.kptr_restrict == 0 and paranoid <= 1
 
 
 def privileges(root: Root = "/") -> Privileges:

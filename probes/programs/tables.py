@@ -18,12 +18,17 @@ _BATCH = 4096
 
 
 def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: int) -> npt.NDArray[Any]:
-    """Return one element of a per-CPU array, of shape (cpus,)."""
+    """Return one element of a per-CPU array, of shape (cpus,).
+
+    Raises MemtraceError if the map cannot be read.
+    """
     from bcc import lib
 
     values = np.zeros(cpus, dtype=dtype)
-    key = ctypes.c_uint32(index)
-    lib.bpf_lookup_elem(module.map_fd(name), ctypes.byref(key), values.ctypes.data_as(ctypes.c_void_p))
+    key, place = ctypes.c_uint32(index), values.ctypes.data_as(ctypes.c_void_p)
+    ctypes.set_errno(0)
+    if lib.bpf_lookup_elem(module.map_fd(name), ctypes.byref(key), place) != 0:
+        raise MemtraceError(f"map {name} can't be read ({os.strerror(ctypes.get_errno())})")
     return values
 
 
@@ -57,11 +62,12 @@ def hash_items(
 
 
 def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
-    """Zero every element of a per-CPU array on every CPU."""
+    """Zero every element of a per-CPU array on every CPU; raises MemtraceError if it cannot be written."""
     from bcc import lib
 
     zeros = np.zeros(cpus, dtype=dtype)
     for index in range(elements):
         key = ctypes.c_uint32(index)
         data = zeros.ctypes.data_as(ctypes.c_void_p)
-        lib.bpf_update_elem(module.map_fd(name), ctypes.byref(key), data, 0)
+        if lib.bpf_update_elem(module.map_fd(name), ctypes.byref(key), data, 0) != 0:
+            raise MemtraceError(f"map {name} can't be written ({os.strerror(ctypes.get_errno())})")

@@ -24,9 +24,7 @@ from memtrace.probes.recorder import layouts
 from memtrace.probes.recorder.layouts import Layout
 
 _HEADER = 8
-_BUSY = np.uint32(1 << 31)
 UNKNOWN_U64 = np.uint64(2**64 - 1)
-UNKNOWN_U32 = np.uint32(2**32 - 1)
 NO_PARENT = 255
 CGROUP_SHIFT = 16
 """From this bit up, a record's flags hold the task's cgroup: its slot in its CPU's table, plus one."""

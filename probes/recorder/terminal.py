@@ -71,12 +71,12 @@ class Terminal:
         self._given = False
 
     def close(self) -> None:
-        """Take the terminal back and close it; SIGTSTP and SIGQUIT get their default action again."""
+        """Take the terminal back and close it; the signals that were taken get their default action again."""
         self.take_back()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            for number in (signal.SIGTSTP, signal.SIGQUIT):
+            for number in (signal.SIGTSTP, signal.SIGQUIT, signal.SIGTTOU):
                 signal.signal(number, signal.SIG_DFL)
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@
  * Frames are keyed by a stack address of the call.  The context of a fentry program lies in its
  * trampoline's frame and has the same address at the exit.
  */
-#define MT_KEEP_SIZE_PUNCH_HOLE 2
+#define MT_FALLOC_PUNCH_HOLE 2
 #define MT_KVM_SET_MEMORY_ATTRIBUTES 0x4020aed2
 #define MT_KVM_PRE_FAULT_MEMORY 0xc040aed5
 #define MT_ATTRIBUTE_PRIVATE 8

@@ -13,7 +13,7 @@ static __always_inline u64 mt_file_pages(u64 file)
 static __always_inline int mt_gmem_fallocate_enter(void *ctx, enum mt_way way)
 {
 	u64 file = mt_arg(ctx, way, 0);
-	int event = mt_arg(ctx, way, 1) & MT_KEEP_SIZE_PUNCH_HOLE ? MT_EV_GMEM_PUNCH : MT_EV_GMEM_ALLOCATE;
+	int event = mt_arg(ctx, way, 1) & MT_FALLOC_PUNCH_HOLE ? MT_EV_GMEM_PUNCH : MT_EV_GMEM_ALLOCATE;
 	struct mt_frame_t *f;
 
 #ifndef MT_WANT_GMEM_ALLOCATE

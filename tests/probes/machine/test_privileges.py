@@ -47,6 +47,7 @@ def lacking(held: Privileges) -> list[str]:
         (holding("CAP_SYS_ADMIN", "CAP_SYSLOG", "CAP_DAC_OVERRIDE", tracefs_mounted=False), ["kcore"]),
         (holding("CAP_SYSLOG", kptr_restrict=2), ["bpf", "perfmon", "syslog", "tracefs", "kcore"]),
         (holding(kptr_restrict=0, perf_event_paranoid=1), ["bpf", "perfmon", "tracefs", "kcore"]),
+        (holding(kptr_restrict=0, perf_event_paranoid=0), ["bpf", "perfmon", "tracefs", "kcore"]),
         (holding(kptr_restrict=0, perf_event_paranoid=2), ["bpf", "perfmon", "syslog", "tracefs", "kcore"]),
         (
             holding(*CAPABILITIES, initial_user_namespace=False),
