@@ -24,7 +24,7 @@ EVENTS = (
         "alloc",
         "one successful page allocation",
         about=(
-            "Its time holds the allocator's own clearing, and acceptance where the guest accepts lazily. "
+            "Its time holds the allocator's own zeroing, and acceptance where the guest accepts lazily. "
             "Where only the tracepoint kmem:mm_page_alloc is allowed, the end is seen and the time is "
             "sampled."
         ),

@@ -51,22 +51,22 @@ EVENTS = (
         "gmem.map",
         "one page of a guest_memfd given to user space that has mapped it",
         ("kvm_gmem_fault_user_mapping",),
-        about="Shared memory can be mapped (GUEST_MEMFD_FLAG_MMAP, 6.18 on); its first touch clears it.",
+        about="Shared memory can be mapped (GUEST_MEMFD_FLAG_MMAP, 6.18 on); its first touch zeroes it.",
         inside=("alloc", "gmem.zero"),
         fields=_FIELDS,
         asked=True,
     ),
     Event(
         "gmem.zero",
-        "one folio of a guest_memfd cleared before its first use",
+        "one folio of a guest_memfd zeroed before its first use",
         ("__kvm_gmem_get_pfn",),
         about=(
-            "Kernels clear in kvm_gmem_get_pfn(), from the return of __kvm_gmem_get_pfn() to the hook of "
+            "Kernels zero it in kvm_gmem_get_pfn(), from the return of __kvm_gmem_get_pfn() to the hook of "
             "gmem.prepare, or inside __kvm_gmem_get_pfn(); which it was is told page by page. Where "
             "neither can be told from a later look-up there is no site."
         ),
         begins="the return of the look-up of a folio that is not up to date",
-        ends="when it is cleared, and some ns of checks",
+        ends="when it is zeroed, and some ns of checks",
         sites=("either",),
         needs=("gmem.get", "gmem.map"),
         witness="pages of guests looked up for the first time",

@@ -30,7 +30,7 @@ def man() -> str:
 
 def schema() -> str:
     """Return a Markdown table with one row for each event."""
-    rows = ["| Event | One occurrence | Functions | Columns |", "| --- | --- | --- | --- |"]
+    rows = ["| Event | What one is | Functions | Columns |", "| --- | --- | --- | --- |"]
     for event in EVENTS:
         functions = ", ".join(f"`{name}()`" for name in event.functions)
         columns = "; ".join(f"`{name}`: {what}" for name, what in event.fields.items())

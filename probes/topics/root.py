@@ -94,7 +94,7 @@ EVENTS = (
         "root.guest_memfd",
         "private memory of a VM looked up or given back",
         "kvm_gmem_get_pfn",
-        about="Also a range preallocated, given back or filled. What KVM clears of it is gmem.zero.",
+        about="Also a range preallocated, given back or filled. What KVM zeroes of it is gmem.zero.",
     ),
 )
 """Their numbers are consecutive: root.bpf.c numbers its sites by them."""

@@ -52,19 +52,19 @@ _GFP = {"gfp": "of the allocation around it", "order": "of the allocation around
 EVENTS = (
     Event(
         "zero.alloc",
-        "the pages that the allocator cleared for one allocation",
+        "the pages that the allocator zeroed for one allocation",
         about=("It lies inside an alloc."),
         functions=clears.LEAVES,
-        begins="before the first page is cleared",
+        begins="before the first page is zeroed",
         ends="after the last one is",
         sites=("fentry", "kprobe", "callsite", "inferred"),
-        fields={**_GFP, "bytes": "cleared"},
+        fields={**_GFP, "bytes": "zeroed"},
         needs=("alloc",),
         witness="allocations that are zeroed (flag ZEROED of alloc)",
     ),
     Event(
         "zero.user",
-        "one folio cleared by the caller (THP, hugetlb)",
+        "one folio zeroed by the caller (THP, hugetlb)",
         about=(
             "A huge page at a page fault, or a hugetlb page. From 6.14 on, with init_on_alloc, a huge "
             "page is left to the allocator (zero.alloc), and only hugetlb comes here; the zero view says "
@@ -76,20 +76,20 @@ EVENTS = (
     ),
     Event(
         "zero.page",
-        "one page cleared by a caller that clears page by page (shmem)",
+        "one page zeroed by a caller that zeroes page by page (shmem)",
         about=("Shared memory and tmpfs, and the holes of what khugepaged joins."),
         functions=clears.PAGE_CALLERS,
-        begins="before the instruction that clears",
+        begins="before the instruction that zeroes",
         ends="after it",
         sites=("callsite",),
-        fields={"pfn": "of the address that is cleared"},
+        fields={"pfn": "of the address that is zeroed"},
     ),
     Event(
         "zero.free",
-        "one page cleared as it is freed (init_on_free)",
+        "one page zeroed as it is freed (init_on_free)",
         about=("Page by page, or from 7.3 on all of what is freed at once."),
         functions=(*clears.LEAVES, *clears.FREE_CALLERS),
-        begins="before the page is cleared",
+        begins="before the page is zeroed",
         ends="after it is",
         sites=("fentry", "kprobe", "callsite"),
         fields={"order": "of what is freed", "pfn": "its first page"},
