@@ -13,7 +13,6 @@ VENV := $(ROOT)/.venv
 PYTHON := $(VENV)/bin/python
 MEMTRACE := $(VENV)/bin/memtrace
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-TYPED := -m memtrace.cli $(addprefix -p memtrace.,analyzer benchmarks commands lab probes traces)
 DEMO := $(ROOT)/quickstart.parquet
 
 QUICK := $(PYTHON) -m pytest -m "not vm" -n 2
@@ -53,7 +52,7 @@ test-quick: lint
 	cd $(ROOT) && $(QUICK)
 
 lint: $(VENV)/.ready
-	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy $(TYPED)
+	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy -p memtrace
 
 bench: $(VENV)/.ready
 	cd $(ROOT) && $(PYTHON) -m benchmarks.run_all

@@ -23,7 +23,8 @@ from memtrace.analyzer.tables import Column, Table
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
-    from memtrace.traces.run import EventCounters, RunStatus
+    from memtrace.traces.run import RunStatus
+    from memtrace.traces.totals import EventCounters
 
 _MOD = 1 << 64
 

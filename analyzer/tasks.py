@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import TaskTotal
+    from memtrace.traces.totals import TaskTotal
 
 TOP = 5
 _NAMES = ("event", "comm", "pid", *COSTS)

@@ -86,7 +86,8 @@ def make(path: Path, rows: int, timed: bool, seed: int = 1) -> None:
     """Writes a run of ``rows`` streamed allocations on two nodes, 19 of 20 of order 0."""
     import numpy as np
 
-    from memtrace.traces.run import EventCounters, Node, ProbeSite, RunHeader, RunStatus, TaskTotal
+    from memtrace.traces.run import Node, ProbeSite, RunHeader, RunStatus
+    from memtrace.traces.totals import EventCounters, TaskTotal
     from memtrace.traces.writer import RunWriter
 
     rng = np.random.default_rng(seed)

@@ -14,8 +14,9 @@ from memtrace.benchmarks.findings import Finding, say, script, table
 from memtrace.benchmarks.surroundings import Surroundings
 from memtrace.errors import MemtraceError
 from memtrace.traces.reader import Run, open_run
-from memtrace.traces.run import EventCounters, RunStatus
+from memtrace.traces.run import RunStatus
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import EventCounters
 
 _GOAL_RATE = 800_000
 _GOAL_CPU_NS = 250

@@ -2,7 +2,7 @@
 """The accept view: who waited for acceptance, how long, what it disturbed, and what would be otherwise.
 
 Each table is defined at the top of its module: window (contamination.py), calls,
-steps, progress, victims, worst, bursts (victims.py), parallel (concurrency.py),
+steps, progress, victims, worst, bursts (victims.py), parallel (parallel.py),
 redundant; and the what-ifs eager, lazy, background and granule.
 
 ``--window`` narrows window, calls, victims, worst and bursts to what touches it (an
@@ -22,10 +22,11 @@ from memtrace.analyzer import cells as cell
 from memtrace.analyzer.accept.background import background
 from memtrace.analyzer.accept.calls import calls
 from memtrace.analyzer.accept.caveats import accept_caveats
-from memtrace.analyzer.accept.concurrency import curves, parallel
+from memtrace.analyzer.accept.concurrency import curves
 from memtrace.analyzer.accept.contamination import contamination
 from memtrace.analyzer.accept.eager import eager, lazy
 from memtrace.analyzer.accept.granule import granule
+from memtrace.analyzer.accept.parallel import parallel
 from memtrace.analyzer.accept.platform import Platform, at, before_recording, platform, unapplicable
 from memtrace.analyzer.accept.progress import progress
 from memtrace.analyzer.accept.redundant import redundant

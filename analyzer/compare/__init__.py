@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparing sides of runs: is it the patch, or is it noise?
 
-The unit is the run.  Each run gives one number for each metric (metrics.py); the
+The unit is the run.  Each run gives one number for each metric (metrics.py, measure.py); the
 thousands of events inside it say how well that number is known, never how many
 observations there are.  A *side* is the runs of one kernel (sides.py).
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memtrace.analyzer.compare import calibrate, gates, plan, plot, sides, tables
+from memtrace.analyzer.compare.caveats import caveats
 from memtrace.analyzer.compare.changes import TOO_FEW, Comparison, Rules, compare
 from memtrace.analyzer.compare.comparability import findings
 from memtrace.analyzer.compare.metrics import Metric
@@ -101,7 +102,7 @@ def _comparison(
     if request.plan is not None or few:
         parts.append(_plan(_headline(read, request.metric), read, effect, rules))
     title = f"memtrace compare: {before.name} against {', '.join(side.name for side in others)}"
-    report = tables.report(title, read, parts, tables.caveats(comparisons, rules), rules, "headline")
+    report = tables.report(title, read, parts, caveats(comparisons, rules), rules, "headline")
     if request.plot is not None:
         plot.draw(comparisons, rules, request.plot)
     if request.format == "html":

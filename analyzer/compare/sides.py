@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from memtrace.analyzer.compare.metrics import Measured, measure
+from memtrace.analyzer.compare.measure import measure
+from memtrace.analyzer.compare.metrics import Measured
 from memtrace.analyzer.facts import duration_ns
 from memtrace.analyzer.keys import Key
 from memtrace.analyzer.losses import known_losses, occurrences

@@ -11,7 +11,7 @@ from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.analyzer.zero.kinds import ALL, CLEARING, UNPLACED, Cell, Counted, cells
 
 if TYPE_CHECKING:
-    from memtrace.traces.run import RootTotal
+    from memtrace.traces.totals import RootTotal
 
 Totals = Sequence["RootTotal"]
 

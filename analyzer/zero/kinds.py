@@ -21,7 +21,7 @@ from memtrace.analyzer.zero.coverage import KHUGEPAGED_PATH, SHMEM_PATH, sees
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import RootTotal
+    from memtrace.traces.totals import RootTotal
 
 ANON, FOLIO, COPIED = "anonymous", "anonymous, huge", "copied or read"
 HUGETLB, SHMEM, CACHE, KHUGEPAGED = "hugetlb", "shmem", "page cache", "khugepaged"

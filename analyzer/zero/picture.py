@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import RootTotal
+    from memtrace.traces.totals import RootTotal
 
 _COLORS = {
     "root": "#6f7780",

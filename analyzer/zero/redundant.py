@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import RootTotal
+    from memtrace.traces.totals import RootTotal
 
 AGAIN, OVER, UNASKED, UNSEEN, UNSURE, ACCEPTED = (
     "again by the caller",

@@ -16,8 +16,8 @@ from memtrace.analyzer.cells import APART
 from memtrace.analyzer.facts import fact
 from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.zero.kinds import ALLOCATOR, UNPLACED
-from memtrace.traces.run import RootTotal
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import RootTotal
 
 if TYPE_CHECKING:
     import duckdb

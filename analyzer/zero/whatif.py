@@ -51,7 +51,8 @@ from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, FREE, UNPLACED, Co
 from memtrace.analyzer.zero.redundant import AGAIN, redundant
 
 if TYPE_CHECKING:
-    from memtrace.traces.run import RootTotal, RunHeader
+    from memtrace.traces.run import RunHeader
+    from memtrace.traces.totals import RootTotal
 
 HITS = (0.5, 0.9, 1.0)
 THREADS = (2, 4, 8)

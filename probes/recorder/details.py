@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from memtrace.probes.topics.events import NAMES
 from memtrace.traces.names import decoded
-from memtrace.traces.run import RootTotal, TaskTotal
+from memtrace.traces.totals import RootTotal, TaskTotal
 
 _ZEROED, _ASKED, _MOVABLE, _REMOTE = 1, 2, 4, 8
 """MT_DETAIL_* of probes/bpf/tasks.h."""

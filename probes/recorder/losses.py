@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
 from memtrace.probes.sites.btf import libbpf
-from memtrace.traces.run import Losses, ProbeSite
+from memtrace.traces.run import ProbeSite
+from memtrace.traces.totals import Losses
 
 _RECURSION_MISSES_OFFSET = 208
 """Offset of recursion_misses in struct bpf_prog_info, include/uapi/linux/bpf.h (5.12 on), bytes."""

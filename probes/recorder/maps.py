@@ -14,7 +14,7 @@ from memtrace.probes.programs.tables import clear_percpu, hash_items, percpu
 from memtrace.probes.recorder.details import Totals
 from memtrace.probes.recorder.layouts import COUNTER, FLAT, TASK, TASK_KEY, TASK_SLOT
 from memtrace.probes.topics.events import NAMES
-from memtrace.traces.run import EventCounters
+from memtrace.traces.totals import EventCounters
 
 SAMPLE_TOTAL = np.dtype(
     [

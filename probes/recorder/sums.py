@@ -17,7 +17,7 @@ from memtrace.probes.recorder.plan import Attached
 from memtrace.probes.sites.proof import Counted
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics.events import NAMES
-from memtrace.traces.run import EventCounters, Losses, RootTotal, TaskTotal
+from memtrace.traces.totals import EventCounters, Losses, RootTotal, TaskTotal
 
 _CHECKPOINT_TASKS = 200
 

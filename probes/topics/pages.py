@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The events as the manual page and SCHEMA.md describe them.
 
-``python -m memtrace.probes.topics.pages`` rewrites these parts: the EVENTS of memtrace(1)
-and the list of SCHEMA.md, each between two marks.
+``python -m memtrace.probes.topics.pages`` rewrites these parts: the EVENTS of memtrace(1),
+the words of memtrace-record(1)'s -e and the list of SCHEMA.md, each between two marks.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def man() -> str:
     return "".join(f".TP\n.B {event.name}\n{_roff(_text(event))}\n" for event in EVENTS)
 
 
+def words() -> str:
+    """Return roff with the names of all events, in a sentence that goes on."""
+    return " ,\n".join(f".BR {name}" for name in NAMES) + " ;\n"
+
+
 def schema() -> str:
     """Return a Markdown table with one row for each event."""
     rows = ["| Event | What one is | Functions | Columns |", "| --- | --- | --- | --- |"]
@@ -47,7 +52,11 @@ def renewed(text: str, marks: tuple[str, str], part: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return the text that each file with such a part should have, by its path."""
-    parts = {"docs/man/memtrace.1": (_MAN, man()), "SCHEMA.md": (_SCHEMA, schema())}
+    parts = {
+        "docs/man/memtrace.1": (_MAN, man()),
+        "docs/man/memtrace-record.1": (_MAN, words()),
+        "SCHEMA.md": (_SCHEMA, schema()),
+    }
     files = {_ROOT / name: given for name, given in parts.items()}
     return {path: renewed(path.read_text(), marks, part) for path, (marks, part) in files.items()}
 

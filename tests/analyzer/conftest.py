@@ -12,7 +12,8 @@ import pytest
 from memtrace.analyzer import scan
 from memtrace.analyzer.keys import DEFAULT, Key
 from memtrace.analyzer.partials import Partials
-from memtrace.tests.analyzer.cases import CASES, Case, Row, header, status, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import Case, Row, header, status, write
 from memtrace.traces.reader import Run, open_run
 
 

@@ -11,9 +11,11 @@ import pytest
 from memtrace.analyzer.keys import DEFAULT, parse_keys
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.views import Choice
-from memtrace.tests.analyzer.cases import CASES, Case, aggregated, counters, header, status, streamed
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import Case, aggregated, counters, header, status, streamed
 from memtrace.traces.reader import Run
-from memtrace.traces.run import Fact, Losses, TracerCost
+from memtrace.traces.run import Fact, TracerCost
+from memtrace.traces.totals import Losses
 
 RunOf = Callable[[Case | str], Run]
 ROWS = tuple(streamed(dur=5000, pfn=i) for i in range(40))

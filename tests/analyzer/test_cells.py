@@ -13,7 +13,7 @@ import pytest
 from memtrace.analyzer.cells import MEASURED, by_cost, cells, in_cells
 from memtrace.analyzer.keys import KEYS
 from memtrace.analyzer.partials import Partials
-from memtrace.tests.analyzer.cases import PERIOD, Row, aggregated, streamed, time_only
+from memtrace.tests.analyzer.recorded import PERIOD, Row, aggregated, streamed, time_only
 from memtrace.traces.histogram import TOP_BIT
 from memtrace.traces.schema import Flag
 

@@ -17,13 +17,16 @@ from memtrace.analyzer.report import Request, make, only
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import VIEWS, Choice, Result, view
 from memtrace.tests import hostile
-from memtrace.tests.analyzer.cases import START, Case, Row, counters, header, status, streamed
+from memtrace.tests.analyzer.recorded import START, Case, Row, counters, header, status, streamed
 from memtrace.traces.reader import Run
-from memtrace.traces.run import Fact, Phase, ProbeSite, Refusal, TaskTotal, TraceSource, VirtualMachine
+from memtrace.traces.run import Fact, Phase, ProbeSite, Refusal, TraceSource, VirtualMachine
+from memtrace.traces.totals import TaskTotal
 
 RunOf = Callable[[Case | str], Run]
-EVENTS = ("alloc", "zero.alloc", "zero.user", "root.fault", "accept.burst", "accept.call", "hot.request")
-EVENTS += ("hot.add", "hot.online", "gmem.fault", "gmem.convert")
+EVENTS = (
+    "alloc", "zero.alloc", "zero.user", "root.fault", "accept.burst", "accept.call", "hot.request",
+    "hot.add", "hot.online", "gmem.fault", "gmem.convert",
+)  # fmt: skip
 TEXTS = tuple(text for text in hostile.IN_UTF8 if text and len(text) < 200)
 """The others end in the gate."""
 

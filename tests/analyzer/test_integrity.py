@@ -12,7 +12,7 @@ import pytest
 from memtrace.analyzer.integrity import disagreements, integrity, needs_pfn
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.tables import Table
-from memtrace.tests.analyzer.cases import Row, aggregated, counters, status, streamed
+from memtrace.tests.analyzer.recorded import Row, aggregated, counters, status, streamed
 from memtrace.traces.schema import Flag
 
 Check = Callable[..., Table]

@@ -15,7 +15,7 @@ from memtrace.analyzer.keys import (
     without_aggregates,
 )
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import header
+from memtrace.tests.analyzer.recorded import header
 from memtrace.traces.schema import COLUMN_NAMES, Flag
 
 

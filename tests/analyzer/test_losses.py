@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from memtrace.analyzer.losses import known_losses, losses, occurrences, sentence
-from memtrace.tests.analyzer.cases import status
-from memtrace.traces.run import EventCounters, Losses
+from memtrace.tests.analyzer.recorded import status
+from memtrace.traces.totals import EventCounters, Losses
 
 SOME = status(
     losses=Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1),

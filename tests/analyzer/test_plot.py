@@ -17,7 +17,8 @@ from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.plot import summary_figure
 from memtrace.analyzer.summary import view
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import CASES, Case, header, status, streamed
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import Case, header, status, streamed
 from memtrace.traces.reader import Run
 
 RunOf = Callable[[Case | str], Run]

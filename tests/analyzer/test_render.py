@@ -17,7 +17,8 @@ from memtrace.analyzer.render.units import written
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import CASES, Case
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import Case
 from memtrace.traces.reader import Run
 
 RunOf = Callable[[Case | str], Run]
@@ -42,8 +43,6 @@ TABLE = Table(
     section=True,
     notes=("a note",),
 )
-
-
 STACK = ";".join(f"function_{i}" for i in range(30))
 
 

@@ -20,7 +20,7 @@ from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown, merged
 from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import Case, Row, header, status, streamed
+from memtrace.tests.analyzer.recorded import Case, Row, header, status, streamed
 from memtrace.traces.histogram import BUCKETS, TOP_BIT, bucket_of
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.schema import Flag

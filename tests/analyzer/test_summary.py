@@ -14,7 +14,7 @@ from memtrace.analyzer.tables import Table
 from memtrace.analyzer.views import VIEWS, Choice
 from memtrace.analyzer.views import view as named
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import Case, header, status, streamed
+from memtrace.tests.analyzer.recorded import Case, header, status, streamed
 from memtrace.traces.reader import Run
 
 RunOf = Callable[[Case | str], Run]

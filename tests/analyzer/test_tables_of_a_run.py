@@ -14,10 +14,12 @@ from memtrace.analyzer.snapshots import snapshots
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.tasks import tasks
 from memtrace.analyzer.tracer import apart, tracer
-from memtrace.tests.analyzer.cases import CASES, PERIOD, START, Case, header, status, streamed
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import PERIOD, START, Case, header, status, streamed
 from memtrace.traces.reader import Run
-from memtrace.traces.run import ProbeSite, Refusal, Snapshot, TaskTotal
+from memtrace.traces.run import ProbeSite, Refusal, Snapshot
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import TaskTotal
 
 RunOf = Callable[[Case | str], Run]
 

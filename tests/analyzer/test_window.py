@@ -9,7 +9,7 @@ import pytest
 
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import START, Case
+from memtrace.tests.analyzer.recorded import START, Case
 from memtrace.traces.reader import Run
 
 SECOND = 10**9

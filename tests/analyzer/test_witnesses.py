@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.views import view
-from memtrace.tests.analyzer.cases import SECOND, START, Case, Row, header, status, streamed
+from memtrace.tests.analyzer.recorded import SECOND, START, Case, Row, header, status, streamed
 from memtrace.traces.reader import Run
-from memtrace.traces.run import Fact, Losses, ProbeSite, Snapshot, VirtualMachine
+from memtrace.traces.run import Fact, ProbeSite, Snapshot, VirtualMachine
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import Losses
 
 RunOf = Callable[[Case | str], Run]
 GIB_KB = 1 << 20

@@ -13,7 +13,8 @@ import pytest
 from memtrace import cli
 from memtrace.commands import say, streams
 from memtrace.tests import hostile
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 
 LINE = "  bash-1   [000] ....   {}.000000: mm_page_alloc: page=x pfn={} order=0 gfp_flags=GFP_KERNEL\n"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from memtrace import cli
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 
 TRACE = Path(__file__).parents[1] / "traces" / "importers" / "data" / "hotplug-kaslr-6.12.txt"
 INPUT = "is also an input: give another name"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from memtrace import cli
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 
 Printed = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

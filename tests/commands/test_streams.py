@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from memtrace.commands import streams
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 
 TRACE = Path(__file__).parents[1] / "traces" / "importers" / "data" / "hotplug-kaslr-6.12.txt"
 PROGRAM = (sys.executable, "-m", "memtrace.cli")
-ANSWERS = ("report run.parquet", "report run.parquet --format json", "--help", "record --help", "--version")
-ANSWERS += ("workload", "boot prepare", "compare side run.parquet", "lab --help")
+ANSWERS = (
+    "report run.parquet", "report run.parquet --format json", "--help", "record --help", "--version",
+    "workload", "boot prepare", "compare side run.parquet", "lab --help",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from memtrace import cli
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from memtrace.analyzer.report import only
 from memtrace.analyzer.views import VIEWS, view
 from memtrace.errors import MemtraceError
 from memtrace.tests import hostile
-from memtrace.tests.analyzer.cases import CASES, write
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import write
 from memtrace.tests.fuzz import mutations
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import Run, open_run

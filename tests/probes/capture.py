@@ -69,7 +69,7 @@ def shortened(path: str, text: str) -> str:
 def messages() -> str:
     """Records of /dev/kmsg that matter."""
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-    kept = []
+    kept: list[str] = []
     try:
         while True:
             head, _, text = os.read(fd, 8192).decode(errors="replace").partition(";")
@@ -90,8 +90,8 @@ def main() -> None:
         except OSError:
             continue
     for pattern in NAMES:
-        for path in sorted(Path("/").glob(pattern[1:])):
-            tree[f"{path}/"] = ""
+        for folder in sorted(Path("/").glob(pattern[1:])):
+            tree[f"{folder}/"] = ""
     tree["/dev/kmsg"] = messages()
     print(json.dumps(tree, indent=1))
 

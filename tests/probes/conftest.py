@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded machines, laid out as trees that the probes read instead of /."""
+"""Recorded machines: their files, laid out as trees that the probes read instead of /, and their symbols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from memtrace.probes.sites import code
+from memtrace.probes.sites.btf import Btf
+from memtrace.probes.sites.ladder import Ladder
+from memtrace.probes.sites.symbols import Symbol, SymbolTable
+from memtrace.probes.sites.system import System
+
 MACHINES = Path(__file__).parent / "machines"
+DATA = Path(__file__).parent / "data"
+"""Symbols, traceable functions and texts of kernels, a folder each."""
 
 Machine = Callable[..., Path]
 
@@ -41,3 +49,39 @@ def machine(tree: Callable[[Mapping[str, str]], Path]) -> Machine:
         return tree({path: text for path, text in files.items() if text is not None})
 
     return lay_out
+
+
+class Recorded(System):
+    """A system whose symbols and traceable functions were read from a real kernel."""
+
+    kernel: str
+    btf: Btf | None = None
+
+    @property
+    def symbols(self) -> SymbolTable:
+        return SymbolTable((DATA / self.kernel / "kallsyms").read_bytes())
+
+    @property
+    def filter_functions(self) -> bytes:
+        return (DATA / self.kernel / "available_filter_functions").read_bytes()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., System]:
+    """``recorded(kernel, **config)``: the system of a recorded kernel, with the text of its functions."""
+
+    def make(kernel: str, **config: str) -> System:
+        def text(symbol: Symbol, path: Path = Path()) -> bytes | None:
+            file = DATA / kernel / f"{symbol.name}.text"
+            return file.read_bytes() if file.exists() else b""
+
+        monkeypatch.setattr(code, "read_text", text)
+        named = type(kernel, (Recorded,), {"kernel": kernel})
+        return named(True, False, config)  # type: ignore[no-any-return]
+
+    return make
+
+
+def sites(ladder: Ladder) -> list[str]:
+    """What a ladder would try, best first."""
+    return [candidate.site for candidate in ladder.candidates]

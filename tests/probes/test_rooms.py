@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom: no circle, no upward arrow, no module name twice in probes/."""
+"""Who may import whom: no circle, no upward arrow, no module name twice in probes/, no long file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ PACKAGES = {
 }
 SHARED = ("errors", "safe")
 """Modules of the top that all may import."""
+LINES = {".py": 300, ".c": 500, ".h": 500}
+"""The most lines of a file, by its suffix."""
 REPEATED = frozenset(("view.py", "plot.py", "__init__.py", "__main__.py"))
 
 
@@ -73,6 +75,13 @@ def test_a_package_imports_those_below_it(package: str) -> None:
 def test_no_name_of_a_module_of_probes_is_there_twice() -> None:
     names = Counter(path.name for path in modules("probes") if path.name not in REPEATED)
     assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks", "tests"])
+def test_no_file_is_too_long_to_be_read_at_one_go(package: str) -> None:
+    files = (path for path in (ROOT / package).rglob("*") if path.suffix in LINES)
+    lines = {str(path): len(path.read_text().splitlines()) for path in files}
+    assert {path: n for path, n in lines.items() if n > LINES[Path(path).suffix]} == {}
 
 
 def test_nothing_lies_outside_the_rooms() -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows, headers and runs for the tests of the run file."""
+"""Rows, headers, runs and files that are none, for the tests of the run file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,27 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from memtrace.traces.reader import Run
-from memtrace.traces.run import Losses, ProbeSite, RunHeader, RunStatus
-from memtrace.traces.schema import arrow_schema
+from memtrace.errors import MemtraceError
+from memtrace.tests.traces.documents import documents
+from memtrace.traces.reader import Run, open_run
+from memtrace.traces.run import ProbeSite, RunHeader, RunStatus
+from memtrace.traces.schema import KEY_HEADER, KEY_STATUS, arrow_schema
+from memtrace.traces.totals import Losses
 from memtrace.traces.writer import Rewrite, RunWriter
 
 MakeRows = Callable[..., pa.Table]
 MakeRun = Callable[..., list[int]]
+Values = dict[str, list[Any]]
+"""Plain values, by column."""
+Read = Callable[[Run], Values]
+Plain = Callable[[Sequence[pa.Table]], Values]
+Write = Callable[..., Path]
+
+CHECKPOINT = RunStatus(complete=False, started_ns=1, ended_ns=2)
+"""What a test writes between its rows where no value of it matters."""
 
 _TEXTS = {
     "event": ["alloc", "zero.alloc", "zero.user"],
@@ -50,10 +63,25 @@ def rows(count: int, seed: int = 0, texts: dict[str, list[str]] | None = None) -
     return pa.Table.from_arrays(columns, schema=arrow_schema())
 
 
-def values(batches: Sequence[pa.RecordBatch] | pa.Table) -> dict[str, list[Any]]:
+def values(batches: Sequence[pa.RecordBatch] | pa.Table) -> Values:
     """The plain values of some batches, by column."""
     table = batches if isinstance(batches, pa.Table) else pa.Table.from_batches(batches, arrow_schema())
     return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def refusal(path: Path | str) -> str:
+    """The one sentence about a file that does not open, with FILE for its name."""
+    with pytest.raises(MemtraceError) as refused:
+        open_run(path)
+    message = str(refused.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message.replace(str(path), "FILE")
+
+
+def no_space(*_: object) -> int:
+    """A write to a full disk."""
+    raise OSError(28, "No space left on device")
 
 
 @pytest.fixture
@@ -102,12 +130,52 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture
-def read() -> Callable[[Run], dict[str, list[Any]]]:
+def read() -> Read:
     """All values of a run, by column."""
     return lambda run: values(list(run.batches()))
 
 
 @pytest.fixture
-def plain() -> Callable[[Sequence[pa.Table]], dict[str, list[Any]]]:
+def plain() -> Plain:
     """All values of some tables, by column."""
     return lambda tables: values([b for t in tables for b in t.to_batches()])
+
+
+@pytest.fixture
+def tables(make_rows: MakeRows) -> list[pa.Table]:
+    """The rows of the run at ``path``: 1310 in three tables, whose texts differ."""
+    return [
+        make_rows(1000),
+        make_rows(10, 1, {"event": ["hotplug"], "comm": ["udevd", "cc1"]}),
+        make_rows(300, 2),
+    ]
+
+
+@pytest.fixture
+def path(tmp_path: Path, make_run: MakeRun, tables: list[pa.Table]) -> Path:
+    """A finished run of these tables."""
+    path = tmp_path / "run.parquet"
+    make_run(path, tables)
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path, make_rows: MakeRows) -> Write:
+    """A parquet file of these documents, as JSON or as text, and columns."""
+    path = tmp_path / "run.parquet"
+    plain = make_rows(50)
+
+    def make(header: Any = None, status: Any = None, table: pa.Table | None = None, **how: Any) -> Path:
+        texts = {
+            KEY_HEADER: header
+            if isinstance(header, str | bytes)
+            else json.dumps(header or documents()["header"]),
+            KEY_STATUS: status
+            if isinstance(status, str | bytes)
+            else json.dumps(status or documents()["status"]),
+            "memtrace:schema": "2",
+        }
+        pq.write_table((plain if table is None else table).replace_schema_metadata(texts), path, **how)
+        return path
+
+    return make

@@ -11,14 +11,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from memtrace.tests.traces.conftest import MakeRows, MakeRun, Plain, Read
 from memtrace.traces import compact
 from memtrace.traces.reader import open_run
-from memtrace.traces.run import RunStatus
+from memtrace.traces.run import RunHeader, RunStatus
 from memtrace.traces.writer import RunWriter
 
 
 def test_many_small_row_groups_become_few_at_close(
-    tmp_path: Path, header, status, make_run, make_rows, read, plain
+    tmp_path: Path,
+    header: RunHeader,
+    status: RunStatus,
+    make_run: MakeRun,
+    make_rows: MakeRows,
+    read: Read,
+    plain: Plain,
 ) -> None:
     tables = [make_rows(20, seed, {"comm": [f"task {seed}", "shared"]}) for seed in range(65)]
     path = tmp_path / "run.parquet"
@@ -36,7 +43,7 @@ def test_many_small_row_groups_become_few_at_close(
 
 
 def test_few_or_large_row_groups_stay(
-    tmp_path: Path, make_run, make_rows, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(1)] * 64, compact.compact)
@@ -49,7 +56,13 @@ def test_few_or_large_row_groups_stay(
 
 @pytest.mark.parametrize("when", ["writing", "renaming", "memory"])
 def test_failing_to_compact_leaves_the_run_as_it_was(
-    tmp_path: Path, make_run, make_rows, read, plain, monkeypatch: pytest.MonkeyPatch, when: str
+    tmp_path: Path,
+    make_run: MakeRun,
+    make_rows: MakeRows,
+    read: Read,
+    plain: Plain,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
 ) -> None:
     tables = [make_rows(3, seed) for seed in range(70)]
     path = tmp_path / "run.parquet"
@@ -67,7 +80,9 @@ def test_failing_to_compact_leaves_the_run_as_it_was(
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
 
 
-def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, header, status, make_rows) -> None:
+def test_compaction_checks_that_no_row_is_missing(
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows
+) -> None:
     """A page that went bad on the disk after it was written must not be compacted away."""
     path = tmp_path / "run.parquet"
     ends = []
@@ -87,7 +102,9 @@ def test_compaction_checks_that_no_row_is_missing(tmp_path: Path, header, status
     assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
 
 
-def test_who_is_in_a_hurry_gets_the_run_as_it_is(tmp_path: Path, header, status, make_rows) -> None:
+def test_who_is_in_a_hurry_gets_the_run_as_it_is(
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows
+) -> None:
     path = tmp_path / "run.parquet"
     with RunWriter(path, header) as writer:
         for seed in range(70):

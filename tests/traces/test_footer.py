@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from duckdb import DuckDBPyConnection
 
+from memtrace.tests.traces.conftest import MakeRows, MakeRun
 from memtrace.traces import footer, thrift
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 
@@ -20,7 +22,7 @@ def page_type(data: bytes, offset: int) -> int:
     return kind
 
 
-def test_every_offset_points_at_its_page(tmp_path: Path, make_run, make_rows) -> None:
+def test_every_offset_points_at_its_page(tmp_path: Path, make_run: MakeRun, make_rows: MakeRows) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(1000, seed) for seed in range(5)])
     data = path.read_bytes()
@@ -75,14 +77,16 @@ def test_moving_shifts_offsets_and_nothing_else() -> None:
     assert thrift.encode(group) == before
 
 
-def test_ordinals_end_where_their_16_bits_do(make_rows) -> None:
+def test_ordinals_end_where_their_16_bits_do(make_rows: MakeRows) -> None:
     table = make_rows(10)
     for ordinal, stored in ((0, 0), (32767, 32767), (32768, None)):
         _, encoded = footer.encode_rows(table, 4, ordinal)
         assert thrift.decode(encoded)[0].get(7, (0, None))[1] == stored
 
 
-def test_a_footer_beyond_4_gib_reads_in_pyarrow_and_duckdb(tmp_path: Path, make_rows, connection) -> None:
+def test_a_footer_beyond_4_gib_reads_in_pyarrow_and_duckdb(
+    tmp_path: Path, make_rows: MakeRows, connection: DuckDBPyConnection
+) -> None:
     """Offsets are 64 bits: a sparse file with its only row group at 5 GiB."""
     path = tmp_path / "far.parquet"
     table = make_rows(500)
@@ -98,7 +102,9 @@ def test_a_footer_beyond_4_gib_reads_in_pyarrow_and_duckdb(tmp_path: Path, make_
     assert total == [(sum(b or 0 for b in table["bytes"].to_pylist()), 500)]
 
 
-def test_statistics_are_those_that_readers_use(tmp_path: Path, make_run, make_rows) -> None:
+def test_statistics_are_those_that_readers_use(
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows
+) -> None:
     path = tmp_path / "run.parquet"
     table = make_rows(1000)
     make_run(path, [table])

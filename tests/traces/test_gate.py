@@ -7,109 +7,26 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from duckdb import DuckDBPyConnection
 
 from memtrace.errors import MemtraceError
+from memtrace.tests.traces.conftest import MakeRows, MakeRun, Write, refusal
+from memtrace.tests.traces.documents import HEADER, STATUS, documents
 from memtrace.traces import gate, names, records
-from memtrace.traces.columns import SUMMED
 from memtrace.traces.reader import open_run
-from memtrace.traces.run import (
-    ClockAnchor,
-    EventCounters,
-    Fact,
-    Losses,
-    Node,
-    Phase,
-    ProbeSite,
-    Refusal,
-    RootTotal,
-    RunHeader,
-    RunStatus,
-    Snapshot,
-    TaskTotal,
-    TracerCost,
-    TraceSource,
-    VirtualMachine,
-    to_json,
-)
-from memtrace.traces.schema import COLUMN_NAMES, KEY_HEADER, KEY_STATUS, REQUIRED
+from memtrace.traces.run import RunHeader, RunStatus, to_json
 
-Documents = dict[str, Any]
-
-_SNAPSHOT = Snapshot("start", 10**12, {"nr_free_pages": 3}, {"0": {"MemFree": 7}}, 20)
-_ANCHOR = ClockAnchor(1, 2, 3, 4)
-HEADER = RunHeader(
-    tool_version="0.1.0",
-    command=("record", "-o", "run.parquet"),
-    events=("alloc",),
-    filters={"comm": "cc1"},
-    tail_ns=1000,
-    boot_id="b",
-    config={"CONFIG_NUMA": "y"},
-    facts=(Fact("sev", "no", "cpuid"),),
-    cpus=4,
-    nodes=(Node(0, (0, 1), ((0, 100), (200, 300)), 1 << 30), Node(1)),
-    gfp_names={"__GFP_ZERO": 0x100},
-    manifest=(ProbeSite("alloc", "rawtp:kmem:x", offsets=(1, 2), refused=(Refusal("a", "absent"),)),),
-    anchors=(_ANCHOR,),
-    snapshots=(_SNAPSHOT,),
-    phases=(Phase("firmware", -5, 0, "fpdt", 1, 0, 0),),
-    sources=(TraceSource("a.txt", "dmesg", 4, examples=("x",), offset_ns=-1),),
-)
-STATUS = RunStatus(
-    complete=True,
-    started_ns=10**12,
-    ended_ns=2 * 10**12,
-    losses=Losses(7),
-    counters=(EventCounters("alloc", 5, 5, 0, 0, (1 << 64) - 1, 9),),
-    tasks=(TaskTotal("alloc", 1, "cc1", 1, 4096, None),),
-    roots=(RootTotal("alloc", None, None, 0, 0, False, True, None, None, 1, 4096, 10),),
-    samples={"period_ns": 10},
-    snapshots=(_SNAPSHOT,),
-    anchors=(_ANCHOR,),
-    cost=TracerCost(1, 2, 3),
-    exit_status=-9,
-    vms=(VirtualMachine(1, 100, "qemu", "snp", True, 5, -7),),
-)
 INSTEAD: list[Any] = [
     *(None, True, 0, -1, 1 << 63, -(1 << 63) - 1, 10**400, 3.0, 0.5),
     *("", "7", "x' OR 1; --", "\ud800", "\0"),
     *([], ["x"], [[0]], {}, {"a": []}),
 ]
-
-
-@pytest.fixture
-def write(tmp_path: Path, make_rows: Callable[..., pa.Table]) -> Callable[..., Path]:
-    """A parquet file of these documents, as JSON or as text, and columns."""
-    path = tmp_path / "run.parquet"
-    plain = make_rows(50)
-
-    def make(header: Any = None, status: Any = None, table: pa.Table | None = None, **how: Any) -> Path:
-        texts = {
-            KEY_HEADER: header
-            if isinstance(header, str | bytes)
-            else json.dumps(header or documents()["header"]),
-            KEY_STATUS: status
-            if isinstance(status, str | bytes)
-            else json.dumps(status or documents()["status"]),
-            "memtrace:schema": "2",
-        }
-        pq.write_table((plain if table is None else table).replace_schema_metadata(texts), path, **how)
-        return path
-
-    return make
-
-
-def documents() -> Documents:
-    """Header and status as JSON values of their own."""
-    return {"header": json.loads(to_json(HEADER)), "status": json.loads(to_json(STATUS))}
 
 
 def places(value: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -126,14 +43,7 @@ def put(document: Any, where: tuple[Any, ...], value: Any) -> None:
     document[where[-1]] = value
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(MemtraceError) as refused:
-        open_run(path)
-    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
-    return str(refused.value).replace(str(path), "FILE")
-
-
-def scanned(path: Path, connection: Any) -> None:
+def scanned(path: Path, connection: DuckDBPyConnection) -> None:
     """Opens a run and reads each of its columns both ways."""
     with open_run(path) as run:
         run.relation(connection).fetchall()
@@ -147,7 +57,7 @@ def test_documents_come_back_as_they_were() -> None:
 
 @pytest.mark.parametrize("which", ["header", "status"])
 def test_any_value_anywhere_gives_a_document_that_is_written_back_or_a_refusal(which: str) -> None:
-    cls = RunHeader if which == "header" else RunStatus
+    cls: type[RunHeader | RunStatus] = RunHeader if which == "header" else RunStatus
     opened = refused = 0
     rng = random.Random(14)
     for where in places(documents()[which]):
@@ -191,7 +101,7 @@ def test_any_value_anywhere_gives_a_document_that_is_written_back_or_a_refusal(w
     ],
 )
 def test_a_refusal_names_file_field_and_what_belongs_there(
-    write: Callable[..., Path], where: tuple[Any, ...], value: Any, said: str
+    write: Write, where: tuple[Any, ...], value: Any, said: str
 ) -> None:
     header = documents()["header"]
     put(header, where, value)
@@ -199,34 +109,34 @@ def test_a_refusal_names_file_field_and_what_belongs_there(
     assert message.startswith(f"FILE {said}") and message.endswith("ask for the run as it was recorded")
 
 
-def test_a_field_that_must_be_there_is_missed_by_name(write: Callable[..., Path]) -> None:
+def test_a_field_that_must_be_there_is_missed_by_name(write: Write) -> None:
     status = documents()["status"]
     del status["vms"][0]["number"]
     assert "has no vms[0].number" in refusal(write(status=status))
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_what_json_has_no_number_for_is_refused(write: Callable[..., Path], word: str) -> None:
+def test_what_json_has_no_number_for_is_refused(write: Write, word: str) -> None:
     text = to_json(HEADER).replace('"cpus":4', f'"cpus":{word},"newer":{word}')
     assert f"has {word} for a number" in refusal(write(text))
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"newer":' + "[" * 5000 + "]" * 5000 + "}"])
-def test_deep_json_is_refused(write: Callable[..., Path], text: str) -> None:
+def test_deep_json_is_refused(write: Write, text: str) -> None:
     assert "nested too deeply" in refusal(write(text))
 
 
 @pytest.mark.parametrize("filler", ["[],", "1,"])
-def test_millions_of_values_are_refused_before_they_are_made(write: Callable[..., Path], filler: str) -> None:
+def test_millions_of_values_are_refused_before_they_are_made(write: Write, filler: str) -> None:
     text = to_json(HEADER)[:-1] + ',"newer":[' + filler * 4_100_000 + "1]}"
     assert "millions of values" in refusal(write(text))
 
 
-def test_text_that_is_not_utf8_in_a_document_is_a_sentence(write: Callable[..., Path]) -> None:
+def test_text_that_is_not_utf8_in_a_document_is_a_sentence(write: Write) -> None:
     refusal(write(to_json(HEADER).encode().replace(b"run.parquet", b"run\xff.parquet")))
 
 
-def test_half_a_pair_in_a_document_is_spelled_out(write: Callable[..., Path]) -> None:
+def test_half_a_pair_in_a_document_is_spelled_out(write: Write) -> None:
     header = documents()["header"] | {
         "hostname": "a\ud800",
         "command": ["x\udcff"],
@@ -253,7 +163,7 @@ def with_last_meta(path: Path, meta: bytes) -> None:
     path.write_bytes(body + b"".join(records.pack(records.Kind.STATUS, len(found), meta)))
 
 
-def cut(path: Path, make_run: Callable[..., list[int]], make_rows: Callable[..., pa.Table]) -> None:
+def cut(path: Path, make_run: MakeRun, make_rows: MakeRows) -> None:
     ends = make_run(path, [make_rows(5)])
     path.write_bytes(path.read_bytes()[: ends[-1]])
 
@@ -268,7 +178,7 @@ def cut(path: Path, make_run: Callable[..., list[int]], make_rows: Callable[...,
     ],
 )
 def test_a_record_with_a_right_checksum_and_a_wrong_meta_is_a_sentence(
-    tmp_path: Path, make_run: Any, make_rows: Any, meta: bytes, said: str
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows, meta: bytes, said: str
 ) -> None:
     path = tmp_path / "run.parquet"
     cut(path, make_run, make_rows)
@@ -277,7 +187,7 @@ def test_a_record_with_a_right_checksum_and_a_wrong_meta_is_a_sentence(
 
 
 def test_a_record_that_inflates_without_end_is_refused_in_bounded_memory(
-    tmp_path: Path, make_run: Any, make_rows: Any
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows
 ) -> None:
     path = tmp_path / "run.parquet"
     cut(path, make_run, make_rows)
@@ -298,83 +208,12 @@ def test_a_record_that_inflates_without_end_is_refused_in_bounded_memory(
     assert int(grown) < 300_000
 
 
-# Columns
+# Files
 
 
-@pytest.mark.parametrize("name", COLUMN_NAMES)
-@pytest.mark.parametrize("type_", ["list", "struct", "text", "number", "float", "binary"])
-def test_a_column_of_another_type_is_refused(write: Any, make_rows: Any, name: str, type_: str) -> None:
-    table = make_rows(5)
-    values = {
-        "list": pa.array([[1]] * 5),
-        "struct": pa.array([{name: 1}] * 5),
-        "text": pa.array(["x"] * 5),
-        "number": pa.array(
-            [1] * 5, pa.int16() if table.schema.field(name).type != pa.int16() else pa.int32()
-        ),
-        "float": pa.array([1.5] * 5),
-        "binary": pa.array([b"\xff"] * 5),
-    }
-    changed = table.set_column(COLUMN_NAMES.index(name), name, values[type_])
-    path = write(table=changed)
-    if type_ == "text" and pa.types.is_dictionary(table.schema.field(name).type):
-        assert open_run(path).rows == 5
-    else:
-        assert f"has a column {name} that is not" in refusal(path)
-
-
-@pytest.mark.parametrize("name", REQUIRED)
-def test_a_run_without_a_column_it_must_have_is_refused(write: Any, make_rows: Any, name: str) -> None:
-    assert f"has no column {name}" in refusal(write(table=make_rows(5).drop_columns([name])))
-
-
-def test_a_column_in_other_case_is_refused(write: Any, make_rows: Any) -> None:
-    table = make_rows(5)
-    assert "that is not int64" in refusal(write(table=table.add_column(0, "TS_NS", pa.array(["x"] * 5))))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("order", 53), ("order", -1), ("nid", 1024), ("nid", -1), ("count", -20), ("bytes", -1),
-        ("total_ns", -1), ("pfn", -1), ("ts_ns", 1 << 62), ("dur_ns", -(1 << 62) - 1), ("vm", 0),
-        ("gfn", 1 << 53), ("cpu", -1),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("statistics", [True, False])
-def test_numbers_out_of_range_are_refused_when_read(
-    write: Any, make_rows: Any, connection: Any, name: str, value: int, statistics: bool
+def test_mutated_files_open_or_give_a_sentence(
+    write: Write, make_rows: MakeRows, connection: DuckDBPyConnection
 ) -> None:
-    table = make_rows(5)
-    kind = table.schema.field(name).type
-    column = pa.concat_arrays([table[name].combine_chunks()[:4], pa.array([value], kind)])
-    path = write(table=table.set_column(COLUMN_NAMES.index(name), name, column), write_statistics=statistics)
-    for read in (lambda run: run.relation(connection, [name]), lambda run: list(run.batches([name]))):
-        with open_run(path) as run, pytest.raises(MemtraceError, match=f"{value} for {name}, which is"):
-            read(run)
-        with open_run(path) as run:
-            run.relation(connection, ["event"] if name != "event" else ["flags"]).fetchall()
-
-
-def test_text_without_bounds_is_refused_when_read(write: Any, make_rows: Any, connection: Any) -> None:
-    path = write(table=make_rows(5, texts={"stack": ["x" * 70_000]}))
-    with open_run(path) as run, pytest.raises(MemtraceError, match="70,000 bytes in stack"):
-        run.relation(connection, ["stack"])
-    with open_run(path) as run, pytest.raises(MemtraceError, match="70,000 bytes in stack"):
-        list(run.batches(["stack"]))
-
-
-def test_text_that_is_not_utf8_in_a_column_is_a_sentence(write: Any, make_rows: Any, connection: Any) -> None:
-    path = write(table=make_rows(5, texts={"comm": ["cccc1"]}), compression="none")
-    path.write_bytes(path.read_bytes().replace(b"cccc1", b"c\xff\xfec1"))
-    # What a relation meets later is DuckDB's own; scan.connect() makes a sentence of it.
-    with open_run(path) as run, pytest.raises((MemtraceError, duckdb.Error), match="UTF"):
-        run.relation(connection, ["comm"]).fetchall()
-    with open_run(path) as run, pytest.raises(MemtraceError):
-        list(run.batches(["comm"]))
-
-
-def test_mutated_files_open_or_give_a_sentence(write: Any, make_rows: Any, connection: Any) -> None:
     """Flipped, cut and doubled bytes, most of them in the footer, of files with and without checksums."""
     rng = random.Random(14)
     plain = make_rows(20)
@@ -405,34 +244,3 @@ def test_mutated_files_open_or_give_a_sentence(write: Any, make_rows: Any, conne
         except duckdb.Error:
             refused += 1
     assert opened and refused > 30
-
-
-@pytest.mark.parametrize("name", REQUIRED)
-def test_rows_without_what_each_has_are_refused(
-    write: Any, make_rows: Any, connection: Any, name: str
-) -> None:
-    table = make_rows(100)
-    values = [*table[name].to_pylist()[:99], None]
-    type_ = pa.string() if name == "event" else table.schema.field(name).type
-    path = write(table=table.set_column(COLUMN_NAMES.index(name), name, pa.array(values, type_)))
-    for read in (lambda run: list(run.batches()), lambda run: run.relation(connection)):
-        with open_run(path) as run, pytest.raises(MemtraceError, match=f"has 1 rows without {name}; mem"):
-            read(run)
-
-
-@pytest.mark.parametrize("name", SUMMED)
-@pytest.mark.parametrize("statistics", [True, False])
-def test_sums_beyond_64_bits_are_refused_when_read(
-    write: Any, make_rows: Any, connection: Any, name: str, statistics: bool
-) -> None:
-    table, most = make_rows(8), (1 << 63) - 1
-
-    def read(values: list[int]) -> None:
-        changed = table.set_column(COLUMN_NAMES.index(name), name, pa.array(values, pa.int64()))
-        with open_run(write(table=changed, write_statistics=statistics)) as run:
-            run.relation(connection)
-
-    read([most >> 3] * 8)
-    read([most - 7, *[1] * 7])
-    with pytest.raises(MemtraceError, match=f"{name} adds up to more than 64 bits hold"):
-        read([most - 6, *[1] * 7])

@@ -14,6 +14,7 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.traces import output
 from memtrace.traces.answers import write
+from memtrace.traces.astray import check
 from memtrace.traces.folders import Place
 from memtrace.traces.output import create
 
@@ -25,7 +26,7 @@ def put(path: Path, text: str, overwrite: bool = False, mode: int = output.MODE)
     with create(path, overwrite=overwrite, mode=mode) as file:
         os.write(file.fd, text.encode())
         file.publish()
-        file.check()
+        check(file)
 
 
 def mode_of(path: Path) -> int:
@@ -153,7 +154,7 @@ def test_two_writers_of_one_path_are_kept_apart(tmp_path: Path) -> None:
             put(path, "second", overwrite=True)
         with pytest.raises(MemtraceError, match="another process is writing"):
             write(path, b"second")
-        first.check()
+        check(first)
     with create(path, overwrite=True) as third:
         # Also before it has its name.
         with pytest.raises(MemtraceError, match="another process is writing"):
@@ -161,7 +162,7 @@ def test_two_writers_of_one_path_are_kept_apart(tmp_path: Path) -> None:
         third.publish()
         with pytest.raises(MemtraceError, match="another process is writing"):
             put(path, "fourth", overwrite=True)
-        third.check()
+        check(third)
     put(path, "fifth", overwrite=True)
     assert path.read_text() == "fifth"
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
@@ -206,7 +207,7 @@ def test_what_became_of_it_is_said_and_its_content_is_saved(
         file.publish()
         lose(what, file.path)
         with pytest.raises(MemtraceError) as told:
-            file.check()
+            check(file)
     assert said in str(told.value) and str(told.value).endswith(str(tmp_path / where))
     assert (tmp_path / where).read_bytes() == b"content" * 100_000
     assert mode_of(tmp_path / where) == 0o600

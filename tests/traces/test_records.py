@@ -10,12 +10,13 @@ import struct
 import zlib
 from pathlib import Path
 
+from memtrace.tests.traces.conftest import MakeRows, MakeRun
 from memtrace.traces.records import HEADER_SIZE, Kind, Record, scan
 
 
 def by_the_document(data: bytes) -> list[tuple[int, int, bytes, bytes]]:
     """(kind, rows, body, meta) of the records, as SCHEMA.md describes them."""
-    found = []
+    found: list[tuple[int, int, bytes, bytes]] = []
     position = 4
     while data[position : position + 4] == b"MTRC":
         header = data[position : position + 44]
@@ -41,7 +42,7 @@ def records(path: Path, **check: bool) -> list[Record]:
         os.close(fd)
 
 
-def test_the_file_is_what_schema_md_says(tmp_path: Path, make_run, make_rows) -> None:
+def test_the_file_is_what_schema_md_says(tmp_path: Path, make_run: MakeRun, make_rows: MakeRows) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(100), make_rows(50, 1)])
     found = by_the_document(path.read_bytes())
@@ -52,7 +53,9 @@ def test_the_file_is_what_schema_md_says(tmp_path: Path, make_run, make_rows) ->
     assert HEADER_SIZE == 44
 
 
-def test_one_wrong_byte_ends_the_log_before_its_record(tmp_path: Path, make_run, make_rows) -> None:
+def test_one_wrong_byte_ends_the_log_before_its_record(
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows
+) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(20, seed) for seed in range(4)])
     whole = records(path)
@@ -70,7 +73,9 @@ def test_one_wrong_byte_ends_the_log_before_its_record(tmp_path: Path, make_run,
         assert records(path) == whole[:intact]
 
 
-def test_a_record_in_the_wrong_place_does_not_count(tmp_path: Path, make_run, make_rows) -> None:
+def test_a_record_in_the_wrong_place_does_not_count(
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows
+) -> None:
     """A block of an older file at this place of the disk: intact, but not the next of this log."""
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(20, seed) for seed in range(3)])
@@ -80,7 +85,7 @@ def test_a_record_in_the_wrong_place_does_not_count(tmp_path: Path, make_run, ma
     assert records(path) == whole[:2]
 
 
-def test_bodies_can_be_left_unread(tmp_path: Path, make_run, make_rows) -> None:
+def test_bodies_can_be_left_unread(tmp_path: Path, make_run: MakeRun, make_rows: MakeRows) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, [make_rows(20)])
     whole = records(path)

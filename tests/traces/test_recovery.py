@@ -11,20 +11,23 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from duckdb import DuckDBPyConnection
 
 from memtrace.errors import MemtraceError
+from memtrace.tests.traces.conftest import MakeRows, MakeRun, Plain, Read, Values
 from memtrace.traces.reader import open_run
 
 COUNTS = [300, 1, 40, 1000, 7]
 
 
 @pytest.fixture
-def tables(make_rows):
+def tables(make_rows: MakeRows) -> list[pa.Table]:
     return [make_rows(count, seed) for seed, count in enumerate(COUNTS)]
 
 
-def first_rows(everything, count):
+def first_rows(everything: Values, count: int) -> Values:
     return {name: column[:count] for name, column in everything.items()}
 
 
@@ -38,7 +41,12 @@ def cuts(ends: list[int], size: int) -> list[int]:
 
 
 def test_cut_anywhere_the_rows_of_whole_checkpoints_remain(
-    tmp_path: Path, make_run, tables, read, plain, connection
+    tmp_path: Path,
+    make_run: MakeRun,
+    tables: list[pa.Table],
+    read: Read,
+    plain: Plain,
+    connection: DuckDBPyConnection,
 ) -> None:
     path = tmp_path / "run.parquet"
     ends = make_run(path, tables)
@@ -62,7 +70,7 @@ def test_cut_anywhere_the_rows_of_whole_checkpoints_remain(
 
 
 def test_cut_before_the_first_checkpoint_is_a_sentence_at_every_byte(
-    tmp_path: Path, make_run, tables
+    tmp_path: Path, make_run: MakeRun, tables: list[pa.Table]
 ) -> None:
     path = tmp_path / "run.parquet"
     ends = make_run(path, tables)
@@ -74,7 +82,9 @@ def test_cut_before_the_first_checkpoint_is_a_sentence_at_every_byte(
         assert str(path) in str(refused.value)
 
 
-def test_a_corrupted_checkpoint_leaves_those_before_it(tmp_path: Path, make_run, tables, read, plain) -> None:
+def test_a_corrupted_checkpoint_leaves_those_before_it(
+    tmp_path: Path, make_run: MakeRun, tables: list[pa.Table], read: Read, plain: Plain
+) -> None:
     path = tmp_path / "run.parquet"
     ends = make_run(path, tables)
     whole = path.read_bytes()[: ends[-1]]
@@ -89,7 +99,7 @@ def test_a_corrupted_checkpoint_leaves_those_before_it(tmp_path: Path, make_run,
 
 
 def test_blocks_that_never_reached_the_disk_are_left_out(
-    tmp_path: Path, make_run, tables, read, plain
+    tmp_path: Path, make_run: MakeRun, tables: list[pa.Table], read: Read, plain: Plain
 ) -> None:
     """After a power cut a file can have its size, its last blocks, and zeros before them."""
     path = tmp_path / "run.parquet"
@@ -102,7 +112,9 @@ def test_blocks_that_never_reached_the_disk_are_left_out(
     assert read(run) == first_rows(plain(tables), run.rows)
 
 
-def test_a_damaged_footer_costs_no_rows(tmp_path: Path, make_run, tables, read, plain) -> None:
+def test_a_damaged_footer_costs_no_rows(
+    tmp_path: Path, make_run: MakeRun, tables: list[pa.Table], read: Read, plain: Plain
+) -> None:
     path = tmp_path / "run.parquet"
     make_run(path, tables)
     whole = path.read_bytes()
@@ -115,7 +127,11 @@ def test_a_damaged_footer_costs_no_rows(tmp_path: Path, make_run, tables, read, 
 
 
 def test_the_copy_for_duckdb_is_made_once_and_goes_with_close(
-    tmp_path: Path, make_run, tables, monkeypatch: pytest.MonkeyPatch, connection
+    tmp_path: Path,
+    make_run: MakeRun,
+    tables: list[pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+    connection: DuckDBPyConnection,
 ) -> None:
     room = tmp_path / "room"
     room.mkdir()
@@ -136,7 +152,11 @@ def test_the_copy_for_duckdb_is_made_once_and_goes_with_close(
 
 
 def test_no_room_for_the_copy_is_a_sentence(
-    tmp_path: Path, make_run, tables, monkeypatch: pytest.MonkeyPatch, connection
+    tmp_path: Path,
+    make_run: MakeRun,
+    tables: list[pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+    connection: DuckDBPyConnection,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     path = tmp_path / "run.parquet"
@@ -164,7 +184,7 @@ for number in range(10**9):
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_killed_while_writing_every_finished_checkpoint_opens(
-    tmp_path: Path, make_rows, read, plain, attempt: int
+    tmp_path: Path, make_rows: MakeRows, read: Read, plain: Plain, attempt: int
 ) -> None:
     path = tmp_path / "run.parquet"
     command = [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parent)]
@@ -188,7 +208,12 @@ def test_killed_while_writing_every_finished_checkpoint_opens(
 
 
 def test_thousands_of_row_groups_are_recovered(
-    tmp_path: Path, make_run, make_rows, read, plain, connection
+    tmp_path: Path,
+    make_run: MakeRun,
+    make_rows: MakeRows,
+    read: Read,
+    plain: Plain,
+    connection: DuckDBPyConnection,
 ) -> None:
     """More than one segment of metadata, and dictionaries that differ from each row group to the next."""
     path = tmp_path / "run.parquet"

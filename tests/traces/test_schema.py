@@ -17,8 +17,10 @@ from typing import Any
 import pandas
 import pyarrow as pa
 import pytest
+from duckdb import DuckDBPyConnection
 
-from memtrace.traces import run, schema
+from memtrace.tests.traces.conftest import MakeRows, MakeRun
+from memtrace.traces import run, schema, totals
 from memtrace.traces.run import (
     RunHeader,
     RunStatus,
@@ -57,7 +59,7 @@ def docstrings(cls: type) -> dict[str, str]:
     texts = {}
     for member, after in itertools.pairwise(body):
         if isinstance(member, ast.Assign) and isinstance(after, ast.Expr):
-            assert isinstance(after.value, ast.Constant)
+            assert isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
             texts[ast.unparse(member.targets[0])] = re.sub(r"\s+", " ", after.value.value).replace("``", "`")
     return texts
 
@@ -79,7 +81,12 @@ def in_words(hint: Any) -> str:
     return plain.get(hint) or str(hint.__name__)
 
 
-DOCUMENTS = [c for c in vars(run).values() if dataclasses.is_dataclass(c) and c.__module__ == run.__name__]
+DOCUMENTS = [
+    c
+    for module in (run, totals)
+    for c in vars(module).values()
+    if dataclasses.is_dataclass(c) and c.__module__ == module.__name__
+]
 
 
 def test_columns_are_those_of_the_code() -> None:
@@ -128,7 +135,9 @@ def test_arrow_schema_has_the_columns_and_types_named() -> None:
 
 
 @pytest.fixture
-def run_here(tmp_path: Path, make_run, make_rows, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
+def run_here(
+    tmp_path: Path, make_run: MakeRun, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
+) -> pa.Table:
     """The table of a run.parquet in the current folder."""
     monkeypatch.chdir(tmp_path)
     rows: pa.Table = make_rows(500)
@@ -141,7 +150,7 @@ def sum_of_known(*numbers: int | None) -> int | None:
     return sum(known) if known else None
 
 
-def test_the_sql_example_runs(run_here: pa.Table, connection) -> None:
+def test_the_sql_example_runs(run_here: pa.Table, connection: DuckDBPyConnection) -> None:
     result = connection.sql(example("sql"))
     assert result.columns == ["event", "order", "nid", "count", "bytes", "self_ns"]
     expected: dict[tuple[Any, ...], tuple[int | None, ...]] = {}
@@ -152,7 +161,9 @@ def test_the_sql_example_runs(run_here: pa.Table, connection) -> None:
     assert {row[:3]: row[3:] for row in result.fetchall()} == expected
 
 
-def test_the_pandas_example_runs_and_agrees_with_sql(run_here: pa.Table, connection) -> None:
+def test_the_pandas_example_runs_and_agrees_with_sql(
+    run_here: pa.Table, connection: DuckDBPyConnection
+) -> None:
     names: dict[str, Any] = {}
     exec(compile(example("python"), "SCHEMA.md", "exec"), names)
     got = {
@@ -163,7 +174,7 @@ def test_the_pandas_example_runs_and_agrees_with_sql(run_here: pa.Table, connect
     assert got == {(event, order): ns for event, order, ns in sql.fetchall()}
 
 
-def test_the_metadata_example_runs(run_here: pa.Table, connection) -> None:
+def test_the_metadata_example_runs(run_here: pa.Table, connection: DuckDBPyConnection) -> None:
     (query,) = re.findall(r"`(SELECT decode.*?)`", DOCUMENT, re.S)
     pairs = dict(connection.sql(query).fetchall())
     assert pairs[schema.KEY_SCHEMA] == str(SCHEMA_VERSION)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from duckdb import DuckDBPyConnection
 
 from memtrace.traces import thrift
 from memtrace.traces.thrift import BINARY, BYTE, DOUBLE, FALSE, I16, I32, I64, LIST, SET, STRUCT, TRUE
@@ -59,7 +60,7 @@ def test_pyarrow_footer_is_written_back_byte_for_byte(settings: dict[str, object
     assert decoded[3] == (I64, 5000)
 
 
-def test_duckdb_footer_is_written_back_byte_for_byte(tmp_path: Path, connection) -> None:
+def test_duckdb_footer_is_written_back_byte_for_byte(tmp_path: Path, connection: DuckDBPyConnection) -> None:
     path = tmp_path / "duck.parquet"
     connection.sql("SELECT i, i::VARCHAR s, [i] l, i / 3 f FROM range(10000) t(i)").write_parquet(str(path))
     footer = footer_of(path.read_bytes())

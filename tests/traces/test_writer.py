@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the writer promises: no earlier data lost, no half-written rows, one sentence when it fails."""
+"""What the writer makes of rows: none half written, and their values kept."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,32 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from memtrace.errors import MemtraceError
+from memtrace.tests.traces.conftest import CHECKPOINT, MakeRows, Plain, Read
 from memtrace.traces import writer
 from memtrace.traces.reader import open_run
-from memtrace.traces.run import RunStatus
+from memtrace.traces.run import RunHeader, RunStatus
 from memtrace.traces.schema import arrow_schema
 from memtrace.traces.writer import RunWriter
 
-CHECKPOINT = RunStatus(complete=False, started_ns=1, ended_ns=2)
-
-
-def no_space(*_: object) -> int:
-    raise OSError(28, "No space left on device")
-
-
-def refusal(path: Path, header, **options: bool) -> str:
-    with pytest.raises(MemtraceError) as refused:
-        RunWriter(path, header, **options)
-    assert "\n" not in str(refused.value)
-    return str(refused.value).replace(str(path), "FILE")
-
-
-# Rows
-
 
 def test_rows_of_many_writes_become_one_row_group_a_checkpoint(
-    tmp_path: Path, header, status, make_rows, read, plain
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows, read: Read, plain: Plain
 ) -> None:
     tables = [make_rows(100, seed, {"comm": [f"task {seed}", "shared"]}) for seed in range(6)]
     path = tmp_path / "run.parquet"
@@ -59,7 +39,13 @@ def test_rows_of_many_writes_become_one_row_group_a_checkpoint(
 
 
 def test_more_than_a_million_rows_are_cut_into_row_groups(
-    tmp_path: Path, header, status, monkeypatch: pytest.MonkeyPatch, make_rows, read, plain
+    tmp_path: Path,
+    header: RunHeader,
+    status: RunStatus,
+    monkeypatch: pytest.MonkeyPatch,
+    make_rows: MakeRows,
+    read: Read,
+    plain: Plain,
 ) -> None:
     assert writer.MAX_ROW_GROUP == 1_000_000
     monkeypatch.setattr(writer, "MAX_ROW_GROUP", 1000)
@@ -75,7 +61,9 @@ def test_more_than_a_million_rows_are_cut_into_row_groups(
     assert read(open_run(path)) == plain(tables)
 
 
-def test_a_run_without_rows_is_a_run(tmp_path: Path, header, status, make_rows) -> None:
+def test_a_run_without_rows_is_a_run(
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows
+) -> None:
     path = tmp_path / "run.parquet"
     with RunWriter(path, header) as run:
         run.write(make_rows(0))
@@ -86,7 +74,9 @@ def test_a_run_without_rows_is_a_run(tmp_path: Path, header, status, make_rows) 
     assert pq.read_table(path).schema.names == arrow_schema().names
 
 
-def test_the_writer_states_rows_and_completeness_itself(tmp_path: Path, header, make_rows) -> None:
+def test_the_writer_states_rows_and_completeness_itself(
+    tmp_path: Path, header: RunHeader, make_rows: MakeRows
+) -> None:
     path = tmp_path / "run.parquet"
     with RunWriter(path, header) as run:
         run.write(make_rows(5))
@@ -96,7 +86,7 @@ def test_the_writer_states_rows_and_completeness_itself(tmp_path: Path, header, 
 
 
 def test_other_columns_or_nulls_where_none_may_be_are_refused_at_once(
-    tmp_path: Path, header, status, make_rows
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows
 ) -> None:
     table = make_rows(10)
     with RunWriter(tmp_path / "run.parquet", header) as run:
@@ -112,7 +102,7 @@ def test_other_columns_or_nulls_where_none_may_be_are_refused_at_once(
 
 
 def test_a_dictionary_that_grows_is_not_stored_again_and_again(
-    tmp_path: Path, header, status, make_rows, read, plain
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows, read: Read, plain: Plain
 ) -> None:
     """Each table carries all 20,000 stacks seen so far and uses two of them."""
     stacks = [";".join(f"function_{(i * 7 + j) % 9973}" for j in range(20)) for i in range(20_000)]
@@ -134,11 +124,16 @@ def test_a_dictionary_that_grows_is_not_stored_again_and_again(
 
 
 def test_a_checkpoint_can_wait_for_the_disk(
-    tmp_path: Path, header, make_rows, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, header: RunHeader, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced = []
+    synced: list[int] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_size), real(fd)))
+
+    def fsync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_size)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     with RunWriter(tmp_path / "run.parquet", header) as run:
         run.write(make_rows(10))
         run.checkpoint(CHECKPOINT)
@@ -147,7 +142,9 @@ def test_a_checkpoint_can_wait_for_the_disk(
         assert synced == [run.bytes_written]
 
 
-def test_values_survive_in_their_full_range(tmp_path: Path, header, status, make_rows) -> None:
+def test_values_survive_in_their_full_range(
+    tmp_path: Path, header: RunHeader, status: RunStatus, make_rows: MakeRows
+) -> None:
     table = make_rows(4)
     extremes = {
         "ts_ns": [0, 1, (1 << 63) - 1, 5],
@@ -167,292 +164,3 @@ def test_values_survive_in_their_full_range(tmp_path: Path, header, status, make
     got = pq.read_table(path)
     assert {name: got[name].to_pylist() for name in extremes} == extremes
     assert pc.max(got["gfp"]).as_py() == 0xFFFFFFFF
-
-
-# Outputs
-
-
-def test_an_existing_file_is_kept_unless_told_otherwise(
-    tmp_path: Path, header, status, make_run, make_rows
-) -> None:
-    path = tmp_path / "run.parquet"
-    path.write_text("precious")
-    assert refusal(path, header) == "FILE exists; add -f to overwrite it, or give another name with -o"
-    assert path.read_text() == "precious"
-    with RunWriter(path, header, overwrite=True) as run:
-        run.close(status)
-    assert open_run(path).rows == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
-
-
-def test_overwriting_keeps_the_earlier_file_until_the_new_one_has_its_header(
-    tmp_path: Path, header, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "run.parquet"
-    path.write_text("precious")
-    monkeypatch.setattr(os, "pwrite", no_space)
-    assert "No space left" in refusal(path, header, overwrite=True)
-    assert path.read_text() == "precious"
-    assert [p.name for p in tmp_path.iterdir()] == ["run.parquet"]
-    path.unlink()
-    assert "No space left" in refusal(path, header)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_header_is_on_disk_before_the_earlier_file_goes(
-    tmp_path: Path, header, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "run.parquet"
-    path.write_text("precious")
-    seen = []
-    real = os.fsync
-
-    def fsync(fd: int) -> None:
-        real(fd)
-        seen.append(path.read_text())
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with RunWriter(path, header, overwrite=True):
-        assert seen == ["precious"]
-        assert path.read_bytes().startswith(b"PAR1MTRC")
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, header, overwrite: bool) -> None:
-    link = tmp_path / "link.parquet"
-    for target in ("absent.parquet", "there.parquet"):
-        link.symlink_to(target)
-        (tmp_path / "there.parquet").write_text("precious")
-        assert "FILE is a symbolic link, which is not followed" in refusal(link, header, overwrite=overwrite)
-        assert str(link.readlink()) == target
-        assert not (tmp_path / "absent.parquet").exists()
-        assert (tmp_path / "there.parquet").read_text() == "precious"
-        link.unlink()
-
-
-def test_a_run_that_was_deleted_while_it_was_written_is_saved(
-    tmp_path: Path, header, status, make_rows
-) -> None:
-    """With enough row groups that it is rewritten at the end."""
-    path = tmp_path / "run.parquet"
-    with RunWriter(path, header) as run:
-        for seed in range(70):
-            run.write(make_rows(3, seed))
-            run.checkpoint(CHECKPOINT)
-        path.unlink()
-        with pytest.raises(MemtraceError, match="was deleted while it was written; its content is saved as"):
-            run.close(status)
-    assert [p.name for p in tmp_path.iterdir()] == ["run.saved-1.parquet"]
-    opened = open_run(tmp_path / "run.saved-1.parquet")
-    assert (opened.rows, opened.whole) == (210, True)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_outputs_that_cannot_be(tmp_path: Path, header, overwrite: bool) -> None:
-    def said(path: Path) -> str:
-        return refusal(path, header, overwrite=overwrite)
-
-    (tmp_path / "text").write_text("x")
-    assert said(tmp_path) == "FILE is a folder; give the name of a file to write with -o"
-    assert "does not exist; make it" in said(tmp_path / "absent" / "run.parquet")
-    assert "is not a folder" in said(tmp_path / "text" / "run.parquet")
-    assert "too long" in said(tmp_path / ("x" * 300))
-    assert "not a regular file" in said(Path("/dev/null"))
-    assert Path("/dev/null").is_char_device()
-    os.mkfifo(tmp_path / "fifo")
-    assert "not a regular file" in said(tmp_path / "fifo")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fifo", "text"]
-
-
-def test_a_folder_closed_to_the_user_is_a_sentence() -> None:
-    script = """
-import os, sys
-from pathlib import Path
-import pyarrow.parquet
-from memtrace.errors import MemtraceError
-from memtrace.traces.run import RunHeader
-from memtrace.traces.writer import RunWriter
-if os.geteuid() == 0:
-    os.seteuid(65534)
-for overwrite in (False, True):
-    try:
-        RunWriter(Path(sys.argv[1]), RunHeader("0", ()), overwrite=overwrite)
-    except MemtraceError as error:
-        print(error)
-"""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o555)
-        path = Path(folder) / "run.parquet"
-        said = subprocess.check_output([sys.executable, "-c", script, str(path)], text=True)
-    assert said == f"{path} may not be written by you; give another output with -o\n" * 2
-
-
-# Failures
-
-FILL = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from conftest import rows
-from memtrace.errors import MemtraceError
-from memtrace.traces.run import RunHeader, RunStatus
-from memtrace.traces.writer import RunWriter
-
-path = Path(sys.argv[1])
-table = rows(4000)
-with RunWriter(path, RunHeader("0", ())) as run:
-    while True:
-        before = run.rows
-        run.write(table)
-        try:
-            run.checkpoint(RunStatus(False, 0, 1))
-        except MemtraceError as error:
-            assert (run.rows, run.rows_lost) == (before, len(table))
-            assert run.bytes_written == path.stat().st_size
-            print(error)
-            break
-    print(before)
-    try:
-        run.close(RunStatus(True, 0, 1, stopped_by="disk full"))
-    except MemtraceError as error:
-        assert path.stat().st_size == run.bytes_written
-        print("not closed")
-"""
-
-
-def fill(path: Path, *prefix: str, limit: str = "") -> tuple[str, int, bool]:
-    """What a writer said of a disk that filled, its rows up to then, and whether it could close."""
-    command = [*prefix, sys.executable, "-c", limit + FILL, str(path), str(Path(__file__).parent)]
-    said = subprocess.check_output(command, text=True).splitlines()
-    return said[0].replace(str(path), "FILE"), int(said[1]), said[-1] != "not closed"
-
-
-def check_filled(path: Path, count: int, closed: bool, make_rows, read) -> None:
-    run = open_run(path)
-    assert run.rows == count > 0
-    assert run.cut_short == (not closed)
-    assert run.dropped_bytes == 0
-    if closed:
-        assert run.status.stopped_by == "disk full"
-    everything = read(run)
-    expected = {name: make_rows(4000)[name].to_pylist() for name in everything}
-    for start in range(0, count, 4000):
-        assert {n: c[start : start + 4000] for n, c in everything.items()} == expected
-
-
-@pytest.mark.parametrize("room", [700_000, 750_000, 799_999])
-def test_a_file_size_limit_leaves_what_was_checkpointed(tmp_path: Path, make_rows, read, room: int) -> None:
-    path = tmp_path / "run.parquet"
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
-    said, count, closed = fill(path, limit=limit)
-    assert said == "cannot write FILE (File too large); free some space or give another output with -o"
-    check_filled(path, count, closed, make_rows, read)
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a small tmpfs: needs root"
-)
-def test_a_full_disk_leaves_what_was_checkpointed(tmp_path: Path, make_rows, read) -> None:
-    """On a tmpfs of 1 MB, in a mount namespace that ends with the writer; what it left is copied out."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    shell = (
-        'mount -t tmpfs -o size=1m memtrace-test "$1" || exit 77; folder=$1; out=$2; shift 2; '
-        '"$@"; status=$?; cp "$folder"/run.parquet "$out"; exit $status'
-    )
-    out = tmp_path / "out.parquet"
-    prefix = ["unshare", "-m", "sh", "-c", shell, "sh", str(disk), str(out)]
-    try:
-        said, count, closed = fill(disk / "run.parquet", *prefix)
-    except subprocess.CalledProcessError as error:
-        if error.returncode == 77:
-            pytest.skip("mounts are not allowed here")
-        raise
-    assert (
-        said == "cannot write FILE (No space left on device); free some space or give another output with -o"
-    )
-    check_filled(out, count, closed, make_rows, read)
-    assert list(disk.iterdir()) == []
-
-
-def test_rows_that_did_not_fit_do_not_cost_the_footer(
-    tmp_path: Path, header, status, make_rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last rows are too much for the disk; without them there is room to close."""
-    path = tmp_path / "run.parquet"
-    real = os.pwrite
-
-    def small_disk(fd: int, data: memoryview, position: int) -> int:
-        if len(data) > 100_000:
-            raise OSError(28, "No space left on device")
-        return real(fd, data, position)
-
-    monkeypatch.setattr(os, "pwrite", small_disk)
-    with RunWriter(path, header) as run:
-        run.write(make_rows(100))
-        run.checkpoint(CHECKPOINT)
-        run.write(make_rows(50_000))
-        with pytest.raises(MemtraceError, match="No space left"):
-            run.close(status)
-        assert (run.rows, run.rows_lost) == (100, 50_000)
-    opened = open_run(path)
-    assert (opened.rows, opened.cut_short, opened.status.complete) == (100, False, False)
-
-
-def test_the_header_stays_when_the_first_rows_do_not_fit(
-    tmp_path: Path, header, status, make_rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "MAX_ROW_GROUP", 1000)
-    path = tmp_path / "run.parquet"
-    with RunWriter(path, header) as run:
-        with monkeypatch.context() as full:
-            full.setattr(os, "pwrite", no_space)
-            with pytest.raises(MemtraceError, match="No space left"):
-                run.write(make_rows(3500))
-        assert (run.rows, run.rows_lost) == (0, 1000)
-        run.checkpoint(CHECKPOINT)
-        assert open_run(path).rows == 2500
-        with monkeypatch.context() as full:
-            full.setattr(os, "pwrite", no_space)
-            with pytest.raises(MemtraceError, match="No space left"):
-                run.write(make_rows(3500))
-            with pytest.raises(MemtraceError, match="No space left"):
-                run.close(status)
-        assert (run.rows, run.rows_lost) == (2500, 4500)
-    assert open_run(path).rows == 2500
-
-
-@pytest.mark.parametrize("nth", range(1, 12))
-def test_an_interrupt_in_the_middle_of_a_write_leaves_a_run_that_can_go_on(
-    tmp_path: Path, header, status, make_rows, read, monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    path = tmp_path / "run.parquet"
-    real = os.pwrite
-    calls = 0
-
-    def interrupted(fd: int, data: memoryview, position: int) -> int:
-        nonlocal calls
-        calls += 1
-        if calls == nth:
-            real(fd, data[: len(data) // 2], position)
-            raise KeyboardInterrupt
-        return real(fd, data, position)
-
-    with RunWriter(path, header) as run:
-        run.write(make_rows(30, 0))
-        run.checkpoint(CHECKPOINT)
-        monkeypatch.setattr(os, "pwrite", interrupted)
-        kept = [0]
-        for seed in range(1, 5):
-            run.write(make_rows(30, seed))
-            try:
-                run.checkpoint(CHECKPOINT)
-                kept.append(seed)
-            except KeyboardInterrupt:
-                assert open_run(path).rows == 30 * len(kept)
-        run.close(status)
-        assert calls > nth
-        assert run.rows_lost == 150 - run.rows == 30 * (5 - len(kept))
-    opened = open_run(path)
-    assert not opened.cut_short
-    assert read(opened)["ts_ns"] == [t for s in kept for t in make_rows(30, s)["ts_ns"].to_pylist()]

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Acceptance against the truth: a kernel that logs every accept it makes, and what it cost.
 
-/sys/kernel/debug/unaccepted_emul has a line per accept: number, cpu, CLOCK_MONOTONIC,
-start, end, 2 MiB units, ns wanted, ns really spent.  What it spent is the truth: under
-emulation the machine may take the CPU away meanwhile.
+What an accept really spent is the truth (accepts.py): under emulation the machine may take
+the CPU away meanwhile.
 
-Boots: 6, and one more where long tests are run.
+Boots: 4, and one more where long tests are run.
 """
 
-import json
 import re
 import statistics
 from collections import Counter
@@ -23,7 +21,8 @@ from memtrace.analyzer.views import view
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.lab.spec import GuestSpec, PlugDimm, Step
-from memtrace.traces.reader import Run, open_run
+from memtrace.tests.vm.accepts import UNIT, Logged, Row, begin, inside, load, paired, rows, total
+from memtrace.traces.reader import Run
 from memtrace.traces.schema import Flag
 
 pytestmark = pytest.mark.vm
@@ -33,7 +32,6 @@ SKIPS = ("accept-7.3",)
 """Preemptible: programs on what every task calls are skipped now and then (counted as recursion), by fentry
 more than by kprobes, so that an allocation that waited may be missed.  Until that is mended the lazy boot of
 this kernel is no test that must pass."""
-UNIT = 2 * MIB
 BLOCK = 4 * MIB
 NODES = (2 * GIB, 2 * GIB)
 EMULATE = "unaccepted_emul=768M@1G,2G@4G unaccepted_emul_cost=1000000"
@@ -43,7 +41,6 @@ ACCEPTS = 25
 """How many accepts there are to be at each cost."""
 RIVAL_MIB, RIVAL_COST = 100, 1_000_000
 Guest = Callable[..., Any]
-Row = dict[str, Any]
 
 # Touches fresh memory of a node, so many MiB at a cost, and keeps it.
 GROW = """
@@ -59,72 +56,6 @@ PY
 record() { name=$1; shift; memtrace record -q -f -a -o $RESULTS/$name.parquet "$@"
            cat /sys/kernel/debug/unaccepted_emul > $RESULTS/$name.log; }
 """
-
-
-@dataclass(frozen=True)
-class Logged:
-    """One accept, as the kernel itself logged it."""
-
-    cpu: int
-    at_ns: int
-    start: int
-    end: int
-    wanted_ns: int
-    spent_ns: int
-
-    @property
-    def cost(self) -> int:
-        """ns wanted for each unit."""
-        return self.wanted_ns * UNIT // (self.end - self.start)
-
-
-def load(folder: Path, name: str) -> tuple[Run, list[Logged]]:
-    """A run and the accepts begun while it was recorded."""
-    run = open_run(folder / f"{name}.parquet")
-    anchor = run.header.anchors[0]
-    shift = anchor.boottime_ns - anchor.monotonic_ns
-    found = []
-    for line in (folder / f"{name}.log").read_text().splitlines():
-        if line.startswith("#"):
-            continue
-        _, cpu, at, start, end, _, wanted, spent = line.split()
-        moment = int(at) + shift
-        if run.status.started_ns <= moment <= run.status.ended_ns:
-            found.append(Logged(int(cpu), moment, int(start, 16), int(end, 16), int(wanted), int(spent)))
-    return run, found
-
-
-def rows(run: Run, event: str) -> list[Row]:
-    """The rows of an event, oldest first."""
-    found = [row for batch in run.batches() for row in batch.to_pylist() if row["event"] == event]
-    return sorted(found, key=lambda row: row["ts_ns"])
-
-
-def begin(row: Row) -> int:
-    return int(row["ts_ns"] - row["dur_ns"])
-
-
-def total(found: Iterable[Row], column: str) -> int:
-    return sum(row[column] for row in found)
-
-
-def inside(inner: Row, outer: Row) -> bool:
-    return bool(
-        inner["tid"] == outer["tid"] and begin(outer) <= begin(inner) and inner["ts_ns"] <= outer["ts_ns"]
-    )
-
-
-def paired(run: Run, log: list[Logged]) -> list[tuple[Row, Logged]]:
-    """Each accept.arch with its line of the log: one to one, same range, CPU and moment."""
-    traced = {(row["pfn"] * 4096, row["pfn"] * 4096 + row["bytes"]): row for row in rows(run, "accept.arch")}
-    assert set(traced) == {(accept.start, accept.end) for accept in log}
-    assert len(log) == len(rows(run, "accept.arch"))
-    pairs = [(traced[accept.start, accept.end], accept) for accept in log]
-    for row, accept in pairs:
-        assert row["cpu"] == accept.cpu
-        assert begin(row) - 1_000_000 <= accept.at_ns <= row["ts_ns"] + 1_000_000
-        assert row["dur_ns"] >= accept.spent_ns
-    return pairs
 
 
 def fell(run: Run) -> dict[int, int]:
@@ -337,71 +268,3 @@ record late -e accept -- sh -c 'python3 /tmp/grow.py 1 100 1000000; lab-mark plu
     assert victims
     assert all(row["flags"] & Flag.VICTIM for row in victims)
     assert Counter(row["comm"] for row in victims).most_common(1)[0][0] == "grow"
-
-
-def test_where_nothing_is_ever_accepted_the_reasons_say_so(guest: Guest) -> None:
-    script = """
-memtrace probes --json > $RESULTS/probes.json
-memtrace record -f -e accept -d 1 -o $RESULTS/none.parquet 2> $RESULTS/refused
-echo $? > $RESULTS/status
-memtrace record -q -f -e accept,alloc -o $RESULTS/some.parquet -- python3 -c 'bytearray(4 << 20)'
-"""
-    folder = guest("debian-6.1", script, time_limit_s=600).results
-    tables = json.loads((folder / "probes.json").read_text())["tables"]
-    sites = {row["event"]: row["site"] for row in tables["sites"]}
-    reasons = {row["event"]: row["reason"] for row in tables["refused"]}
-    ours = [event for event in sites if event.startswith("accept.")]
-    assert len(ours) == 5
-    assert {sites[event] for event in ours} == {None}
-    assert {reasons[event] for event in ours} == {"absent"}
-    assert all(sites[event] for event in ("alloc", "zero.alloc", "hot.add"))
-    assert (folder / "status").read_text().strip() == "1"
-    said = (folder / "refused").read_text()
-    assert "accept_memory: absent" in said
-    assert "Traceback" not in said
-    assert not (folder / "none.parquet").exists()
-    # With alloc asked for too, all of them are recorded, not only victims.
-    some = open_run(folder / "some.parquet")
-    assert {site.event for site in some.header.manifest if site.site} == {"alloc"}
-    assert sum(row["count"] for row in rows(some, "alloc")) > 100
-
-
-TRY_PLATFORMS = """
-cat > /tmp/try.py <<'PY'
-import dataclasses, json, sys
-from memtrace.probes.recorder import plan
-from memtrace.probes.machine.kernel import describe_system
-from memtrace.probes.sites.system import System
-from memtrace.probes.topics import accept
-names = tuple(event.name for event in accept.EVENTS)
-found = {}
-for platform in ("TDX", "SEV-SNP"):
-    for kind in ("fentry", "kprobe"):
-        system = dataclasses.replace(System.of(describe_system()), confidential=platform)
-        avoid = () if kind == "fentry" else ("fentry",)
-        attached = plan.attach(system, names, plan.Filters(), plan.Shape(avoid=avoid))
-        if kind == "kprobe":
-            for name in ("arch", "step"):
-                for end in ("kprobe", "kretprobe"):
-                    program = f"mt_accept_{name}_{end}".encode()
-                    attached.module._bpf.load_func(program, attached.module._bpf.KPROBE)
-        ours = [site for site in attached.manifest if site.event in names]
-        found[f"{platform} {kind}"] = {s.event: s.site or s.refused[0].reason for s in ours}
-        attached.module.close()
-json.dump(found, open(sys.argv[1], "w"))
-PY
-python3 /tmp/try.py $RESULTS/sites.json
-"""
-
-
-def test_the_sites_of_tdx_and_sev_snp_are_taken_by_a_kernel_that_has_them(guest: Guest) -> None:
-    """That they fire can only be seen on such a guest: there they stay unproven until they do."""
-    folder = guest("accept-6.12", TRY_PLATFORMS, time_limit_s=600).results
-    found = json.loads((folder / "sites.json").read_text())
-    for kind in ("fentry", "kprobe"):
-        assert found[f"TDX {kind}"]["accept.arch"] == f"{kind}:tdx_accept_memory"
-        assert found[f"TDX {kind}"]["accept.step"] == f"{kind}:try_accept_one"
-        # Up to 6.14 the file of these two is built without places to hook.
-        assert found[f"SEV-SNP {kind}"]["accept.arch"] == "notrace"
-        assert found[f"SEV-SNP {kind}"]["accept.step"] in ("notrace", "absent")
-        assert found[f"SEV-SNP {kind}"]["accept.call"] == f"{kind}:accept_memory"

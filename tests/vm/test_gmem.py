@@ -3,7 +3,7 @@
 
 All runs of a boot share one recording: each gmemtest is a VM of its own.
 
-Boots: 4.
+Boots: 5.
 """
 
 import json
@@ -13,16 +13,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from memtrace.analyzer.views import view
 from memtrace.analyzer.zero.kinds import GUEST_MEMFD, kind_of
-from memtrace.errors import MemtraceError
 from memtrace.lab.kernels import KERNELS
 from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
 from memtrace.probes.topics.gmem import EVENTS
+from memtrace.tests.sql import fetched
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import Flag
@@ -67,7 +66,7 @@ class Traced:
 
     def _one(self, value: str, event: str, condition: str) -> int:
         source = f"FROM '{self._file}' WHERE event = '{event}' AND {self._where} AND {condition}"
-        ((found,),) = duckdb.sql(f"SELECT {value} {source}").fetchall()
+        ((found,),) = fetched(f"SELECT {value} {source}")
         return int(found or 0)
 
     def count(self, event: str, condition: str = "true") -> int:
@@ -147,17 +146,17 @@ def maps_and_touches(folder: Path) -> None:
     (row,) = json.loads((folder / "mapped.json").read_text())["tables"]["workload"]
     file = folder / "mapped.parquet"
     events = f"SELECT event, count(*), sum(bytes) // 4096, count(DISTINCT pfn), min(dur_ns) > 0 FROM '{file}'"
-    found = duckdb.sql(f"{events} WHERE event LIKE 'gmem.%' GROUP BY event ORDER BY event").fetchall()
+    found = fetched(f"{events} WHERE event LIKE 'gmem.%' GROUP BY event ORDER BY event")
     pages = row["pages"]
     assert pages == 2048
     assert found == [("gmem.map", pages, pages, pages, True), ("gmem.zero", pages, pages, pages, True)]
     inside = (
         f"SELECT event, count(*) FROM '{file}' WHERE parent = 'gmem.map' AND event IN ('alloc', 'gmem.zero')"
     )
-    nested = dict(duckdb.sql(f"{inside} GROUP BY event").fetchall())
+    nested = dict(fetched(f"{inside} GROUP BY event"))
     assert nested["gmem.zero"] == pages and nested["alloc"] >= pages
     both = f"SELECT pfn FROM '{file}' WHERE event = 'gmem.map' INTERSECT SELECT pfn FROM '{file}' "
-    assert len(duckdb.sql(f"{both} WHERE event = 'gmem.zero'").fetchall()) == pages
+    assert len(fetched(f"{both} WHERE event = 'gmem.zero'")) == pages
     assert open_run(file).status.losses.ring_full == 0
 
 
@@ -177,16 +176,14 @@ def test_every_count_is_the_program_s_own(guest: Guest, host: str) -> None:
     assert result.status == 0
     holds(result.results, SIZES, 1)
     file = result.results / "holes.parquet"
-    rows = duckdb.sql(
+    rows = fetched(
         f"SELECT (gfn << 12) - {BASE}, bytes_requested, bytes // 4096 FROM '{file}' "
         f"WHERE event = 'gmem.punch' AND flags & {int(FAILED)} = 0 ORDER BY ts_ns LIMIT 6"
-    ).fetchall()
+    )
     assert rows == HOLES
-    assert duckdb.sql(f"SELECT DISTINCT event FROM '{file}'").fetchall() == [("gmem.punch",)]
+    assert fetched(f"SELECT DISTINCT event FROM '{file}'") == [("gmem.punch",)]
     file = result.results / "prepared.parquet"
-    prepared = duckdb.sql(
-        f"SELECT sum(count)::INT, count(gfn) FROM '{file}' WHERE event = 'gmem.prepare'"
-    ).fetchall()
+    prepared = fetched(f"SELECT sum(count)::INT, count(gfn) FROM '{file}' WHERE event = 'gmem.prepare'")
     assert prepared == [(known(result.results, ONE[0][0])["prepare"],) * 2]
     if host == "accept-7.3":
         maps_and_touches(result.results)
@@ -216,64 +213,6 @@ def test_kprobes_see_the_same(guest: Guest, host: str) -> None:
     # Every page that comes back had come, and no other allocation of these calls is the guest's.
     mine = [total for total in roots if total.event == "alloc" and kind_of(total) == "guest_memfd"]
     assert sum(total.bytes for total in mine) == want["free_folio"] * 4096
-
-
-# A VM of KVM's default type, whose first instruction halts.
-PLAIN_VM = """
-import ctypes, fcntl, mmap, os, struct
-kvm = os.open("/dev/kvm", os.O_RDWR)
-vm = fcntl.ioctl(kvm, 0xAE01, 0)
-memory = mmap.mmap(-1, 1 << 20)
-memory[0] = 0xF4
-address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-fcntl.ioctl(vm, 0x4020AE46, struct.pack("<IIQQQ", 0, 0, 0, 1 << 20, address))
-vcpu = fcntl.ioctl(vm, 0xAE41, 0)
-sregs = bytearray(0x138)
-fcntl.ioctl(vcpu, 0x8138AE83, sregs)
-sregs[0:8] = bytes(8)
-sregs[12:14] = bytes(2)
-fcntl.ioctl(vcpu, 0x4138AE84, bytes(sregs))
-regs = bytearray(0x90)
-regs[0x80:0x90] = struct.pack("<QQ", 0, 2)
-fcntl.ioctl(vcpu, 0x4090AE82, bytes(regs))
-fcntl.ioctl(vcpu, 0xAE80, 0)
-print("ran")
-"""
-MODULE = f"""
-memtrace record -q -f -e gmem -d 1 -o $RESULTS/none.parquet 2> $RESULTS/not-loaded
-modprobe kvm_amd
-cat > /tmp/vm.py <<'PY'
-{PLAIN_VM}
-PY
-memtrace record -q -f -e gmem -o $RESULTS/plain.parquet -- python3 /tmp/vm.py > $RESULTS/ran
-memtrace record -f -e gmem -a -o $RESULTS/gone.parquet -- sh -c 'rmmod kvm_amd && rmmod kvm' 2> $RESULTS/gone
-"""
-
-
-def test_kvm_as_a_module(guest: Guest) -> None:
-    """Not loaded, with a VM that has no private memory, and unloaded while recording."""
-    result = guest("debian-6.12", MODULE, time_limit_s=600)
-    folder = result.results
-    assert (folder / "not-loaded").read_text() == (
-        "memtrace: none of these events can be seen: KVM is not loaded: modprobe kvm_amd or kvm_intel before "
-        "recording gmem events\n"
-    )
-    assert (folder / "ran").read_text() == "ran\n"
-    plain = open_run(folder / "plain.parquet")
-    assert [(vm.kind, vm.private) for vm in plain.status.vms] == [("default", False)]
-    with pytest.raises(MemtraceError, match=r"no private memory in it: VM 1 cannot have any"):
-        view(plain, "gmem")
-    kinds = {s.event: s.kind for s in plain.header.manifest if s.event in GMEM}
-    # Two are of the core kernel, and this one has no guest_memfd that can be mapped.
-    assert {event for event, kind in kinds.items() if kind != "kprobe"} == {
-        "gmem.assign",
-        "gmem.map",
-        "gmem.split",
-    }
-    assert result.status == 0
-    gone = open_run(folder / "gone.parquet")
-    assert gone.status.complete and "gmem.fault" in gone.status.gone
-    assert "a kernel module was unloaded while recording" in (folder / "gone").read_text()
 
 
 SAVED = r"""
@@ -334,8 +273,6 @@ def test_saved_text_tells_what_the_recorder_tells(guest: Guest, tmp_path: Path) 
 
 def faults_by_process(file: Path) -> list[list[tuple[int, int]]]:
     """(gfn, vCPU) of the faults of each process, in their order."""
-    rows = duckdb.sql(
-        f"SELECT pid, gfn, vcpu FROM '{file}' WHERE event = 'gmem.fault' ORDER BY ts_ns"
-    ).fetchall()
+    rows = fetched(f"SELECT pid, gfn, vcpu FROM '{file}' WHERE event = 'gmem.fault' ORDER BY ts_ns")
     pids = list(dict.fromkeys(pid for pid, _, _ in rows))
     return [[(gfn, vcpu) for by, gfn, vcpu in rows if by == pid] for pid in pids]

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from memtrace.analyzer.gmem.rows import PRIVATE
 from memtrace.analyzer.views import Choice, view
 from memtrace.lab import nested_guest
 from memtrace.lab.spec import GuestResult
+from memtrace.tests.sql import fetched
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 
@@ -70,15 +70,15 @@ def test_each_page_accepted_in_the_guest_is_one_fault_of_the_host_under_it(
     log = [line.split() for line in told["accepts"].splitlines() if line and line[0] != "#"]
     traced = log[-len(accepts) :]
     logged = [(int(line[3], 16) >> 12, int(line[4], 16) >> 12) for line in traced]
-    seen = duckdb.sql(
+    seen = fetched(
         f"SELECT pfn, pfn + bytes // 4096 FROM '{tmp_path / 'guest.parquet'}' "
         "WHERE event = 'accept.arch' ORDER BY ts_ns"
-    ).fetchall()
+    )
     assert seen == logged and len(logged) > 20
     # Nothing else touches the private memory: before, it was accepted without, and never used.
-    faults = duckdb.sql(
+    faults = fetched(
         f"SELECT gfn FROM '{host}' WHERE event = 'gmem.fault' AND {PRIVATE} AND vm = {clock['vm']}"
-    ).fetchall()
+    )
     assert sorted(gfn for (gfn,) in faults) == [gfn for start, end in logged for gfn in range(start, end)]
 
     assert (clock["method"], clock["pairs"], clock["agreeing"]) == ("memory", len(logged), len(logged))

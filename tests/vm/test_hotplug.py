@@ -1,95 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hotplug with known answers: what was added, where its struct pages are, what was refused.
+"""Hotplug with known answers: what was added, where its struct pages are, what cycles of it cost.
 
-Boots: 9, and one more where long tests are run.
+Boots: 7, and one more where long tests are run.
 """
 
 import statistics
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
-from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import view
 from memtrace.lab.sizes import GIB, MIB
 from memtrace.lab.spec import PlugDimm, ResizeVirtioMem, Step, UnplugDimm, VirtioMem
-from memtrace.traces.reader import open_run
+from memtrace.tests.sql import fetched
+from memtrace.tests.vm.conftest import Guest
+from memtrace.tests.vm.hotplug import ADDED, BLOCK, RECORD, check_ledger, columns, phases, report_of, rows
 
 pytestmark = pytest.mark.vm
 
 SIZE = 512 * MIB
 # 64 bytes for each 4 KiB page.
 MEMMAP = SIZE // 64
-BLOCK = 128 * MIB
 PAGE = 4096
-RECORD = (
-    "memtrace record -q -f -e {events} -a --ring-size 1M -o $RESULTS/run.parquet"
-    " -- bash -c '. /tmp/lib.sh; {work}'"
-)
-# Memory of node 1 shows as block links below it; the request has returned a moment later.
-# In a file: the shell that starts memtrace hands no functions on.
-ADDED = """
-cat > /tmp/lib.sh <<'SH'
-wait_blocks() {
-  for try in $(seq 100); do
-    [ $(ls -d /sys/devices/system/node/node1/memory[0-9]* 2>/dev/null | wc -l) -ge $1 ] && break
-    sleep .1
-  done
-  sleep .3
-}
-online() {
-  for block in /sys/devices/system/node/node$2/memory[0-9]*; do
-    grep -q offline $block/state && echo $1 > $block/state
-  done
-}
-SH
-"""
-# Pipe buffers cannot be moved, and a task's memory policy says on which node they are.
-PIN = r"""
-cat > /tmp/pin.py <<'PY'
-import ctypes, fcntl, os, time
-libc = ctypes.CDLL(None, use_errno=True)
-mask = ctypes.c_ulong(2)
-assert libc.syscall(238, 2, ctypes.byref(mask), 8) == 0
-pipes = [os.pipe() for _ in range(64)]
-for _, end in pipes:
-    os.write(end, b"x" * 65536)
-open("/tmp/pinned", "w").write("yes")
-time.sleep(600)
-PY
-"""
-Guest = Callable[..., Any]
-Rows = list[dict[str, Any]]
-
-
-def report_of(file: Path) -> Report:
-    with open_run(file) as run:
-        assert not run.status.losses.entry_without_exit
-        return view(run, "hotplug").report
-
-
-def rows(report: Report, name: str) -> Rows:
-    table = report.table(name)
-    return [dict(row) for row in table.rows] if table else []
-
-
-def columns(found: Rows, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in found]
-
-
-def phases(report: Report, add: int) -> dict[str, int | None]:
-    return {row["phase"]: row["self_ns"] for row in rows(report, "phases") if row["add"] == add}
-
-
-def check_ledger(report: Report) -> None:
-    """The phases of each hot-add sum up to its time, to the nanosecond."""
-    for add in rows(report, "adds"):
-        spent = phases(report, add["add"])
-        assert sum(value or 0 for value in spent.values()) == add["total_ns"]
-        assert all(value is None or value >= 0 for value in spent.values())
 
 
 @pytest.mark.parametrize(
@@ -217,53 +148,12 @@ def test_acceptance_of_what_is_added(guest: Guest, mode: str) -> None:
 
 def accepts(path: Path) -> tuple[int, int]:
     """Calls of accept_memory() directly inside onlining, and elsewhere."""
-    ((onlining, elsewhere),) = duckdb.sql(
+    ((onlining, elsewhere),) = fetched(
         "SELECT count(*) FILTER (parent = 'hot.online'),"
         " count(*) FILTER (parent IS DISTINCT FROM 'hot.online')"
         f" FROM '{path}' WHERE event = 'accept.call'"
-    ).fetchall()
+    )
     return onlining, elsewhere
-
-
-def test_adds_that_overlap_and_a_removal_refused(guest: Guest) -> None:
-    work = (
-        "lab-mark a; wait_blocks 2; lab-mark b; sleep 1.5;"
-        " (online online_kernel 1) & (online online_movable 0) & wait; sleep 1;"
-        " python3 /tmp/pin.py & pin=$!; until [ -e /tmp/pinned ]; do sleep .1; done;"
-        " lab-mark remove-a; kill $pin; wait; lab-mark remove-b; sleep 1"
-    )
-    result = guest(
-        "debian-6.12",
-        ADDED + PIN + RECORD.format(events="hotplug", work=work),
-        memory=(2 * GIB, 0),
-        append="memhp_default_state=offline",
-        steps=(
-            Step("a", PlugDimm("a", 1, 2 * BLOCK)),
-            Step("b", PlugDimm("b", 0, 2 * BLOCK)),
-            Step("remove-a", UnplugDimm("a")),
-            Step("remove-b", UnplugDimm("b")),
-        ),
-        time_limit_s=600,
-    )
-    report = report_of(result.results / "run.parquet")
-    check_ledger(report)
-    adds = rows(report, "adds")
-    assert columns(adds, "nid", "bytes", "blocks", "result") == [
-        (1, 2 * BLOCK, 2, "online"),
-        (0, 2 * BLOCK, 2, "removed"),
-    ]
-    # The second was added while the first was not yet online.
-    assert adds[1]["at_ns"] < adds[0]["at_ns"] + adds[0]["total_ns"]
-    assert {(row["add"], row["nid"]) for row in rows(report, "blocks")} == {(1, 1), (2, 0)}
-    assert columns(rows(report, "memmap"), "add", "nid_requested", "nid", "bytes") == [
-        (1, 1, 0, 4 * MIB),
-        (2, 0, 0, 4 * MIB),
-    ]
-    refused = rows(report, "refusals")
-    assert {row["what"] for row in refused} == {"refused offlining"}
-    assert {row["errno"] for row in refused} == {"EBUSY"}
-    low, high = adds[0]["pfn"], adds[0]["end_pfn"]
-    assert all(low <= row["pfn"] < high for row in refused)
 
 
 CYCLES = 20
@@ -335,62 +225,3 @@ def test_a_virtio_mem_device_brings_a_part_of_a_block_online(guest: Guest) -> No
     totals = [row for row in rows(report, "nodes") if (row["nid"], row["counter"]) == (1, "MemTotal")]
     assert sum(row["change_bytes"] for row in totals) == size
     assert {row["rest_pages"] for row in totals} == {0}
-
-
-# Processes live in ZONE_MOVABLE, struct pages cannot.  Of the 512 MiB that the kernel may use 192 are
-# held in pipe buffers, which are no movable memory either, and more than 64 are its image, its slabs
-# and struct pages it has: 256 for 16 GiB are not left.  What an add that fails had allocated stays
-# allocated, so the pipes are let go when the kernel has said so.  What has to be killed meanwhile is
-# neither the recorder nor the test.
-HOLD = r"""
-cat > /tmp/victim.py <<'PY'
-import time
-open("/proc/self/oom_score_adj", "w").write("1000")
-time.sleep(600)
-PY
-cat > /tmp/hold.py <<'PY'
-import ctypes, fcntl, os, select, time
-kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-os.lseek(kmsg, 0, os.SEEK_END)
-pipes = [os.pipe() for _ in range(192)]
-for _, end in pipes:
-    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)
-    os.write(end, b"x" * (1 << 20))
-assert not ctypes.CDLL(None).mlockall(3)
-open("/tmp/held", "w").close()
-until = time.monotonic() + 60
-while time.monotonic() < until:
-    select.select([kmsg], [], [], 1)
-    try:
-        if b"add_memory failed" in os.read(kmsg, 8192):
-            break
-    except OSError:
-        pass
-PY
-for i in 1 2 3 4 5; do python3 /tmp/victim.py & done
-echo -1000 > /proc/self/oom_score_adj
-"""
-
-
-def test_an_add_without_room_for_its_struct_pages(guest: Guest) -> None:
-    size = 16 * GIB
-    work = (
-        "python3 /tmp/hold.py & held=$!; until [ -e /tmp/held ]; do sleep .1; done;"
-        " lab-mark plug; wait $held; sleep 1"
-    )
-    result = guest(
-        "debian-6.12",
-        ADDED + HOLD + RECORD.replace("1M", "8M").format(events="hotplug", work=work),
-        memory=(2 * GIB, 0),
-        append="memhp_default_state=offline kernelcore=512M",
-        steps=(Step("plug", PlugDimm("dimm", 1, size)),),
-        time_limit_s=600,
-    )
-    report = report_of(result.results / "run.parquet")
-    assert not rows(report, "adds")
-    (failed,) = rows(report, "refusals")
-    assert columns([failed], "what", "cause", "errno", "bytes", "origin") == [
-        ("failed add", "hot.memmap", "ENOMEM", size, "ACPI DIMM")
-    ]
-    # Those of the sections before the one that failed: some, not all.
-    assert 0 < failed["memmap_bytes"] < size // 64

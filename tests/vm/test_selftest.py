@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestResult, GuestSpec
+from memtrace.tests.sql import fetched
 from memtrace.traces.reader import open_run
 
 pytestmark = pytest.mark.vm
@@ -47,10 +47,10 @@ def sites(folder: Path) -> dict[str, str | None]:
 
 def pages(folder: Path, event: str) -> dict[tuple[int | None, int | None], int]:
     """Pages by (order, nid) in hugetlb.parquet."""
-    rows = duckdb.sql(
+    rows = fetched(
         f"SELECT \"order\", nid, sum(bytes) // 4096 FROM '{folder}/hugetlb.parquet' "
         f"WHERE event = '{event}' GROUP BY ALL"
-    ).fetchall()
+    )
     return {(order, nid): int(count) for order, nid, count in rows}
 
 

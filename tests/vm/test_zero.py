@@ -24,7 +24,7 @@ from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestSpec
 from memtrace.traces.reader import open_run
-from memtrace.traces.run import RootTotal
+from memtrace.traces.totals import RootTotal
 
 pytestmark = pytest.mark.vm
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -27,6 +26,7 @@ from memtrace.analyzer.tables import Row
 from memtrace.analyzer.views import GROUPINGS, choice_by, view
 from memtrace.analyzer.zero.by.frames import Frame, folded, walked
 from memtrace.lab.sizes import GIB
+from memtrace.tests.sql import fetched
 from memtrace.tests.vm.conftest import Guest
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import arrow_schema
@@ -95,7 +95,7 @@ def union_ns(path: Path) -> int:
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_ns FROM spans)
         SELECT sum(greatest(end_ns - greatest(begin_ns, coalesce(before_ns, begin_ns)), 0))::BIGINT
         FROM reached"""
-    ((found,),) = duckdb.sql(question).fetchall()
+    ((found,),) = fetched(question)
     return int(found)
 
 
@@ -178,6 +178,7 @@ def kept(frames: Sequence[Frame]) -> dict[tuple[str, ...], Counter[str]]:
         roots = [i for i, event in enumerate(frame.path) if event.startswith("root.")]
         path = (frame.path[0], *frame.path[roots[-1] :]) if roots else frame.path
         sums = found.setdefault(path, Counter())
+        assert frame.total_ns is not None and frame.self_ns is not None
         sums.update(count=frame.count, bytes=frame.bytes or 0, total=frame.total_ns, self=frame.self_ns)
     return found
 
@@ -190,7 +191,7 @@ def sums_are_those_of_their_rows(path: Path) -> None:
     assert any("all time in which a frame was open" in note for note in tree.notes)
     tasks = by(path, "task", "tasks")
     question = f"SELECT sum(bytes) FROM '{path}' WHERE event LIKE 'zero.%' AND (flags & 64) = 0"
-    assert sum(row["bytes"] for row in tasks) == int(duckdb.sql(question).fetchall()[0][0])
+    assert sum(row["bytes"] for row in tasks) == int(fetched(question)[0][0])
     assert [(row["comm"], row["root"]) for row in tasks[:2]] == [("beta", "fault"), ("alpha", "fault")]
     assert tasks[0]["bytes"] >= HUGE << 20 and tasks[1]["bytes"] >= SMALL << 20
 

@@ -14,8 +14,9 @@ from memtrace.traces.importers.formats import Input
 from memtrace.traces.importers.occurrence import Occurrence, Paired
 from memtrace.traces.importers.parsed import BootFacts, Parsed
 from memtrace.traces.importers.topics import EVENTS, SITES
-from memtrace.traces.run import Losses, Phase, ProbeSite, RunHeader, RunStatus, TraceSource
+from memtrace.traces.run import Phase, ProbeSite, RunHeader, RunStatus, TraceSource
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import Losses
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import RootTotal
+    from memtrace.traces.totals import RootTotal
 
 Path = tuple[str, ...]
 """Events, the outermost first."""

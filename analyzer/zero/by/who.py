@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import TaskTotal
+    from memtrace.traces.totals import TaskTotal
 
 TOP = 20
 MEASURED = ("clears", "bytes", "derived_bytes", "share", "total_ns", "untimed_bytes", "ns_per_4kib", "root")

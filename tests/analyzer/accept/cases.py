@@ -4,155 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from memtrace.tests.analyzer.cases import START, Case, Row, aggregated, header, status, streamed
-from memtrace.traces.run import Fact, Node, ProbeSite, Snapshot
+from memtrace.tests.analyzer.accept.recorded import (
+    BLOCK,
+    LEVELS,
+    MS,
+    PAGES,
+    SNP,
+    TDX,
+    Who,
+    accepting,
+    sites,
+    stall,
+)
+from memtrace.tests.analyzer.recorded import START, Case, Row, aggregated, header, status, streamed
+from memtrace.traces.run import Fact, Snapshot
 from memtrace.traces.schema import Flag
-
-MS = 1_000_000
-MIB = 1 << 20
-BLOCK = 4 * MIB
-UNIT = 2 * MIB
-PAGES = BLOCK // 4096
-LEVELS = ("accept.burst", "accept.block", "accept.call", "accept.arch")
-ALL = ("alloc", *LEVELS)
-TDX = (Fact("confidential", "TDX"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"))
-SNP = (Fact("confidential", "SEV-SNP"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"))
-PLAIN = (Fact("confidential", "plain"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "no"))
-STACK = "entry;asm_exc_page_fault;handle_mm_fault;do_anonymous_page;alloc_anon_folio;get_page_from_freelist"
-NODES = (Node(0, (0, 1), ((0, 1 << 19),), 2 << 30), Node(1, (2, 3), ((1 << 19, 1 << 20),), 2 << 30))
-
-
-@dataclass(frozen=True)
-class Who:
-    """The task that waits, and what it asked for."""
-
-    comm: str = "redis"
-    pid: int = 100
-    order: int = 0
-    gfp: int = 0xCC0
-    cpu: int = 0
-    cgroup: str | None = "/db.slice"
-
-
-REDIS = Who()
-
-
-def stall(
-    at: int,
-    units: Sequence[int] = (2,),
-    *,
-    nid: int = 0,
-    pfn: int = 1 << 16,
-    who: Who = REDIS,
-    fixed: int = 0,
-    per_unit: int = MS,
-    wait: int = 0,
-    levels: Sequence[str] = ALL,
-    flags: int = 0,
-    **columns: Any,
-) -> list[Row]:
-    """One allocation that accepts a block for each of ``units``: of 2 MiB, so many really accepted.
-
-    A call takes ``fixed`` + units * ``per_unit`` ns in the platform and ``wait`` before;
-    around each level lie 1000 ns of its own.
-    """
-    task = {"comm": who.comm, "pid": who.pid, "tid": who.pid, "cpu": who.cpu, "cgroup": who.cgroup}
-    common = task | {"nid": nid, "stack": None}
-    rows: list[Row] = []
-    now = at + 1000 * ("alloc" in levels) + 1000 * ("accept.burst" in levels)
-    first = now
-    for number, n in enumerate(units):
-        inner = fixed + n * per_unit
-        here = common | {"pfn": pfn + number * PAGES}
-        call = inner + wait + 1000
-        block = call + 1000
-        spans = {
-            "accept.arch": (now + 500 + wait + 500, inner, inner, n * UNIT, int(Flag.IRQ_OFF)),
-            "accept.call": (now + 500, call, call - inner * ("accept.arch" in levels), n * UNIT, 0),
-            "accept.block": (now, block, block - call * ("accept.call" in levels), BLOCK, 0),
-        }
-        for event in ("accept.arch", "accept.call", "accept.block"):
-            if event not in levels:
-                continue
-            begin, took, alone, size, bits = spans[event]
-            asked = BLOCK if event == "accept.call" else None
-            rows.append(
-                streamed(event, None, took, ts_ns=begin + took, self_ns=alone, bytes=size)
-                | {"bytes_requested": asked, "flags": bits | flags, "parent": _above(event, levels)}
-                | here
-            )
-        now += block
-    spent = sum(r["total_ns"] for r in rows if _above(r["event"], levels) in ("accept.burst", "alloc", None))
-    if "accept.burst" in levels:
-        took = now - first + 2000
-        rows.append(
-            streamed("accept.burst", None, took, ts_ns=first - 1000 + took, self_ns=took - spent)
-            | {"bytes": len(units) * BLOCK, "flags": flags, "parent": _above("accept.burst", levels)}
-            | common
-            | {"pfn": None}
-        )
-        spent = took
-    if "alloc" in levels:
-        took = spent + 10_000
-        rows.append(
-            streamed("alloc", who.order, took, ts_ns=at + took, self_ns=took - spent)
-            | {"gfp": who.gfp, "flags": int(Flag.VICTIM) | flags}
-            | common
-            | {"stack": STACK, "pfn": pfn}
-            | columns
-        )
-    return rows
-
-
-def _above(event: str, levels: Sequence[str]) -> str | None:
-    above = ("alloc", *LEVELS)
-    outer = [name for name in above[: above.index(event)] if name in levels]
-    return outer[-1] if outer else None
-
-
-def snapshots(label: str, at: int, *mib: int) -> Snapshot:
-    """Unaccepted of each node in MiB."""
-    nodes = {
-        str(n): {"MemTotal": 2 << 20, "MemFree": 1 << 20, "Unaccepted": size << 10}
-        for n, size in enumerate(mib)
-    }
-    return Snapshot(label, at, {"nr_unaccepted": sum(mib) * 256, "nr_free_pages": 1 << 19}, nodes)
-
-
-def accepting(
-    rows: Sequence[Row],
-    before: Sequence[int] = (1024, 1024),
-    after: Sequence[int] | None = None,
-    *,
-    seconds: float = 10.0,
-    levels: Sequence[str] = ALL,
-    **fields: Any,
-) -> Case:
-    """A case whose counters fall from ``before`` to ``after`` MiB, by default by the blocks in the rows."""
-    if after is None:
-        unit = next((e for e in ("accept.block", "accept.call") if e in levels), None)
-        done = [sum(r["nid"] == n and r["event"] == unit for r in rows) * 4 for n in range(len(before))]
-        after = [b - d for b, d in zip(before, done, strict=True)]
-    told = {
-        "cpus": 4,
-        "nodes": NODES,
-        "facts": TDX,
-        "manifest": sites(levels),
-        "snapshots": (snapshots("start", START, *before),),
-    }
-    end = (snapshots("end", START + round(seconds * 1e9), *after),)
-    changes = {name: fields.pop(name) for name in ("losses", "stopped_by") if name in fields}
-    return Case(rows, header(*levels, **(told | fields)), status(seconds, snapshots=end, **changes))
-
-
-def sites(levels: Sequence[str]) -> tuple[ProbeSite, ...]:
-    return tuple(
-        ProbeSite(event, f"fentry:{event}" if event in levels else None, "fentry", event, proven=True)
-        for event in ALL
-    )
 
 
 def lazy() -> Case:
@@ -248,8 +116,8 @@ def regular(fixed: int, per_unit: int) -> Case:
     """Calls of 1, 2 and 3 units at a known cost, alone, one every 20 ms."""
     rows: list[Row] = []
     for i in range(120):
-        where = {"pfn": (1 << 16) + i * PAGES, "fixed": fixed, "per_unit": per_unit}
-        rows += stall(START + (1 + 20 * i) * MS, (1 + i % 3,), **where)
+        at, pfn = START + (1 + 20 * i) * MS, (1 << 16) + i * PAGES
+        rows += stall(at, (1 + i % 3,), pfn=pfn, fixed=fixed, per_unit=per_unit)
     return accepting(rows, (2000, 0))
 
 
@@ -280,6 +148,7 @@ def unrecorded() -> Case:
     return Case([streamed("alloc", 0, 800)], header("alloc", facts=TDX), status())
 
 
+PLAIN = (Fact("confidential", "plain"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "no"))
 EAGER = (Fact("confidential", "TDX"), Fact("accept_memory", "eager"), Fact("lazy_accept", "no"))
 PARAVISOR = (Fact("confidential", "SEV-SNP"), Fact("hyperv_paravisor", "yes"), Fact("accept_memory", "lazy"))
 OLD = (Fact("confidential", "plain"), Fact("accept_memory", "not built in"))

@@ -14,7 +14,7 @@ from memtrace.analyzer.scan import connect
 from memtrace.analyzer.tables import Report, Table
 from memtrace.analyzer.views import PLAIN, Choice
 from memtrace.tests.analyzer.accept.cases import CASES
-from memtrace.tests.analyzer.cases import Case
+from memtrace.tests.analyzer.recorded import Case
 from memtrace.traces.reader import Run
 
 Open = Callable[[Case | str], Run]

@@ -8,20 +8,13 @@ from typing import Any
 
 import pytest
 
-from memtrace.tests.analyzer.accept.cases import (
-    CASES,
-    MS,
-    PAGES,
-    START,
-    Who,
-    accepting,
-    snapshots,
-    stall,
-)
+from memtrace.tests.analyzer.accept.cases import CASES
 from memtrace.tests.analyzer.accept.conftest import Tables
-from memtrace.tests.analyzer.cases import SECOND, Case, streamed
-from memtrace.traces.run import Fact, Losses
+from memtrace.tests.analyzer.accept.recorded import MS, PAGES, Who, accepting, snapshots, stall
+from memtrace.tests.analyzer.recorded import SECOND, START, Case, streamed
+from memtrace.traces.run import Fact
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import Losses
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from memtrace.analyzer.accept.plot import accept_figure
 from memtrace.analyzer.accept.view import view
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.accept.cases import CASES, MS, START, snapshots
-from memtrace.tests.analyzer.cases import Case
+from memtrace.tests.analyzer.accept.cases import CASES
+from memtrace.tests.analyzer.accept.recorded import MS, snapshots
+from memtrace.tests.analyzer.recorded import START, Case
 
 
 @pytest.fixture

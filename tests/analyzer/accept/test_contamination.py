@@ -9,21 +9,12 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.views import Choice
-from memtrace.tests.analyzer.accept.cases import (
-    ALL,
-    BLOCK,
-    MS,
-    PAGES,
-    START,
-    Who,
-    accepting,
-    snapshots,
-    stall,
-)
 from memtrace.tests.analyzer.accept.conftest import Tables
-from memtrace.tests.analyzer.cases import SECOND, Case, aggregated, streamed
-from memtrace.traces.run import Losses, Snapshot
+from memtrace.tests.analyzer.accept.recorded import ALL, BLOCK, MS, PAGES, Who, accepting, snapshots, stall
+from memtrace.tests.analyzer.recorded import SECOND, START, Case, aggregated, streamed
+from memtrace.traces.run import Snapshot
 from memtrace.traces.schema import Flag
+from memtrace.traces.totals import Losses
 
 
 def test_a_window_that_acceptance_fills_is_a_magnet(tables: Tables) -> None:
@@ -63,8 +54,8 @@ def test_what_waited_and_failed_is_an_allocation_and_memory_coming_online_is_non
     failed[-1]["flags"] |= int(Flag.FAILED)
     online = stall(START + 200 * MS, pfn=1 << 17)
     online[-1]["event"] = "hot.online"
-    for row in online[:-1]:
-        row["parent"] = "hot.online" if row["parent"] == "alloc" else row["parent"]
+    for inside in online[:-1]:
+        inside["parent"] = "hot.online" if inside["parent"] == "alloc" else inside["parent"]
     rows = [*failed, *online, streamed("alloc", 0, 800, ts_ns=START + MS)]
     (row,) = tables(accepting(rows, levels=("hot.online", *ALL)))["window"].rows
     assert (row["stalls"], row["alloc_share"]) == (2, 0.5)

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from memtrace.analyzer.accept.intervals import holders, sweep, union_ns
 from memtrace.analyzer.accept.rows import Names, Spans
 
 
-def spans(*intervals: tuple[int, int], tid: Sequence[int] | int = 1) -> Spans:
+def spans(*intervals: tuple[int, int], tid: npt.ArrayLike = 1) -> Spans:
     begin, end = (np.array([pair[i] for pair in intervals], dtype=np.int64) for i in (0, 1))
     none = np.full(len(intervals), -1, dtype=np.int64)
     tids = np.broadcast_to(np.asarray(tid, dtype=np.int64), len(intervals))
-    plain = dict.fromkeys(("bytes", "asked", "pfn", "nid", "cpu", "pid", "order", "gfp"), none)
-    texts = dict.fromkeys(("parent", "comm", "cgroup"), Names(none, ()))
-    return Spans(begin=begin, end=end, dur=end - begin, tid=tids, flags=none * 0, **plain, **texts)
+    no_text = Names(none, ())
+    return Spans(
+        begin=begin, end=end, dur=end - begin, tid=tids, flags=none * 0,
+        bytes=none, asked=none, pfn=none, nid=none, cpu=none, pid=none, order=none, gfp=none,
+        parent=no_text, comm=no_text, cgroup=no_text,
+    )  # fmt: skip
 
 
 def test_an_interval_is_held_by_the_one_of_its_task_that_began_last() -> None:

@@ -10,20 +10,10 @@ import numpy as np
 import pytest
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.tests.analyzer.accept.cases import (
-    BLOCK,
-    CASES,
-    MIB,
-    MS,
-    PAGES,
-    START,
-    Who,
-    accepting,
-    regular,
-    stall,
-)
+from memtrace.tests.analyzer.accept.cases import CASES, regular
 from memtrace.tests.analyzer.accept.conftest import Tables
-from memtrace.tests.analyzer.cases import SECOND
+from memtrace.tests.analyzer.accept.recorded import BLOCK, MIB, MS, PAGES, Who, accepting, stall
+from memtrace.tests.analyzer.recorded import SECOND, START
 
 
 def test_eager_on_one_cpu_takes_all_memory_at_the_measured_rate(tables: Tables) -> None:
@@ -145,8 +135,8 @@ def test_stalls_that_take_no_block_off_the_list_stay_as_they_were(tables: Tables
     rows = stall(START + 10 * MS) + stall(START + 30 * MS, pfn=(1 << 16) + PAGES)
     for i in range(4):
         # Conversions: accept_memory() of 5 ms outside of any block.
-        where = {"pfn": (1 << 17) + i * PAGES, "levels": ("accept.call", "accept.arch")}
-        rows += stall(START + (100 + 20 * i) * MS, per_unit=5 * MS // 2, **where)
+        at, pfn, levels = START + (100 + 20 * i) * MS, (1 << 17) + i * PAGES, ("accept.call", "accept.arch")
+        rows += stall(at, pfn=pfn, per_unit=5 * MS // 2, levels=levels)
     found = tables(accepting(rows, (1024, 0)))
     assert [row["bytes"] for row in found["victims"].rows] == [4 * BLOCK, 2 * BLOCK]
     recorded, *_, whole = found["background"].rows

@@ -10,7 +10,7 @@ import pytest
 
 from memtrace.analyzer.tables import Report
 from memtrace.analyzer.views import view
-from memtrace.tests.analyzer.cases import START, Case, header, status
+from memtrace.tests.analyzer.recorded import START, Case, header, status
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, Phase, Snapshot
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from memtrace.analyzer.tables import Row
 from memtrace.analyzer.views import view
-from memtrace.tests.analyzer.cases import START, Case, header, status, streamed
-from memtrace.tests.analyzer.cases import Row as CaseRow
+from memtrace.tests.analyzer.recorded import START, Case, header, status, streamed
+from memtrace.tests.analyzer.recorded import Row as CaseRow
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Phase, TraceSource
 from memtrace.traces.schema import Flag

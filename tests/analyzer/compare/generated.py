@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from memtrace.tests.analyzer.cases import START, counters, header, status
+from memtrace.tests.analyzer.recorded import START, counters, header, status
 from memtrace.traces.run import ClockAnchor, RunHeader, RunStatus
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
 from memtrace.traces.writer import RunWriter
@@ -31,7 +31,7 @@ def durations(rng: np.random.Generator, boots: int, events: int, noise: float = 
     return body * tail * np.exp(rng.normal(0, noise, (boots, 1)))
 
 
-def rows_of(took: Floats, event: str = "alloc", **columns: Any) -> list[dict[str, Any]]:
+def rows_of(took: Iterable[float], event: str = "alloc", **columns: Any) -> list[dict[str, Any]]:
     """A streamed row for each duration, half on either node."""
     site = f"fentry:{event}"
     return [

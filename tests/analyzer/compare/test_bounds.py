@@ -10,10 +10,10 @@ import pytest
 
 from memtrace.analyzer.compare.bootstrap import Sample, estimate
 from memtrace.analyzer.compare.request import Request, make
-from memtrace.tests.analyzer.cases import aggregated
 from memtrace.tests.analyzer.compare.conftest import Compare
 from memtrace.tests.analyzer.compare.generated import durations, rows_of, write_run
 from memtrace.tests.analyzer.compare.test_histogram import histogram
+from memtrace.tests.analyzer.recorded import aggregated
 from memtrace.traces.histogram import bucket_of
 
 PERCENTILES = ("p10", "p50", "p99")
@@ -102,7 +102,7 @@ def test_bounded_values_have_the_interval_of_all_they_may_be() -> None:
     both = Sample(values, made, "p50", bounds)
     found = estimate(both, both, (0.95,), np.random.default_rng(1))
     assert found.change == 0
-    assert found.intervals[0] == (pytest.approx(100 / 106 - 1), pytest.approx(106 / 100 - 1))
+    assert found.intervals[0] == pytest.approx((100 / 106 - 1, 106 / 100 - 1))
     exact = Sample(values, made, "p50")
     found = estimate(both, exact, (0.95,), np.random.default_rng(1))
-    assert found.intervals[0] == (pytest.approx(103 / 106 - 1), pytest.approx(103 / 100 - 1))
+    assert found.intervals[0] == pytest.approx((103 / 106 - 1, 103 / 100 - 1))

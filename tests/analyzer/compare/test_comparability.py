@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from memtrace.tests.analyzer.cases import PERIOD, header, streamed, time_only
 from memtrace.tests.analyzer.compare.conftest import Compare
 from memtrace.tests.analyzer.compare.generated import rows_of, write_run, write_side
-from memtrace.traces.run import Fact, Losses, Node, ProbeSite, Refusal, RunHeader, RunStatus
+from memtrace.tests.analyzer.recorded import PERIOD, header, streamed, time_only
+from memtrace.traces.run import Fact, Node, ProbeSite, Refusal, RunHeader, RunStatus
+from memtrace.traces.totals import Losses
 
 BOOTS = 4
 
@@ -69,7 +70,9 @@ def test_nothing_differs_between_runs_of_one_kernel(folder: Path, compared: Comp
 def test_a_difference_is_named(
     folder: Path, compared: Compare, fields: dict[str, Any], id_: str, text: str
 ) -> None:
-    plain = {"facts": plain_facts(), "kernel_cmdline": "quiet", "sysctls": {"vm.min_free_kbytes": "45"}}
+    plain: dict[str, Any] = {
+        "facts": plain_facts(), "kernel_cmdline": "quiet", "sysctls": {"vm.min_free_kbytes": "45"},
+    }  # fmt: skip
     write_side(folder / "a", BOOTS, events=20, **plain)
     write_side(folder / "b", BOOTS, events=20, first=50, **(plain | fields))
     found = compared("a", "b").findings

@@ -37,7 +37,10 @@ WANTED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("golden")
-    plain = {"facts": (Fact("init_on_alloc", "no"), Fact("virtualized", "no")), "kernel_cmdline": "quiet"}
+    plain: dict[str, Any] = {
+        "facts": (Fact("init_on_alloc", "no"), Fact("virtualized", "no")),
+        "kernel_cmdline": "quiet",
+    }
     write_side(folder / "base", 8, seed=1, **plain)
     write_side(folder / "same", 8, seed=2, first=20, **plain)
     write_side(folder / "slow", 8, seed=3, factor=1.3, first=40, **(plain | SLOW))

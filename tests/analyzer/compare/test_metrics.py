@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrace.analyzer.compare.metrics import QUANTILES, Measured, Metric, measure
+from memtrace.analyzer.compare.measure import measure
+from memtrace.analyzer.compare.metrics import QUANTILES, Measured, Metric
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key
-from memtrace.tests.analyzer.cases import (
-    CASES,
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import (
     PERIOD,
     Case,
     Row,
@@ -180,6 +181,7 @@ def test_percentiles_lie_within_their_bounds(measured: Measure, made: str, tail:
             assert low <= true <= high <= worst.value
             assert low <= value.value <= high
             assert high / low < (1.0003 if tail is None else 1.0667)
+    assert worst.value is not None
     low, high = worst.bounds or (worst.value, worst.value)
     assert low <= took.max() <= high
 

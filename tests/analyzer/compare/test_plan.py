@@ -79,8 +79,10 @@ def test_the_verdict_finds_a_change_with_as_many_runs_as_planned(bounds: float) 
         values[runs:, 0] *= 1 + effect
         p = permutation.step_down(permutation.statistics(values, split))[0]
         low, high = np.exp(-bounds / 2), np.exp(bounds / 2)
-        sides = [Sample(v, (), "p50", np.array([v * low, v * high])) for v in np.split(values[:, 0], 2)]
-        (interval,) = estimate(*sides, (rules.confidence,), rng).intervals
+        before, after = (
+            Sample(v, (), "p50", np.array([v * low, v * high])) for v in np.split(values[:, 0], 2)
+        )
+        (interval,) = estimate(before, after, (rules.confidence,), rng).intervals
         assert interval is not None
         found.append(different(interval, float(p), rules))
     assert np.mean(found) > plan.POWER - 0.1

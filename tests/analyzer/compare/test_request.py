@@ -1,41 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole comparisons of run files: verdicts, many sides, all kinds of runs, bad input, formats."""
+"""Whole comparisons of run files: verdicts, many sides, all kinds of runs."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import json
-import re
-import shutil
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memtrace.analyzer.compare.request import Request, make
-from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import aggregated
-from memtrace.tests.analyzer.compare.conftest import Compare
+from memtrace.tests.analyzer.compare.conftest import Compare, text
 from memtrace.tests.analyzer.compare.generated import rows_of, write_run, write_side
-from memtrace.traces.run import Losses, Phase, RunHeader, RunStatus
+from memtrace.tests.analyzer.recorded import aggregated
+from memtrace.traces.run import Phase
 from memtrace.traces.schema import KEY_SCHEMA
-
-
-def text(*sides: str, **asked: Any) -> str:
-    return make(Request(sides, **asked)).text
-
-
-@pytest.fixture
-def sides(folder: Path) -> Path:
-    """Ten boots each of a kernel, of itself, and of one that takes a tenth longer."""
-    write_side(folder / "base", 10, seed=1, events=1_500)
-    write_side(folder / "same", 10, seed=2, events=1_500, first=20)
-    write_side(folder / "slow", 10, seed=3, events=1_500, factor=1.15, first=40)
-    return folder
 
 
 def test_a_change_is_found_and_its_size_is_in_the_interval(sides: Path, compared: Compare) -> None:
@@ -195,164 +173,3 @@ def test_from_no_occurrence_to_some_is_new(folder: Path, compared: Compare) -> N
     row = found.change("zero.total")
     assert (row["before"], row["change"], row["verdict"]) == (0, None, "worse")
     assert "new" in text("a", "b")
-
-
-# Bad input: one sentence, and an exit status that says whose fault it is.
-
-
-def refused(*sides: str, **asked: Any) -> tuple[int, str]:
-    with pytest.raises(MemtraceError) as caught:
-        make(Request(sides, **asked))
-    message = str(caught.value)
-    assert "\n" not in message
-    return caught.value.exit_code, message
-
-
-def test_the_same_run_twice_is_refused(sides: Path) -> None:
-    assert refused("base", "base") == (
-        2,
-        "base/boot-000.parquet of base is given twice; give each run once",
-    )
-    shutil.copytree(sides / "base", sides / "copy")
-    assert (
-        "copy/boot-000.parquet of copy is the same run as base/boot-000.parquet" in refused("base", "copy")[1]
-    )
-    (sides / "link").symlink_to(sides / "slow")
-    assert refused("slow", "link")[0] == 2
-
-
-def test_the_same_run_twice_is_named_by_the_words_given(sides: Path) -> None:
-    shutil.copy(sides / "base" / "boot-000.parquet", "a.parquet")
-    shutil.copy("a.parquet", "z.parquet")
-    assert refused("a.parquet", "z.parquet")[1] == (
-        "z.parquet is the same run as a.parquet; give each run once"
-    )
-    assert refused("a.parquet", "./a.parquet")[1] == "a.parquet is given twice; give each run once"
-    assert refused("base", "z.parquet")[1] == (
-        "z.parquet is the same run as base/boot-000.parquet of base; give each run once"
-    )
-    assert refused("base", "base/*.parquet")[1] == (
-        "base/boot-000.parquet of base/*.parquet is the same run as base too; give each run once"
-    )
-
-
-def test_what_holds_no_runs_is_refused(sides: Path) -> None:
-    (sides / "empty").mkdir()
-    for word, part in {
-        "empty": "no *.parquet",
-        "missing": "does not exist",
-        "no*thing": "nothing matches",
-    }.items():
-        code, message = refused("base", word)
-        assert (code, part in message) == (2, True), message
-
-
-def test_a_file_that_was_named_and_cannot_be_read_is_2(sides: Path) -> None:
-    pq.write_table(pa.table({"x": [1]}), sides / "other.parquet")
-    (sides / "text.parquet").write_text("hello")
-    for word, part in {"other.parquet": "not of memtrace", "text.parquet": "not parquet"}.items():
-        code, message = refused("base", word)
-        assert (code, part in message) == (2, True), message
-
-
-def test_what_was_cut_short_at_its_beginning_is_no_evidence(sides: Path) -> None:
-    """A bisection skips such a commit, and does not end at it."""
-    whole = (sides / "base" / "boot-000.parquet").read_bytes()
-    (sides / "begun").mkdir()
-    for name in ("1.parquet", "2.parquet"):
-        (sides / "begun" / name).write_bytes(whole[:8])
-    said = "cut short, or still being recorded; wait, or record"
-    assert refused("base", "begun") == (125, f"all 2 runs of begun are {said} them again")
-    assert refused("base", "begun/1.parquet") == (125, f"begun/1.parquet is {said} it again")
-    (sides / "begun" / "text.parquet").write_text("hello")
-    code, message = refused("base", "begun/t*.parquet")
-    assert (code, "no run of t* can be compared: begun/text.parquet is not a run" in message) == (125, True)
-
-
-def test_a_side_without_evidence_is_125(folder: Path) -> None:
-    def losing(made: RunHeader, ended: RunStatus) -> tuple[RunHeader, RunStatus]:
-        return made, dataclasses.replace(ended, losses=Losses(ring_full=500), counters=())
-
-    write_side(folder / "good", 3)
-    for i in range(3):
-        write_run(folder / "lost" / f"{i}.parquet", [], 20 + i, edit=losing)
-        write_run(folder / "killed" / f"{i}.parquet", rows_of([5.0]), 30 + i, cut_short=True)
-    assert refused("good", "lost")[0] == 125
-    assert "all events of lost were lost" in refused("good", "lost")[1]
-    assert refused("good", "killed") == (
-        125,
-        "all 3 runs of killed are cut short, or still being recorded; wait, or record them again",
-    )
-
-
-@pytest.mark.parametrize(
-    ("asked", "part"),
-    [
-        ({"fail_on": ("accept.total",)}, "does not understand"),
-        ({"fail_on": ("alloc.total>5",)}, "does not understand"),
-        ({"fail_on": ("nothing.total>5%",)}, "names no metric"),
-        ({"confidence": "high"}, "--confidence takes"),
-        ({"confidence": "100%"}, "--confidence takes"),
-        ({"margin": "-1%"}, "--margin takes"),
-        ({"plan": "0%"}, "--plan takes"),
-        ({"format": "pdf"}, "--format knows no"),
-        ({"by": "colour"}, "--by knows no"),
-        ({"table": "none"}, "has no table"),
-        ({"metric": ("nothing",)}, "no metric begins"),
-        ({"plot": Path("x.gif")}, "--plot writes"),
-        ({"calibrate": "base"}, "--calibrate takes"),
-    ],
-    ids=str,
-)
-def test_words_that_mean_nothing_are_refused(sides: Path, asked: dict[str, Any], part: str) -> None:
-    code, message = refused("base", "slow", **asked)
-    assert (code, part in message) == (2, True), message
-
-
-def test_one_side_alone_is_refused(sides: Path) -> None:
-    assert refused("base")[0] == 2
-    assert refused()[0] == 2
-    assert refused("base", plan="5%", fail_on=("alloc.p50>1%",))[0] == 2
-
-
-# Formats.
-
-
-def test_text_is_for_mail(sides: Path) -> None:
-    page = text("base", "same", "slow", plan="5%", fail_on=("alloc.p50>+5%",))
-    assert page.isascii()
-    assert max(map(len, page.splitlines())) < 80
-    assert page.index("What else differs") < page.index("Headline")
-    assert re.search(r"alloc\.p50 .*\( \+1\d\.\d%\) .*worse", page)
-
-
-def test_csv_is_the_headline_or_the_table_asked_for(sides: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(text("base", "slow", format="csv"))))
-    assert {row["metric"] for row in rows} >= {"alloc.total", "alloc.bytes", "alloc.p99"}
-    parts = list(csv.DictReader(io.StringIO(text("base", "slow", format="csv", table="parts"))))
-    assert {row["cell"] for row in parts} >= {"order=0,node=0", "order=0,node=1"}
-
-
-def test_html_needs_nothing_from_elsewhere(sides: Path) -> None:
-    page = text("base", "slow", format="html")
-    assert page.startswith("<!DOCTYPE html>")
-    assert "<svg" in page and "worse" in page
-    loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#][^"']*)""", page)
-    assert loaded == [] and "<script" not in page and "@import" not in page
-    assert not re.search(r"url\((?!#)", page)
-
-
-def test_markdown_has_the_same_numbers(sides: Path) -> None:
-    page = text("base", "slow", format="md")
-    assert re.search(r"\| alloc\.p50 \|.*\| worse \|", page)
-
-
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_the_figure_is_drawn(sides: Path, suffix: str) -> None:
-    path = sides / f"figure.{suffix}"
-    text("base", "same", "slow", plot=path)
-    assert path.stat().st_size > 10_000
-    if suffix == "svg":
-        drawn = path.read_bytes()
-        text("base", "same", "slow", plot=path)
-        assert path.read_bytes() == drawn

@@ -9,9 +9,9 @@ from pathlib import Path
 from memtrace.analyzer.render import render
 from memtrace.analyzer.report import Request, make
 from memtrace.analyzer.views import view
-from memtrace.tests.analyzer.cases import Case
-from memtrace.tests.analyzer.gmem.test_gmem_view import HUGE, PAGE, Host, case
+from memtrace.tests.analyzer.gmem.host import HUGE, PAGE, Host, case
 from memtrace.tests.analyzer.goldens import as_it_was, fits_mail
+from memtrace.tests.analyzer.recorded import Case
 from memtrace.traces.importers import assemble
 from memtrace.traces.reader import Run
 

@@ -13,8 +13,8 @@ import pytest
 
 from memtrace.analyzer.tables import Table
 from memtrace.analyzer.views import PLAIN, view
-from memtrace.tests.analyzer.cases import Case, header
-from memtrace.tests.analyzer.gmem.test_gmem_view import EVENTS, HUGE, MS, PAGE, Host, case
+from memtrace.tests.analyzer.gmem.host import EVENTS, HUGE, MS, PAGE, Host, case
+from memtrace.tests.analyzer.recorded import Case, header
 from memtrace.traces.reader import Run
 from memtrace.traces.run import ProbeSite
 
@@ -47,7 +47,7 @@ def counts(table: Table, policy: str) -> tuple[int, int, int, int]:
     """Faults, preparations, pages cleared, pages in use beyond the recorded ones."""
     row = of(table, policy)
     pages = (row[name] // PAGE for name in ("cleared_bytes", "extra_bytes"))
-    return (row["faults"], row["preparations"], *pages)  # type: ignore[return-value]
+    return (row["faults"], row["preparations"], *pages)
 
 
 def test_a_hole_over_all_of_a_broken_range_makes_it_whole_again(table_of: Callable[..., Table]) -> None:

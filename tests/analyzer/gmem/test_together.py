@@ -12,10 +12,9 @@ import pytest
 from memtrace.analyzer.tables import Table
 from memtrace.analyzer.views import Choice, view
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import Case, Row, header, status, streamed
+from memtrace.tests.analyzer.gmem.host import MS, Host, case
+from memtrace.tests.analyzer.recorded import START, Case, Row, header, status, streamed
 from memtrace.traces.reader import Run
-
-from .test_gmem_view import MS, START, Host, case
 
 OFFSET, DRIFT_PPM = 46_855_157_924, 25
 BLOCK, UNIT = 1024, 512
@@ -96,9 +95,9 @@ def test_a_clock_that_jumped_is_said_to_have_and_followed(run_of: RunOf) -> None
     clock, table = tables(run_of, inside, outside)
     assert [(row["pairs"], row["agreeing"]) for row in clock.rows] == [(15, 15), (5, 5)]
     assert clock.notes[1].startswith("One line does for each of 2 stretches: between them a clock jumped")
-    for row in table.rows:
-        at, least = row["guest_at_ns"], max(r["uncertainty_ns"] for r in clock.rows)
-        assert abs(row["host_at_ns"] - host_ns(at) - (jump if at >= jumped else 0)) <= least
+    for accept in table.rows:
+        at, least = accept["guest_at_ns"], max(r["uncertainty_ns"] for r in clock.rows)
+        assert abs(accept["host_at_ns"] - host_ns(at) - (jump if at >= jumped else 0)) <= least
 
 
 def test_a_run_of_another_guest_is_refused(run_of: RunOf, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_what_is_ruled_out_keeps_its_name_and_the_rest_its_place() -> None:
         raise RefusedError("failed", "not tried here")
 
     def candidate(kind: str) -> Candidate:
-        return Candidate("alloc", f"{kind}:f", kind, "M", "f", attach, "")
+        return Candidate("alloc", f"{kind}:f", kind, "f", attach, "")
 
     ladder = Ladder("alloc", (candidate("fentry"), candidate("kprobe"), candidate("rawtp")))
     left = rule_out(ladder, "fentry", Refusal("fentry", "refused by policy", "EPERM"))

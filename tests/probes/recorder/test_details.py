@@ -62,4 +62,4 @@ def test_what_is_unknown_is_none() -> None:
 def test_nothing_is_no_total() -> None:
     totals = Totals()
     totals.add(7, ALLOC, 0, b"x", (0, 0, 0))
-    assert totals.tasks(TIMED, 4096, recorder=0) == totals.roots(TIMED, 4096, without=0) == ()
+    assert (totals.tasks(TIMED, 4096, recorder=0), totals.roots(TIMED, 4096, without=0)) == ((), ())

@@ -29,7 +29,7 @@ def test_tgid_follows_pid(btf: Btf) -> None:
 
 
 def test_nodes_shift_is_the_configured_one(btf: Btf) -> None:
-    from memtrace.probes.machine.kernel import kernel_config
+    from memtrace.probes.machine.kconfig import kernel_config
 
     configured = kernel_config("/").chosen().get("CONFIG_NODES_SHIFT")
     if configured is None:

@@ -3,54 +3,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.sites import code
-from memtrace.probes.sites.btf import Btf
 from memtrace.probes.sites.ladder import Candidate, Ladder, climb
-from memtrace.probes.sites.symbols import Symbol, SymbolTable
 from memtrace.probes.sites.system import System
-from memtrace.probes.topics import accept, alloc, zero
+from memtrace.probes.topics import alloc, zero
+from memtrace.tests.probes.conftest import sites
 from memtrace.traces.run import Refusal
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-class Recorded(System):
-    """A system whose symbols and traceable functions were read from a real kernel."""
-
-    kernel: str
-    btf: Btf | None = None
-
-    @property
-    def symbols(self) -> SymbolTable:  # type: ignore[override]
-        return SymbolTable((DATA / self.kernel / "kallsyms").read_bytes())
-
-    @property
-    def filter_functions(self) -> bytes:
-        return (DATA / self.kernel / "available_filter_functions").read_bytes()
-
-
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., System]:
-    def make(kernel: str, **config: str) -> System:
-        def text(symbol: Symbol, path: Path = Path()) -> bytes | None:
-            file = DATA / kernel / f"{symbol.name}.text"
-            return file.read_bytes() if file.exists() else b""
-
-        monkeypatch.setattr(code, "read_text", text)
-        named = type(kernel, (Recorded,), {"kernel": kernel})
-        return named(True, False, config)  # type: ignore[no-any-return]
-
-    return make
-
-
-def sites(ladder: Ladder) -> list[str]:
-    return [candidate.site for candidate in ladder.candidates]
 
 
 @pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12", "debian-7.3", "accept-7.3"])
@@ -129,19 +92,6 @@ def test_where_no_function_that_clears_can_be_read_the_reason_is_not_that_it_is_
     assert (sites(page), [r.reason for r in page.ruled_out]) == ([], ["inlined"])
 
 
-@pytest.mark.parametrize("kernel", ["debian-7.3", "accept-7.3"])
-def test_acceptance_on_7_3_is_what_the_matrix_says(recorded: Callable[..., System], kernel: str) -> None:
-    types = Types(accept_memory="start size", __accept_page="zone flags page")
-    system = dataclasses.replace(recorded(kernel), confidential="TDX")
-    type(system).btf = types  # type: ignore[assignment]
-    found = {ladder.event: ladder for ladder in accept.ladders(system, False)}
-    assert sites(found["accept.burst"]) == ["kprobe:cond_accept_memory.part.0"]
-    assert sites(found["accept.block"]) == ["fentry:__accept_page", "kprobe:__accept_page"]
-    assert "MT_ACCEPT_HAS_SIZE" in found["accept.call"].macros
-    assert sites(found["accept.arch"])[0] == "fentry:tdx_accept_memory"
-    assert sites(found["accept.step"])[0] == "fentry:try_accept_one"
-
-
 @pytest.mark.parametrize(
     ("kernel", "function"),
     [
@@ -163,106 +113,6 @@ def test_without_kprobes_call_sites_are_out_and_the_reason_is_the_config(
     ladder = zero.alloc_ladder(recorded("debian-6.12", CONFIG_KPROBES="n"), True)
     assert sites(ladder) == ["inferred:gfp"]
     assert ladder.ruled_out[-1] == Refusal("kprobe", "config missing", "CONFIG_KPROBES is not set")
-
-
-def test_a_kernel_without_acceptance_says_so(recorded: Callable[..., System]) -> None:
-    for old in accept.ladders(recorded("debian-6.1"), False):
-        assert (sites(old), [r.reason for r in old.ruled_out]) == ([], ["absent"]), old.event
-    for off in accept.ladders(recorded("debian-6.12", CONFIG_UNACCEPTED_MEMORY="n"), False):
-        assert (sites(off), [r.reason for r in off.ruled_out]) == ([], ["config missing"]), off.event
-
-
-class Types:
-    """Parameters by function, in place of BTF; a zone's free_area has 11 orders."""
-
-    def __init__(self, **functions: str) -> None:
-        self._functions = functions
-
-    def parameters(self, function: str) -> tuple[str, ...] | None:
-        return tuple(self._functions[function].split()) if function in self._functions else None
-
-    def elements_of(self, struct: str, member: str) -> int | None:
-        return 11 if (struct, member) == ("zone", "free_area") else None
-
-
-class Named(System):
-    """A system that has the functions named, of which those in ``notrace`` take no probe."""
-
-    functions: tuple[str, ...] = ()
-    notrace: tuple[str, ...] = ()
-    types = Types()
-
-    @property
-    def symbols(self) -> SymbolTable:  # type: ignore[override]
-        return SymbolTable("".join(f"ffffffff81000000 t {name}\n" for name in self.functions).encode())
-
-    @property
-    def filter_functions(self) -> bytes:
-        return "".join(f"{name}\n" for name in self.functions if name not in self.notrace).encode()
-
-    @property
-    def btf(self) -> Types:  # type: ignore[override]
-        return self.types
-
-
-def acceptance(
-    confidential: str, *functions: str, notrace: tuple[str, ...] = (), **types: str
-) -> dict[str, Ladder]:
-    """The ladders of a kernel with these functions and parameters, by the event without "accept."."""
-    made = type("Made", (Named,), {"functions": functions, "notrace": notrace, "types": Types(**types)})
-    return {
-        ladder.event.removeprefix("accept."): ladder
-        for ladder in accept.ladders(made(True, False, {}, confidential), False)
-    }
-
-
-def test_acceptance_on_ubuntu_6_17_in_tdx() -> None:
-    found = acceptance(
-        "TDX",
-        *("accept_memory", "cond_accept_memory.part.0", "__accept_page"),
-        *("tdx_accept_memory", "try_accept_one", "snp_accept_memory", "__set_pages_state"),
-        accept_memory="start size",
-        __accept_page="zone flags page",
-    )
-    # What the compiler split off takes no fentry, and its arguments are not known.
-    assert sites(found["burst"]) == ["kprobe:cond_accept_memory.part.0"]
-    assert "MT_BURST_ARGS" not in found["burst"].macros
-    assert sites(found["block"]) == ["fentry:__accept_page", "kprobe:__accept_page"]
-    assert found["block"].macros["MT_BLOCK_PAGES"] == "1024"
-    assert {"MT_BLOCK_HAS_PAGE", "MT_BLOCK_VOID"} <= set(found["block"].macros)
-    assert "MT_ACCEPT_HAS_SIZE" in found["call"].macros
-    assert sites(found["arch"]) == ["fentry:tdx_accept_memory", "kprobe:tdx_accept_memory"]
-    assert sites(found["step"]) == ["fentry:try_accept_one", "kprobe:try_accept_one"]
-    assert "MT_STEP_SNP" not in found["step"].macros
-
-
-def test_acceptance_in_sev_snp_before_and_after_it_could_be_traced() -> None:
-    names = ("accept_memory", "try_to_accept_memory_one", "tdx_accept_memory", "snp_accept_memory")
-    types = {"accept_memory": "start end", "try_to_accept_memory_one": "zone"}
-    old = acceptance("SEV-SNP", *names, notrace=("snp_accept_memory",), **types)
-    assert sites(old["arch"]) == []
-    assert [(r.candidate, r.reason) for r in old["arch"].ruled_out] == [("snp_accept_memory", "notrace")]
-    assert sites(old["block"])[0] == "fentry:try_to_accept_memory_one"
-    assert not {"MT_BLOCK_HAS_PAGE", "MT_BLOCK_VOID"} & set(old["block"].macros)
-    assert "MT_ACCEPT_HAS_SIZE" not in old["call"].macros
-    new = acceptance("SEV-SNP", *names, "__set_pages_state", **types)
-    assert sites(new["arch"])[0] == "fentry:snp_accept_memory"
-    assert new["step"].macros["MT_STEP_SNP"] == "1"
-
-
-def test_the_platform_decides_what_accepts_not_what_the_kernel_was_built_with() -> None:
-    both = ("accept_memory", "tdx_accept_memory", "snp_accept_memory")
-    for unknown in ("plain", "unknown"):
-        arch = acceptance(unknown, *both, accept_memory="start size")["arch"]
-        assert (sites(arch), [r.reason for r in arch.ruled_out]) == ([], ["absent"])
-    lab = acceptance("plain", *both, "unaccepted_emul_accept", accept_memory="start size")
-    assert sites(lab["arch"])[0] == "fentry:unaccepted_emul_accept"
-    assert sites(lab["step"]) == []
-
-
-def test_an_argument_that_nothing_names_is_not_guessed() -> None:
-    found = acceptance("TDX", "accept_memory")["call"]
-    assert (sites(found), "end or size" in found.ruled_out[0].detail) == ([], True)
 
 
 def candidate(site: str, kind: str, error: RefusedError | None = None) -> Candidate:

@@ -27,7 +27,7 @@ class Made(System):
     filter_functions = None
 
     @property
-    def symbols(self) -> SymbolTable:  # type: ignore[override]
+    def symbols(self) -> SymbolTable:
         return SymbolTable(b"ffffffff81000000 T _text\n" + self.text)
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from memtrace.probes.machine import tracefs
 from memtrace.probes.sites import ladder
 from memtrace.probes.sites.btf import Btf
 from memtrace.probes.sites.symbols import SymbolTable
@@ -74,13 +75,13 @@ class Kernel(System):
     filter_functions = None
 
     @property
-    def symbols(self) -> SymbolTable:  # type: ignore[override]
+    def symbols(self) -> SymbolTable:
         names = ("_text", "kvm_vcpu_ioctl", "kvm_mmu_page_fault", *self.functions)
         lines = (f"ffffffff81{n:06x} T {name}\n" for n, name in enumerate(names))
         return SymbolTable("".join(lines).encode())
 
     @property
-    def kvm_btf(self) -> Btf:  # type: ignore[override]
+    def kvm_btf(self) -> Btf:
         return cast(Btf, Types(self.functions))
 
     btf = None
@@ -89,8 +90,8 @@ class Kernel(System):
 @pytest.fixture(autouse=True)
 def any_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel that runs the test does not say what may be traced."""
-    monkeypatch.setattr(ladder.tracefs, "blacklisted", lambda function: False)
-    monkeypatch.setattr(ladder.tracefs, "traceable", lambda function, known: None)
+    monkeypatch.setattr(tracefs, "blacklisted", lambda function: False)
+    monkeypatch.setattr(tracefs, "traceable", lambda function, known: None)
 
 
 def kernel(functions: Arguments) -> System:

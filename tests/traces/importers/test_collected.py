@@ -161,7 +161,9 @@ def test_the_log_is_placed_where_its_lines_were_printed(import_: Import) -> None
     ends = {(p.source, p.nid): p.end_ns for p in run.header.phases if p.name == "deferred"}
     for nid in (0, 1):
         # A printed line is stamped in the log a moment before the trace has it.
-        assert abs(ends["dmesg", nid] - ends["ftrace", nid]) < MS
+        printed, traced = ends["dmesg", nid], ends["ftrace", nid]
+        assert printed is not None and traced is not None
+        assert abs(printed - traced) < MS
 
 
 def test_the_machine_file_tells_the_traces_clock(import_: Import, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import duckdb
 import pytest
 from click.testing import CliRunner
 
 from memtrace.analyzer.report import Request, make
 from memtrace.commands.import_ import import_
+from memtrace.tests.sql import fetched
 from memtrace.traces.schema import Flag
 
 from .conftest import Import
@@ -47,9 +47,9 @@ def imported(folder: Path, printed: tuple[str, ...] = LINES) -> Path:
 
 def test_faults_and_splits_have_their_place_in_the_guest(tmp_path: Path) -> None:
     flags = ", ".join(f"(flags & {int(flag)}) <> 0" for flag in (Flag.PRIVATE, Flag.FAILED, Flag.NOOP))
-    rows = duckdb.sql(
+    rows = fetched(
         f"SELECT event, vcpu, gfn, pfn, bytes, {flags}, vm FROM '{imported(tmp_path)}' ORDER BY ts_ns"
-    ).fetchall()
+    )
     assert rows == [
         ("gmem.fault", 0, 0x1000, None, None, False, False, False, None),
         ("gmem.fault", 0, 0x1200, None, None, True, False, False, None),
@@ -62,7 +62,7 @@ def test_faults_and_splits_have_their_place_in_the_guest(tmp_path: Path) -> None
 def test_addresses_of_older_kernels_are_in_base_16_too(tmp_path: Path) -> None:
     flag = f"(flags & {int(Flag.PRIVATE)}) <> 0"
     run = imported(tmp_path, OLD)
-    rows = duckdb.sql(f"SELECT vcpu, gfn, {flag} FROM '{run}' ORDER BY ts_ns").fetchall()
+    rows = fetched(f"SELECT vcpu, gfn, {flag} FROM '{run}' ORDER BY ts_ns")
     assert rows == [(None, 0x84D, False), (None, 0x12345, True)]
 
 

@@ -11,8 +11,9 @@ import pytest
 from memtrace.analyzer.views import view
 from memtrace.tests.traces.importers.conftest import Import, Text, read
 from memtrace.traces.reader import open_run
-from memtrace.traces.run import EventCounters, ProbeSite, RunHeader, RunStatus
+from memtrace.traces.run import ProbeSite, RunHeader, RunStatus
 from memtrace.traces.schema import Flag, arrow_schema
+from memtrace.traces.totals import EventCounters
 from memtrace.traces.writer import RunWriter
 
 S = 10**9

@@ -49,4 +49,5 @@ def main(name: str, nid: int, accepts: int, rivals: int, rival: list[str], costs
 
 if __name__ == "__main__":
     end = sys.argv.index("--")
-    main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5:end], sys.argv[end + 1 :])
+    nid, accepts, rivals = map(int, sys.argv[2:5])
+    main(sys.argv[1], nid, accepts, rivals, sys.argv[5:end], sys.argv[end + 1 :])

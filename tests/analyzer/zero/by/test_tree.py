@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clearing by frame, task, cgroup and stack: exact sums, and what is said where a run does not hold them."""
+"""Clearing by frame: a tree with exact sums, and what is said where a run does not bear it out."""
 
 from __future__ import annotations
 
@@ -7,61 +7,17 @@ import dataclasses
 import functools
 import random
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from memtrace.analyzer.ledger import settle_run
-from memtrace.analyzer.render import FORMATS
-from memtrace.analyzer.report import Request, make
-from memtrace.analyzer.tables import Report, Row, Table
-from memtrace.analyzer.views import GROUPINGS, Choice, choice_by, view
 from memtrace.analyzer.zero.by import frames
 from memtrace.analyzer.zero.by.frames import folded
-from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.cases import (
-    ANON_STACK,
-    CASES,
-    HUGE_STACK,
-    START,
-    Case,
-    between,
-    header,
-    status,
-    streamed,
-    total,
-)
-from memtrace.traces.reader import Run
-from memtrace.traces.run import ProbeSite, RootTotal, TaskTotal
+from memtrace.tests.analyzer.cases import CASES
+from memtrace.tests.analyzer.recorded import START, Case, Row, between, header, status, streamed, total
+from memtrace.tests.analyzer.zero.by.tables import HUGE, RunOf, frames_of, main, notes
 from memtrace.traces.schema import Flag
-
-RunOf = Callable[[Case | str], Run]
-
-
-def report(run: Run, word: str) -> Report:
-    return view(run, "zero", Choice(grouping=word)).report
-
-
-def main(run: Run, word: str) -> Table:
-    found = report(run, word)
-    table = found.table(found.main)
-    assert table is not None
-    return table
-
-
-def notes(run: Run, word: str) -> str:
-    return " ".join(" ".join(table.notes) for table in report(run, word).tables)
-
-
-def frames_of(run: Run) -> dict[str, tuple[Any, ...]]:
-    """Count, bytes, cleared, total and self of each path."""
-    measured = ("count", "bytes", "cleared_bytes", "total_ns", "self_ns")
-    return {row["path"]: tuple(row[name] for name in measured) for row in main(run, "tree").rows}
-
-
-HUGE = 2 << 20
+from memtrace.traces.totals import RootTotal
 
 
 def test_a_stream_is_a_tree_of_every_frame(run_of: RunOf) -> None:
@@ -289,176 +245,3 @@ def test_clears_of_the_bulk_allocator_lie_in_no_alloc_and_share_the_time_by_numb
     }
     assert all(row["shared"] for row in main(run, "tree").rows)
     assert "shared out by number" in notes(run, "tree") and "all time" in notes(run, "tree")
-
-
-def test_the_tasks_of_a_run_that_was_cut_short_are_said_to_be_few(run_of: RunOf) -> None:
-    case = CASES["clears-summed"]()
-    short = dataclasses.replace(case, status=dataclasses.replace(case.status, complete=False), cut_short=True)
-    assert "largest sums" in notes(run_of(short), "task")
-
-
-def test_tasks_of_a_stream_are_threads_by_name(run_of: RunOf) -> None:
-    names = ("comm", "pid", "tid", "clears", "bytes", "total_ns", "ns_per_4kib", "root")
-    assert [tuple(row[name] for name in names) for row in main(run_of("clears"), "task").rows] == [
-        ("beta", 400, 400, 1, HUGE, 3000, 3000 / 512, "fault"),
-        ("alpha", 300, 301, 2, 8192, 300, 150, "populate"),
-        ("kworker/1:2", 5, 5, 1, 4096, 50, 50, "vmalloc"),
-    ]
-
-
-def test_tasks_of_sums_are_processes_without_the_recorder(run_of: RunOf) -> None:
-    run = run_of("clears-summed")
-    names = ("comm", "pid", "tid", "clears", "bytes", "total_ns", "root")
-    assert [tuple(row[name] for name in names) for row in main(run, "task").rows] == [
-        ("alpha", 300, None, 1000, 1000 * 4096, 200_000, "populate"),
-        # By the name and the root of most of it.
-        ("beta", 400, None, 111, HUGE + 110 * 4096, 20_000, "fault"),
-    ]
-    assert "28.0Ki that the recorder itself" in notes(run, "task")
-    assert "record --stream all" in notes(run, "task")
-
-
-def test_cgroups_are_paths_and_what_has_none_is_unknown(run_of: RunOf) -> None:
-    found = {
-        row["cgroup"]: (row["clears"], row["bytes"], row["root"])
-        for row in main(run_of("clears"), "cgroup").rows
-    }
-    assert found == {
-        "/huge": (1, HUGE, "fault"),
-        "/lab/small": (2, 8192, "populate"),
-        None: (1, 4096, "vmalloc"),
-    }
-    assert "no room in the programs' table" in notes(run_of("clears"), "cgroup")
-
-
-def test_the_cgroup_of_what_the_kernel_summed_is_unknown_and_how_to_have_it_said(run_of: RunOf) -> None:
-    run = run_of("clears-summed")
-    found = {row["cgroup"]: (row["clears"], row["bytes"]) for row in main(run, "cgroup").rows}
-    assert found == {None: (1110, 1110 * 4096), "/huge": (1, HUGE)}
-    assert "unknown of 4.34Mi that the kernel summed (order 0); `memtrace record --stream all`" in notes(
-        run, "cgroup"
-    )
-
-
-def test_a_run_without_any_cgroup_says_why(run_of: RunOf) -> None:
-    case = Case([between("zero.alloc", 0, 10, 10, order=0)], header("zero.alloc", stream_all=True), status())
-    assert "no cgroup v2 hierarchy" in notes(run_of(case), "cgroup")
-
-
-def test_stacks_come_with_their_caller_and_the_first_in_full(run_of: RunOf) -> None:
-    table = main(run_of("clears"), "stack")
-    names = ("rank", "caller", "event", "clears", "bytes", "total_ns", "stack")
-    assert [tuple(row[name] for name in names) for row in table.rows] == [
-        (1, "do_huge_pmd_anonymous_page", "zero.user", 1, HUGE, 3000, HUGE_STACK),
-        (2, "do_anonymous_page", "zero.alloc", 2, 8192, 300, ANON_STACK),
-        (3, None, "zero.alloc", 1, 4096, 50, None),
-    ]
-    assert table.notes[1].startswith("- 1: folio_zero_user < do_huge_pmd_anonymous_page < ")
-
-
-def test_without_stacks_there_are_call_sites_and_how_to_record_stacks_is_said(run_of: RunOf) -> None:
-    run = run_of("clears-summed")
-    table = main(run, "stack")
-    assert table.name == "callsites"
-    names = ("event", "site", "within", "clears", "bytes", "total_ns")
-    found = [tuple(row[name] for name in names) for row in table.rows]
-    assert found[0] == ("zero.alloc", "fentry:zero.alloc", "fault", 1000, 4096_000, 200_000)
-    assert sum(row["bytes"] for row in table.rows) == (1110 << 12) + HUGE
-    assert "--stacks` keeps them" in notes(run, "stack")
-
-
-def derived(rows: list[Row], **of_status: Any) -> Case:
-    """A run whose kernel hides clears: only allocations, by a tracepoint, were seen."""
-    manifest = (
-        ProbeSite("alloc", "rawtp:kmem:mm_page_alloc", "rawtp", time="unknown", proven=True),
-        ProbeSite("zero.alloc", "inferred:gfp", "inferred", time="unknown", count="inferred"),
-    )
-    return Case(rows, header("alloc", "zero.alloc", manifest=manifest), status(**of_status))
-
-
-def test_derived_clears_have_their_task_and_cgroup_and_no_time(run_of: RunOf) -> None:
-    untimed: Row = {"dur": None, "self_ns": None, "pid": 7, "tid": 8, "comm": "a", "cgroup": "/a"}
-    rows = [
-        streamed("alloc", 0, flags=int(Flag.ZEROED), **untimed),
-        streamed("alloc", 2, flags=int(Flag.ZEROED), **untimed),
-        streamed("alloc", 0, **untimed),
-    ]
-    run = run_of(derived([row | {"stack": ANON_STACK} for row in rows]))
-    (stack,) = main(run, "stack").rows
-    assert (stack["event"], stack["caller"], stack["clears"]) == ("zero.alloc", "do_anonymous_page", 2)
-    (task,), (cgroup,) = main(run, "task").rows, main(run, "cgroup").rows
-    for row in (task, cgroup):
-        assert (row["clears"], row["bytes"], row["derived_bytes"], row["total_ns"]) == (
-            2,
-            5 << 12,
-            5 << 12,
-            None,
-        )
-    assert (task["comm"], task["tid"], cgroup["cgroup"], task["root"]) == ("a", 8, "/a", None)
-    assert "derived from gfp flags" in notes(run, "task") and "functions can be hooked" in notes(run, "task")
-    assert frames_of(run) == {
-        "alloc": (3, 6 << 12, 5 << 12, None, None),
-        "alloc > zero.alloc": (2, 5 << 12, 5 << 12, None, None),
-    }
-
-
-def test_derived_clears_of_sums_are_the_kernels_by_process(run_of: RunOf) -> None:
-    summed = int(Flag.AGGREGATED)
-    rows = [streamed("alloc", 0, None, count=9, bytes=9 << 12, pid=None, comm=None, flags=summed)]
-    task = TaskTotal("alloc", 7, "a", 9, 9 << 12, None, "", 5, 5 << 12)
-    run = run_of(derived(rows, tasks=(task,)))
-    (row,) = main(run, "task").rows
-    assert (row["pid"], row["clears"], row["bytes"], row["derived_bytes"]) == (7, 5, 5 << 12, 5 << 12)
-
-
-def test_an_older_run_does_not_know_whose_the_derived_clears_were(run_of: RunOf) -> None:
-    summed = {"pid": None, "comm": None, "flags": int(Flag.AGGREGATED | Flag.ZEROED)}
-    rows = [streamed("alloc", 0, None, count=9, bytes=9 << 12, **summed)]
-    run = run_of(derived(rows, tasks=(TaskTotal("alloc", 7, "a", 9, 9 << 12, None),)))
-    (row,) = main(run, "task").rows
-    assert (row["comm"], row["pid"], row["bytes"]) == (None, None, 9 << 12)
-    assert "task: unknown of 36.0Ki" in notes(run, "task")
-
-
-def test_an_older_run_may_count_its_recorder(run_of: RunOf) -> None:
-    case = CASES["clears-summed"]()
-    tasks = (TaskTotal("zero.alloc", 9, "memtrace", 7, 7 * 4096, 700),)
-    older = dataclasses.replace(case, status=dataclasses.replace(case.status, tasks=tasks))
-    assert "recorder's own clears may be among them" in notes(run_of(older), "task")
-
-
-def test_what_failed_or_the_recorder_did_is_no_clear(run_of: RunOf) -> None:
-    for word in GROUPINGS["zero"]:
-        assert "memtrace" not in {row.get("comm") for row in main(run_of("clears"), word).rows}
-        sizes = [row["bytes"] for row in main(run_of("clears"), word).rows if row.get("event") != "alloc"]
-        assert sum(size or 0 for size in sizes) == HUGE + 3 * 4096
-
-
-@pytest.mark.parametrize("word", GROUPINGS["zero"])
-@pytest.mark.parametrize("case", sorted(CASES))
-def test_every_kind_of_run_has_every_grouping_and_a_figure(
-    run_of: RunOf, case: str, word: str, tmp_path: Path
-) -> None:
-    result = view(run_of(case), "zero", Choice(grouping=word))
-    table = result.report.table(result.report.main)
-    assert table is not None and (table.rows or table.notes)
-    if case in ("clears", "clears-summed"):
-        result.draw(figure := tmp_path / "zero.svg")
-        assert figure.stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("format_", FORMATS)
-def test_every_format_has_the_table_asked_for(run_of: RunOf, format_: str) -> None:
-    path = str(run_of("clears").path)
-    text = make(Request((path,), view="zero", by="cgroup", format=format_))
-    assert "/lab/small" in text
-
-
-def test_an_unknown_word_is_refused_and_the_known_ones_named() -> None:
-    with pytest.raises(MemtraceError, match="one of tree, task, cgroup, stack") as refused:
-        choice_by("zero", "order,node")
-    assert refused.value.exit_code == 2
-    with pytest.raises(MemtraceError, match="--by knows no 'tree'"):
-        choice_by("summary", "tree")
-    assert choice_by("zero", " Tree ").grouping == "tree"
-    assert choice_by("zero", None) == Choice()
