@@ -13,7 +13,7 @@ from memtrace.probes.programs.module import Module, source
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.sites import sampler
-from memtrace.probes.sites.ladder import Ladder, climb, rule_out
+from memtrace.probes.sites.ladder import Ladder, climb, rule_out, together
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import accept, zero
 from memtrace.probes.topics.event import Event
@@ -99,8 +99,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
         macros["MT_ALL_CGROUPS"] = "1"
     if "kprobe" in shape.avoid:
         macros["MT_HOT_FENTRY"] = "1"
-    for ladder in ladders:
-        macros |= ladder.macros if ladder.event in watched else {}
+    macros |= together(ladder for ladder in ladders if ladder.event in watched)
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
     text = source(_sources(ladders, watched, sampling is not None), declarations("MT_GMEM" in macros))

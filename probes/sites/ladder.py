@@ -9,9 +9,10 @@ missing, refused by policy, not allowed, failed; avoided on request).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from memtrace.errors import MemtraceError
 from memtrace.probes.machine import tracefs
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.refusal import RefusedError
@@ -153,3 +154,19 @@ def resolve(system: System, stems: tuple[str, ...]) -> str | None:
         if names:
             return names[0]
     return None
+
+
+def together(ladders: Iterable[Ladder]) -> dict[str, str]:
+    """Return the macros of all ladders; raises MemtraceError if two give one name different values.
+
+    The programs of all ladders are compiled as one text, in which a name has one meaning.
+    """
+    macros: dict[str, str] = {}
+    for ladder in ladders:
+        for name, value in ladder.macros.items():
+            if macros.setdefault(name, value) != value:
+                raise MemtraceError(
+                    f"{ladder.event} takes {name} for {value}, another event for {macros[name]}: "
+                    "please report this"
+                )
+    return macros

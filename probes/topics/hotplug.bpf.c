@@ -68,15 +68,15 @@ static __always_inline void mt_hot_resource(struct mt_hot_t *h, u64 resource)
 
 static __always_inline void mt_hot_device(struct mt_hot_t *h, u64 device)
 {
-#ifdef MT_BLOCK_PAGES
-	u64 block = device - MT_BLOCK_DEVICE, section = 0;
+#ifdef MT_MEMORY_BLOCK_PAGES
+	u64 block = device - MT_MEMORY_BLOCK_DEVICE, section = 0;
 	int nid = -1;
 
-	if (bpf_probe_read_kernel(&section, sizeof(section), (void *)(block + MT_BLOCK_SECTION)))
+	if (bpf_probe_read_kernel(&section, sizeof(section), (void *)(block + MT_MEMORY_BLOCK_SECTION)))
 		return;
-	bpf_probe_read_kernel(&nid, sizeof(nid), (void *)(block + MT_BLOCK_NID));
+	bpf_probe_read_kernel(&nid, sizeof(nid), (void *)(block + MT_MEMORY_BLOCK_NID));
 	h->pfn = section * MT_SECTION_PAGES;
-	h->pages = MT_BLOCK_PAGES;
+	h->pages = MT_MEMORY_BLOCK_PAGES;
 	h->nid = nid >= 0 && nid < MT_NIDS ? nid : -1;
 #endif
 }

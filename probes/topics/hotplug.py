@@ -276,13 +276,13 @@ def _blocks(system: System) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     found = {
-        "MT_BLOCK_DEVICE": btf.offset_of("memory_block", "dev") if btf else None,
-        "MT_BLOCK_SECTION": btf.offset_of("memory_block", "start_section_nr") if btf else None,
-        "MT_BLOCK_NID": btf.offset_of("memory_block", "nid") if btf else None,
+        "MT_MEMORY_BLOCK_DEVICE": btf.offset_of("memory_block", "dev") if btf else None,
+        "MT_MEMORY_BLOCK_SECTION": btf.offset_of("memory_block", "start_section_nr") if btf else None,
+        "MT_MEMORY_BLOCK_NID": btf.offset_of("memory_block", "nid") if btf else None,
     }
     if None in found.values():
         return {}
     return {name: str(value) for name, value in found.items()} | {
-        "MT_BLOCK_PAGES": str(pages),
+        "MT_MEMORY_BLOCK_PAGES": str(pages),
         "MT_SECTION_PAGES": str(_SECTION_PAGES),
     }

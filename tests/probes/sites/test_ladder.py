@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from memtrace.errors import MemtraceError
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.sites import code
-from memtrace.probes.sites.ladder import Candidate, Ladder, climb
+from memtrace.probes.sites.ladder import Candidate, Ladder, climb, together
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import alloc, zero
 from memtrace.tests.probes.conftest import sites
@@ -152,3 +153,12 @@ def test_an_avoided_kind_is_passed_over() -> None:
 def test_no_candidate_left_is_an_answer_too() -> None:
     site, chosen = climb(Ladder("alloc", (), (Refusal("f", "absent"),)), None)  # type: ignore[arg-type]
     assert (site.site, site.time, site.count, chosen) == (None, "unknown", "unknown", None)
+
+
+def test_a_name_in_the_programs_has_one_meaning() -> None:
+    """The pages of accept.block were those of a memory block wherever hot.block was watched too."""
+    one, other = Ladder("a", (), macros={"MT_X": "1", "MT_Y": "2"}), Ladder("b", (), macros={"MT_X": "1"})
+    assert together((one, other)) == {"MT_X": "1", "MT_Y": "2"}
+    clash = Ladder("c", (), macros={"MT_Y": "3"})
+    with pytest.raises(MemtraceError, match="c takes MT_Y for 3, another event for 2"):
+        together((one, other, clash))
