@@ -10,8 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+_KEY_BYTES = 8
 _VARIANT = re.compile(rb"(?:\.(?:part|isra|constprop)\.\d+)*")
 
 
@@ -26,7 +31,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class SymbolTable:
-    """The text of a kallsyms file, which is searched without parsing every line."""
+    """The text of a kallsyms file, whose lines numpy sorts by name and no Python parses one by one."""
 
     text: bytes
 
@@ -39,15 +44,15 @@ class SymbolTable:
         """Return which of ``stem`` and its compiler-made variants exist, in modules too, shortest first."""
         found = {
             name.decode()
-            for line in self._lines(b" " + stem.encode())
-            if _VARIANT.fullmatch((name := line.split(b" ", 2)[2].split(b"\t")[0])[len(stem) :])
+            for start in self._starts(stem.encode())
+            if _VARIANT.fullmatch((name := self._line(start).split(b"\t")[0])[len(stem) :])
         }
         return tuple(sorted(found, key=lambda n: (len(n), n)))
 
     def module_of(self, name: str) -> str | None:
         """Return the module that has the function ``name``; None if it is in the core kernel or nowhere."""
-        for line in self._lines(b" " + name.encode() + b"\t["):
-            return line.rsplit(b"[", 1)[1].rstrip(b"]").decode()
+        for start in self._starts(name.encode() + b"\t["):
+            return self._line(start).rsplit(b"[", 1)[1].rstrip(b"]").decode()
         return None
 
     def modules_of(self, names: Iterable[str | None]) -> dict[str, str]:
@@ -58,9 +63,9 @@ class SymbolTable:
     def find(self, name: str) -> tuple[Symbol, ...]:
         """Return all core-kernel symbols of exactly this name (static functions may share one)."""
         found = []
-        for line in self._lines(b" " + name.encode() + b"\n"):
-            address = int(line.split(b" ", 1)[0], 16)
-            found.append(Symbol(name, address, self._next_address(line, address)))
+        for start in self._starts(name.encode() + b"\n"):
+            address = int(self.text[self.text.rfind(b"\n", 0, start) + 1 : start].split(b" ", 1)[0], 16)
+            found.append(Symbol(name, address, self._next_address(start, address)))
         return tuple(found)
 
     def one(self, name: str) -> Symbol | None:
@@ -68,24 +73,46 @@ class SymbolTable:
         found = self.find(name)
         return found[0] if len(found) == 1 and found[0].address else None
 
-    def _lines(self, needle: bytes) -> list[bytes]:
-        """Return the whole lines that hold ``needle``; bytes.find is 20 times as fast as a pattern here."""
-        found = []
-        position = self.text.find(needle)
-        while position >= 0:
-            start = self.text.rfind(b"\n", 0, position) + 1
-            end = self.text.find(b"\n", position)
-            found.append(self.text[start : end if end >= 0 else len(self.text)])
-            position = self.text.find(needle, position + 1)
-        return found
+    @cached_property
+    def _index(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp]]:
+        """The first eight bytes from each name on, big-endian and sorted; and where each name starts.
 
-    def _next_address(self, line: bytes, address: int) -> int:
-        """Return the first higher address after ``line``: kallsyms lists the core kernel in order.
+        Every address has the same number of digits (kernel/kallsyms.c: s_show).
+        """
+        data = np.frombuffer(self.text, dtype=np.uint8)
+        starts = (
+            np.concatenate(([0], np.flatnonzero(data == ord("\n")) + 1)) + self.text.find(b" ") + len(" t ")
+        )
+        starts = starts[starts < len(data)]
+        key = np.zeros(len(starts), dtype=np.uint64)
+        for place in range(_KEY_BYTES):
+            key = key << np.uint64(8) | data[np.minimum(starts + place, len(data) - 1)]
+        order = np.argsort(key, kind="stable")
+        return key[order], starts[order]
+
+    def _starts(self, beginning: bytes) -> list[int]:
+        """Return where the names start that begin like this, with what follows them; in the text's order."""
+        if not beginning or not self.text:
+            return []
+        keys, starts = self._index
+        first, last = (
+            np.uint64(int.from_bytes(beginning[:_KEY_BYTES].ljust(_KEY_BYTES, filler)))
+            for filler in (b"\0", b"\xff")
+        )
+        low, high = np.searchsorted(keys, first), np.searchsorted(keys, last, side="right")
+        return [at for at in sorted(starts[low:high].tolist()) if self.text.startswith(beginning, at)]
+
+    def _line(self, start: int) -> bytes:
+        """Return the rest of a line."""
+        end = self.text.find(b"\n", start)
+        return self.text[start : end if end >= 0 else len(self.text)]
+
+    def _next_address(self, start: int, address: int) -> int:
+        """Return the first higher address after a line: kallsyms lists the core kernel in order.
 
         Returns ``address`` itself if none is found.
         """
-        position = self.text.find(line) + len(line)
-        for following in re.finditer(rb"^([0-9a-f]+) [a-zA-Z] ", self.text[position : position + 8192], re.M):
+        for following in re.finditer(rb"^([0-9a-f]+) [a-zA-Z] ", self.text[start : start + 8192], re.M):
             if (value := int(following.group(1), 16)) > address:
                 return value
         return address
