@@ -275,7 +275,6 @@ def _tidy(table: pa.Table) -> pa.Table:
     the run, as that of the stacks does, would be stored again at each checkpoint.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     for index, field in enumerate(table.schema):
         column: Any = table.column(index)
@@ -283,6 +282,8 @@ def _tidy(table: pa.Table) -> pa.Table:
             continue
         array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if len(array.dictionary) > _SMALL_DICTIONARY:
+            import pyarrow.compute as pc
+
             used = pc.unique(array.indices.drop_null())
             indices = pc.index_in(array.indices, value_set=used).cast(field.type.index_type)
             array = pa.DictionaryArray.from_arrays(indices, array.dictionary.take(used))

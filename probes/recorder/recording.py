@@ -122,6 +122,8 @@ class Recorder:
 
         self._rows = rows
         wants_stacks = options.shape.stacks or bool(before.vmstat.get("nr_unaccepted"))
+        if wants_stacks:
+            import pyarrow.compute  # noqa: F401  (the writer's, where a column has many texts)
         self._naming = naming(attached, system, description.page_size, wants_stacks)
         self._manifest = self._prove()
         self._guests = Guests(self._module, self._manifest)
