@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "report": "The answer, from a run file.",
     "compare": "Is it the patch or is it noise: runs against runs.",
     "import": "A run from saved traces and kernel logs.",
+    "programs": "The compiled BPF programs that are kept.",
     "boot": "Catch the part of the boot that no BPF program can see.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
     "workload": "Memory work of known size, to record.",

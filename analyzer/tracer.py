@@ -5,7 +5,10 @@
 times the CPUs.  ``probe_ns``: added to one page fault by all that is traced in it,
 measured with these probes after the run; times the allocations seen it is an
 estimate of the time that tracing added to the system, never subtracted from any
-number.  ``own_count``: occurrences that the recorder caused (flag TRACER), in no
+number.  ``loading_bytes``: by how much free memory fell from the first snapshot, before
+anything was loaded, to the last one before the gate opened; ``loading_accepted_bytes``: by
+how much unaccepted memory did.  Both are of the whole machine, so that they include what
+others did meanwhile.  ``own_count``: occurrences that the recorder caused (flag TRACER), in no
 table but ``apart``.
 """
 
@@ -47,6 +50,10 @@ def tracer(run: Run, partials: Partials) -> Table:
     )
     window = (status.ended_ns - status.started_ns) * run.header.cpus
     row: dict[str, Any] = dict.fromkeys(_NAMES)
+    row |= {
+        "loading_bytes": _fell(run, "nr_free_pages"),
+        "loading_accepted_bytes": _fell(run, "nr_unaccepted"),
+    }
     if cost:
         each = cost.file_bytes / occurrences if cost.file_bytes and occurrences else None
         row |= {
@@ -57,10 +64,20 @@ def tracer(run: Run, partials: Partials) -> Table:
             "probe_ns": cost.probe_ns,
             "added_ns": None if cost.probe_ns is None else cost.probe_ns * allocs,
             "file_bytes": cost.file_bytes,
+            "programs_kept": cost.programs_kept,
             "bytes_per_occurrence": each,
         }
     row["own_count"] = int(own.count.sum())
     return Table("tracer", "Cost of tracing", _NAMES, (row,), (), keys=0, shown=(), notes=(_sentence(row),))
+
+
+def _fell(run: Run, counter: str) -> int | None:
+    """Return by how many bytes a counter of pages fell while loading; None if it is not known."""
+    moments = {s.label: s for s in (*run.header.snapshots, *run.status.snapshots)}
+    before, after = (
+        moments[label].vmstat.get(counter) if label in moments else None for label in ("before_load", "start")
+    )
+    return None if before is None or after is None else (before - after) * run.header.page_size
 
 
 def _sentence(row: dict[str, Any]) -> str:
@@ -71,7 +88,7 @@ def _sentence(row: dict[str, Any]) -> str:
     if row["cpu_share"] is not None:
         parts[0] += f" ({written(row['cpu_share'], 'share')} of all)"
     parts[0] += f", {written(row['recorder_max_rss_bytes'], 'bytes')} of memory at most"
-    parts[0] += f", armed in {written(row['armed_after_ns'], 'ns')}"
+    parts.append(_loading(row))
     if row["file_bytes"] is not None:
         parts.append(f"file {written(row['file_bytes'], 'bytes')}")
         if row["bytes_per_occurrence"] is not None:
@@ -84,6 +101,18 @@ def _sentence(row: dict[str, Any]) -> str:
     return "; ".join([*parts, own])
 
 
+def _loading(row: dict[str, Any]) -> str:
+    """Return what it took until the gate opened."""
+    told = []
+    if row["loading_bytes"] is not None:
+        told.append(f"{written(max(row['loading_bytes'], 0), 'bytes')} allocated")
+    if row["loading_accepted_bytes"] is not None:
+        told.append(f"{written(max(row['loading_accepted_bytes'], 0), 'bytes')} accepted")
+    how = {None: "", True: " with kept programs", False: " with compiling"}[row["programs_kept"]]
+    told.append(f"{written(row['armed_after_ns'], 'ns')}{how}")
+    return "loading: " + ", ".join(told)
+
+
 _NAMES = (
     "recorder_cpu_ns",
     "cpu_share",
@@ -92,6 +121,9 @@ _NAMES = (
     "probe_ns",
     "added_ns",
     "file_bytes",
+    "programs_kept",
+    "loading_bytes",
+    "loading_accepted_bytes",
     "bytes_per_occurrence",
     "own_count",
 )

@@ -32,7 +32,7 @@ _COMMANDS = {
     "import what records": [
         sys.executable,
         "-c",
-        "import bcc, pyarrow.parquet, memtrace.commands.record, memtrace.probes.recorder.recording",
+        "import pyarrow.parquet, memtrace.commands.record, memtrace.probes.recorder.recording",
     ],
 }
 _HELP = "memtrace --help"

@@ -28,11 +28,10 @@ def probes(verbose: bool, as_json: bool) -> None:
     Every site is tried on the running kernel, which takes about a second and the
     privileges of `memtrace record`.  Exit status 1 if nothing can be recorded.
     """
-    from memtrace.probes.machine.privileges import require_bcc, require_recording
+    from memtrace.probes.machine.privileges import require_recording
     from memtrace.probes.recorder.survey import survey
 
     require_recording()
-    require_bcc()
     with StatusLine() as line:
         line.show(TRYING)
         sites = survey()

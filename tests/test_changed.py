@@ -6,14 +6,14 @@ from memtrace.tests.changed import ROOT, chosen, importers_of
 IMPORTERS = {
     "analyzer/scan.py": frozenset({"analyzer/views.py"}),
     "analyzer/views.py": frozenset({"tests/analyzer/test_views.py", "tests/vm/test_zero.py"}),
-    "probes/recorder/plan.py": frozenset({"tests/probes/recorder/test_plan.py"}),
+    "probes/recorder/plan.py": frozenset({"tests/probes/recorder/test_watched.py"}),
 }
 TEXTS = {
     "analyzer/scan.py": "",
     "analyzer/views.py": "",
     "probes/recorder/plan.py": 'SOURCE = "nest.h"',
     "tests/analyzer/test_views.py": "",
-    "tests/probes/recorder/test_plan.py": "",
+    "tests/probes/recorder/test_watched.py": "",
     "tests/vm/test_zero.py": "",
 }
 
@@ -31,11 +31,11 @@ def test_a_test_itself() -> None:
 
 
 def test_all_guests_with_what_runs_in_them() -> None:
-    assert of("probes/recorder/plan.py") == ["tests/probes/recorder/test_plan.py", "tests/vm"]
+    assert of("probes/recorder/plan.py") == ["tests/probes/recorder/test_watched.py", "tests/vm"]
 
 
 def test_a_source_in_c_is_its_modules() -> None:
-    assert of("probes/bpf/nest.h") == ["tests/probes/recorder/test_plan.py", "tests/vm"]
+    assert of("probes/bpf/nest.h") == ["tests/probes/recorder/test_watched.py", "tests/vm"]
 
 
 def test_a_folder_with_its_fixtures_and_golden_outputs() -> None:

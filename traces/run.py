@@ -240,6 +240,8 @@ class TracerCost:
     probe_ns: SignedNs | None = None
     """Added to one page fault with its order-0 allocation, measured after the run; None: not measured."""
     file_bytes: Count | None = None
+    programs_kept: bool | None = None
+    """Whether the BPF programs were kept from an earlier time (else they were compiled); None: not told."""
 
 
 @dataclass(frozen=True)

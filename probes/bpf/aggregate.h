@@ -9,9 +9,7 @@
  *   MT_AGG_BUCKETS   duration buckets below the tail threshold, plus one for unknown durations
  *   MT_AGG_EVENTS    2, or 4 where pages are zeroed outside the allocator too
  */
-#define MT_AGG_SLOTS (MT_AGG_EVENTS * MT_NIDS * 4)
-#define MT_AGG_CELLS (MT_NCPU * MT_AGG_SLOTS * MT_AGG_BUCKETS)
-BPF_F_TABLE("array", int, struct mt_cell_t, mt_cells, MT_AGG_CELLS, 1024 /* BPF_F_MMAPABLE */);
+BPF_F_TABLE("array", int, struct mt_cell_t, mt_cells, MT_SIZED, 1024 /* BPF_F_MMAPABLE */);
 
 BPF_PERCPU_ARRAY(mt_flat, struct mt_flat_t, MT_NEVENTS);
 

@@ -5,7 +5,7 @@
  * it (probes/recorder/layouts.py).
  *
  * User space defines these macros (probes/programs/module.py):
- *   MT_NCPU, MT_NEVENTS, MT_NIDS      how many CPUs, events and nodes there are
+ *   MT_NEVENTS, MT_NIDS               how many events and nodes there are
  *   MT_EV_*, MT_SITE_*                event and site numbers
  *   MT_RECORDER                       tgid of the recorder
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
@@ -20,6 +20,7 @@
  *   MT_ALL_CGROUPS                    zero.* is watched: every record has its cgroup
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
  */
+#define MT_SIZED 1	/* a map that the loader sizes to the machine (probes/recorder/plan.py) */
 #define MT_UNKNOWN_NS (~0ULL)
 #define MT_NO_PFN (~0ULL)
 #define MT_NO_PARENT 255
@@ -85,7 +86,7 @@ BPF_PERCPU_ARRAY(mt_counters, struct mt_counter_t, MT_NEVENTS);
 
 /* One ring per CPU, because a shared ring collapses with many producers. */
 BPF_RINGBUF_OUTPUT(mt_ring_like, 1);
-BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_NCPU);
+BPF_TABLE("array_of_maps$mt_ring_like", u32, u32, mt_rings, MT_SIZED);
 
 #if defined(MT_STACKS)
 BPF_STACK_TRACE(mt_stacks, 16384);
@@ -102,7 +103,7 @@ BPF_PERCPU_ARRAY(mt_cgroups, u64, MT_CGROUP_SLOTS);
 BPF_HASH(mt_targets, u32, u8, 65536);
 #endif
 #ifdef MT_CPUS
-BPF_ARRAY(mt_cpus, u32, MT_NCPU);
+BPF_ARRAY(mt_cpus, u32, MT_SIZED);
 #endif
 
 /*

@@ -15,13 +15,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from memtrace.probes.machine.sources import KernelLog, Root, kernel_log, names, read_text
 from memtrace.traces.run import Node
-
-if TYPE_CHECKING:
-    pass
 
 Range = tuple[int, int]
 """Half-open range of pfns, ``[start, end)``."""

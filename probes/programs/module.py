@@ -1,266 +1,210 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One BPF module: compiled with our own stub headers, attached piece by piece.
+"""Compiled programs in the kernel: their maps made, the programs loaded as they are attached.
 
-BCC compiles.  Attaching is done here, because the kernel may refuse a program that is
-tried, and the reason for the refusal is part of the answer.
+Attaching is done piece by piece, because the kernel may refuse what is tried, and the reason
+for the refusal is part of the answer.  Neither BCC nor LLVM is needed here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import fcntl
 import os
-import struct
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.topology import online_cpus
+from memtrace.probes.programs import libbpf, perf
+from memtrace.probes.programs.compiled import Compiled, MapSpec, linked
 from memtrace.probes.programs.refusal import RefusedError, tried
+from memtrace.probes.programs.values import Variant
 
-_PROBES = Path(__file__).parents[1]
-_STUB_HEADERS = _PROBES / "bpf" / "stub"
-# BCC optimises clang's output itself (BPFModule::run_pass_manager): doing it twice only takes time.
-_FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
-_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "call.h")
-
-# These expand once more than BCC's own macros, so that the function's name may be a -D macro.
-_BEGINNING = """#include <uapi/linux/ptrace.h>
-#define MT_FENTRY(fn, ...) KFUNC_PROBE(fn, __VA_ARGS__)
-#define MT_FEXIT(fn, ...) KRETFUNC_PROBE(fn, __VA_ARGS__)
-"""
-
-_PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK = 1, 0
-_PERF_TYPE_TRACEPOINT = 2
-_BPF_MAP_TYPE_RINGBUF = 27
-_PERF_ATTR_SIZE_VER5 = 112
-_SYS_PERF_EVENT_OPEN = 298  # x86-64
-_PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
-
-
-def source(names: tuple[str, ...], declarations: str) -> str:
-    """Return the module's C: ``declarations``, the shared headers, each file's programs.
-
-    A name in ``names`` is like ``topics/alloc``.
-    """
-    files = [*(f"bpf/{name}" for name in _HEADERS), *(f"{name}.bpf.c" for name in names)]
-    return "\n".join([_BEGINNING, declarations, *((_PROBES / name).read_text() for name in files)])
+KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, TRACING = 2, 5, 7, 17, 26
+"""BPF_PROG_TYPE_*, include/uapi/linux/bpf.h."""
+FENTRY, FEXIT = 24, 25
+"""BPF_TRACE_FENTRY and BPF_TRACE_FEXIT."""
+_MAP_RINGBUF = 27
 
 
 class Module:
-    """A compiled BPF module, and the probes attached from it."""
+    """Maps and programs of one Compiled, and what is attached of them."""
 
-    def __init__(self, text: str, macros: dict[str, str]) -> None:
-        """Compile ``text``; raises MemtraceError with the compiler's error."""
-        from bcc import BPF, lib
+    def __init__(
+        self,
+        compiled: Compiled,
+        variant: Variant,
+        entries: Mapping[str, int] | None = None,
+    ) -> None:
+        """Make the maps; ``entries`` has the number of elements of those that are sized to the machine.
 
-        class Quiet(BPF):  # type: ignore[misc]
-            def _trace_autoload(self) -> None:
-                """Attach nothing by name: the ladder tries the sites in order."""
-
-        flags = [*_FLAGS, *(f"-D{name}={value}" for name, value in sorted(macros.items()))]
-        self._macros = macros
-        self._lib: Any = lib
-        self._kprobe_fds: list[int] = []
-        self._owned_fds: list[int] = []
+        Raises MemtraceError if a map cannot be made.
+        """
+        self._compiled, self._variant = compiled, variant
+        self._values = tuple(variant.values[name] for name in compiled.values)
+        self._specs: dict[str, MapSpec] = {}
+        self._map_fds: dict[str, int] = {}
+        self._programs: dict[tuple[str, str], int] = {}
+        self._attached: list[int] = []
+        self._raw: dict[str, int] = {}
         self.hooked: set[str] = set()
         """Names of functions that must not be hooked again."""
         try:
-            with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
-                self._bpf: Any = tried(lambda: Quiet(text=text.encode(), cflags=flags))
-        except RefusedError as error:
-            raise MemtraceError(
-                f"the BPF programs did not compile ({error.detail}): "
-                "please report this with the output of `memtrace doctor`"
-            ) from error
+            # A map of maps needs the one that its elements are like.
+            for spec in sorted(compiled.sized(entries or {}), key=lambda spec: bool(spec.inner)):
+                self._make(spec)
+        except BaseException:
+            self.close()
+            raise
 
     def number(self, macro: str) -> int:
-        """Return the value of ``macro``, a number passed to these programs with -D."""
-        return int(self._macros[macro])
+        """Return the value of ``macro``, a number that was compiled in."""
+        return int(self._variant.macros[macro])
 
     def map_fd(self, name: str) -> int:
         """Return the file descriptor of a map."""
-        return int(self._bpf[name.encode()].map_fd)
+        return self._map_fds[name]
 
-    def table(self, name: str) -> Any:
-        """Return BCC's view of a map."""
-        return self._bpf[name.encode()]
+    def map_spec(self, name: str) -> MapSpec:
+        """Return what a map was made as."""
+        return self._specs[name]
 
     @property
     def program_fds(self) -> tuple[int, ...]:
         """File descriptors of all loaded programs."""
-        return tuple(int(f.fd) for f in self._bpf.funcs.values())
+        return tuple(self._programs.values())
 
     def attach_fentry(self, function: str, *, entry: bool = True, exit_: bool = True) -> None:
         """Attach fentry and fexit to ``function``: both or neither, unless only one is asked for.
 
         A function that is hooked already is left as it is.  Raises RefusedError.
         """
-        bpf = self._bpf
         if function in self.hooked:
             return
-        # The prefix depends on BCC's version (kfunc__, kfunc__vmlinux__): go by what it compiled.
-        if exit_:
-            exit_name = self._program("kretfunc__", function)
-        if entry:
-            entry_name = self._program("kfunc__", function)
-        if exit_:
-            tried(lambda: bpf.attach_kretfunc(fn_name=exit_name))
+        stem = self._variant.fentry.get(function, "")
+        exiting = self._trace(f"{stem}_fexit", function, FEXIT) if exit_ else None
         if entry:
             try:
-                tried(lambda: bpf.attach_kfunc(fn_name=entry_name))
+                self._trace(f"{stem}_fentry", function, FENTRY)
             except RefusedError:
-                if exit_:
-                    bpf.detach_kretfunc(fn_name=exit_name)
+                if exiting is not None:
+                    self._attached.remove(exiting)
+                    os.close(exiting)
                 raise
         self.hooked.add(function)
 
     def has_fentry(self, function: str) -> bool:
         """Return whether a program for the entry of ``function`` was compiled."""
-        try:
-            self._program("kfunc__", function)
-        except RefusedError:
-            return False
-        return True
-
-    def _program(self, prefix: str, suffix: str) -> bytes:
-        names = [
-            bytes(self._lib.bpf_function_name(self._bpf.module, i))
-            for i in range(self._lib.bpf_num_functions(self._bpf.module))
-        ]
-        wanted = [n for n in names if n.startswith(prefix.encode()) and n.endswith(b"__" + suffix.encode())]
-        if not wanted:
-            raise RefusedError("failed", f"BCC compiled no {prefix}{suffix}")
-        # The program of a function __f ends in "__f" too, and is longer than that of f.
-        return min(wanted, key=len)
+        return self._compiled.program(f"{self._variant.fentry.get(function, '')}_fentry") is not None
 
     def attach_kprobe(self, function: str, program: str, offset: int = 0) -> None:
         """Attach a kprobe at ``function + offset``; raises RefusedError."""
-        self._attach_kprobe(0, function, program, offset)
+        self._attach_kprobe(function, program, offset, returns=False)
 
     def attach_kretprobe(self, function: str, program: str) -> None:
         """Attach a kretprobe to ``function``; raises RefusedError."""
-        self._attach_kprobe(1, function, program, 0)
+        self._attach_kprobe(function, program, 0, returns=True)
 
     def attach_rawtp(self, tracepoint: str, program: str) -> None:
         """Attach to a raw tracepoint; raises RefusedError."""
-        tried(lambda: self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=program.encode()))
+        loaded = self._loaded(program, RAW_TRACEPOINT)
+        self._raw[tracepoint] = tried(lambda: libbpf.open_raw_tracepoint(tracepoint, loaded))
 
     def detach_rawtp(self, tracepoint: str) -> None:
         """Undo attach_rawtp()."""
-        self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+        os.close(self._raw.pop(tracepoint))
 
     def attach_tracepoint_id(self, number: int, program: str) -> int:
         """Attach to a tracepoint by its number in tracefs; raises RefusedError.
 
         Returns the file descriptor of the perf event, which the caller closes.
         """
-
-        def attach() -> int:
-            loaded = self._bpf.load_func(program.encode(), self._bpf.TRACEPOINT)
-            fd = _perf_event_open(_PERF_TYPE_TRACEPOINT, number)
-            fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, loaded.fd)
-            fcntl.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0)
-            return fd
-
-        return tried(attach)
+        loaded = self._loaded(program, TRACEPOINT)
+        return tried(lambda: perf.open_tracepoint(number, loaded))
 
     def attach_cpu_clock(self, program: str, frequency: int) -> None:
         """Sample every online CPU's clock ``frequency`` times a second; raises RefusedError."""
-        tried(
-            lambda: self._bpf.attach_perf_event(
-                ev_type=_PERF_TYPE_SOFTWARE,
-                ev_config=_PERF_COUNT_SW_CPU_CLOCK,
-                fn_name=program.encode(),
-                sample_freq=frequency,
-            )
-        )
+        loaded = self._loaded(program, PERF_EVENT)
+
+        def attach() -> None:
+            for cpu in online_cpus():
+                self._attached.append(perf.open_cpu_clock(cpu, frequency, loaded))
+
+        tried(attach)
 
     def add_ring(self, cpu: int, size: int) -> int:
         """Make a ring buffer of ``size`` bytes for one CPU and return its file descriptor.
 
         Raises MemtraceError if it cannot be made or installed.
         """
-        fd = int(self._lib.bcc_create_map(_BPF_MAP_TYPE_RINGBUF, f"mt_ring{cpu}".encode(), 0, 0, size, 0))
-        if fd < 0:
-            reason = os.strerror(ctypes.get_errno())
+        name = f"mt_ring{cpu}"
+        try:
+            fd = self._map_fds[name] = libbpf.create_map(_MAP_RINGBUF, name, 0, 0, size, 0)
+        except OSError as error:
             raise MemtraceError(
-                f"could not make a ring of {size >> 10} KiB for CPU {cpu} ({reason}): "
+                f"could not make a ring of {size >> 10} KiB for CPU {cpu} ({error.strerror}): "
                 "choose a smaller --ring-size"
-            )
-        self._owned_fds.append(fd)
-        key, value = ctypes.c_uint32(cpu), ctypes.c_uint32(fd)
-        outer = self.map_fd("mt_rings")
-        if self._lib.bpf_update_elem(outer, ctypes.byref(key), ctypes.byref(value), 0) != 0:
-            raise MemtraceError(f"could not install the ring of CPU {cpu}: {os.strerror(ctypes.get_errno())}")
+            ) from error
+        self.update("mt_rings", ctypes.c_uint32(cpu), ctypes.c_uint32(fd))
         return fd
 
-    def update(self, name: str, key: ctypes._SimpleCData[Any], value: Any) -> None:
-        """Set one element of a map; raises MemtraceError."""
-        fd = self.map_fd(name)
-        if self._lib.bpf_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0) != 0:
-            raise MemtraceError(f"map {name}: {os.strerror(ctypes.get_errno())}")
+    def update(self, name: str, key: Any, value: Any) -> None:
+        """Set one element of a map, both as ctypes objects; raises MemtraceError."""
+        try:
+            libbpf.update(self.map_fd(name), key, value)
+        except OSError as error:
+            raise MemtraceError(f"map {name}: {error.strerror}") from error
 
     def detach(self) -> None:
         """Detach every probe; the maps stay readable.
 
         The perf events of attach_tracepoint_id() are left to the caller.
         """
-        bpf = self._bpf
-        for fd in self._kprobe_fds:
-            self._lib.bpf_close_perf_event_fd(fd)
-        self._kprobe_fds.clear()
-        for name in list(bpf.raw_tracepoint_fds):
-            bpf.detach_raw_tracepoint(name)
-        for name in list(bpf.kfunc_entry_fds):
-            bpf.detach_kfunc(name)
-        for name in list(bpf.kfunc_exit_fds):
-            bpf.detach_kretfunc(name)
-        for kind, config in list(bpf.open_perf_events):
-            bpf.detach_perf_event(kind, config)
+        for fd in (*self._attached, *self._raw.values()):
+            os.close(fd)
+        self._attached.clear()
+        self._raw.clear()
 
     def close(self) -> None:
         """Detach, and free the programs and maps."""
         self.detach()
-        for fd in self._owned_fds:
+        for fd in (*self._programs.values(), *self._map_fds.values()):
             os.close(fd)
-        self._owned_fds.clear()
-        self._bpf.cleanup()
+        self._programs.clear()
+        self._map_fds.clear()
 
-    def _attach_kprobe(self, returns: int, function: str, program: str, offset: int) -> None:
-        def attach() -> int:
-            loaded = self._bpf.load_func(program.encode(), self._bpf.KPROBE)
-            name = f"memtrace_{os.getpid()}_{len(self._kprobe_fds)}".encode()
-            fd = int(self._lib.bpf_attach_kprobe(loaded.fd, returns, name, function.encode(), offset, 0))
-            if fd < 0:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            return fd
+    def _make(self, spec: MapSpec) -> None:
+        inner = self._map_fds[spec.inner] if spec.inner else 0
+        try:
+            self._map_fds[spec.name] = libbpf.create_map(
+                spec.kind, spec.name, spec.key_bytes, spec.value_bytes, spec.entries, spec.flags, inner
+            )
+        except OSError as error:
+            raise MemtraceError(f"map {spec.name} can't be made ({error.strerror})") from error
+        self._specs[spec.name] = spec
 
-        self._kprobe_fds.append(tried(attach))
+    def _trace(self, program: str, function: str, attach_type: int) -> int:
+        loaded = self._loaded(program, TRACING, attach_type, function)
+        fd = tried(lambda: libbpf.open_raw_tracepoint(None, loaded))
+        self._attached.append(fd)
+        return fd
 
+    def _attach_kprobe(self, function: str, program: str, offset: int, returns: bool) -> None:
+        loaded = self._loaded(program, KPROBE)
+        self._attached.append(tried(lambda: perf.open_kprobe(function, offset, returns, loaded)))
 
-def _perf_event_open(kind: int, config: int) -> int:
-    """Call perf_event_open(2) for all tasks on CPU 0 and return the file descriptor; raises OSError.
+    def _loaded(self, name: str, kind: int, attach_type: int = 0, function: str = "") -> int:
+        """Return the descriptor of a program, which is loaded once for each function that it is for."""
+        known = self._programs.get((name, function))
+        if known is not None:
+            return known
+        program = self._compiled.program(name)
+        if program is None:
+            raise RefusedError("failed", f"no program {name} was compiled")
 
-    libbcc's own wrapper refuses tracepoints.
-    """
-    attribute = struct.pack("<IIQQ", kind, _PERF_ATTR_SIZE_VER5, config, 1).ljust(_PERF_ATTR_SIZE_VER5, b"\0")
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(_SYS_PERF_EVENT_OPEN, attribute, -1, 0, -1, 0)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), "perf_event_open")
-    return int(fd)
+        def load() -> int:
+            target = libbpf.function_id(function) if function else 0
+            maps = tuple(self._map_fds[spec.name] for spec in self._compiled.maps)
+            return libbpf.load_program(kind, name, linked(program, maps, self._values), attach_type, target)
 
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        fd = self._programs[name, function] = tried(load)
+        return fd

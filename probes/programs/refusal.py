@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from memtrace.probes.programs.libbpf import VerifierError
+
 T = TypeVar("T")
 
 
@@ -35,7 +37,8 @@ def tried(action: Callable[[], T]) -> T:
             failure = error
     if failure is None:
         return result
-    detail = _last_words(words) or str(failure)
+    said = failure.words if isinstance(failure, VerifierError) else words.text
+    detail = _last_words(said) or _plain(failure)
     if code in (errno.EPERM, errno.EACCES):
         raise RefusedError("refused by policy", f"{os.strerror(code)} ({detail})") from failure
     raise RefusedError("failed", detail) from failure
@@ -61,12 +64,16 @@ def _captured_stderr() -> Iterator[_Words]:
             words.text = sink.read().decode(errors="replace")
 
 
-def _last_words(words: _Words) -> str:
+def _plain(failure: Exception) -> str:
+    return failure.strerror or str(failure) if isinstance(failure, OSError) else str(failure)
+
+
+def _last_words(text: str) -> str:
     """Return the line that says what is wrong; "" if there is none.
 
     The compiler says it first, the verifier and libbpf last.
     """
-    lines = [line.strip() for line in words.text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if " error: " in line]
     if errors:
         return errors[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.programs import libbpf
 from memtrace.probes.programs.module import Module
 
 _BATCH = 4096
@@ -22,14 +22,24 @@ def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: in
 
     Raises MemtraceError if the map cannot be read.
     """
-    from bcc import lib
-
     values = np.zeros(cpus, dtype=dtype)
-    key, place = ctypes.c_uint32(index), values.ctypes.data_as(ctypes.c_void_p)
-    ctypes.set_errno(0)
-    if lib.bpf_lookup_elem(module.map_fd(name), ctypes.byref(key), place) != 0:
-        raise MemtraceError(f"map {name} can't be read ({os.strerror(ctypes.get_errno())})")
+    try:
+        libbpf.lookup(module.map_fd(name), ctypes.c_uint32(index), _place(values))
+    except OSError as error:
+        raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
     return values
+
+
+def element(module: Module, name: str, key: int, dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
+    """Return the element of a map with this 32-bit key, of shape (1,); None if there is none."""
+    value = np.zeros(1, dtype=dtype)
+    try:
+        libbpf.lookup(module.map_fd(name), ctypes.c_uint32(key), _place(value))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
+    return value
 
 
 def hash_items(
@@ -40,34 +50,43 @@ def hash_items(
     An element that is added meanwhile may or may not be included, as in any walk of a map in use.
     Raises MemtraceError if the map cannot be read.
     """
-    from bcc import lib
-
     keys, values = np.zeros(_BATCH, dtype=key), np.zeros(_BATCH, dtype=value)
     found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
     position, here = ctypes.c_uint32(), None
     while True:
-        count = ctypes.c_uint32(_BATCH)
-        ctypes.set_errno(0)
-        places = (array.ctypes.data_as(ctypes.c_void_p) for array in (keys, values))
-        failed = lib.bpf_lookup_batch(
-            module.map_fd(name), here, ctypes.byref(position), *places, ctypes.byref(count)
-        )
-        code = ctypes.get_errno() if failed else 0
-        if code not in (0, errno.ENOENT):
-            raise MemtraceError(f"map {name} can't be read ({os.strerror(code)})")
+        count, last = ctypes.c_uint32(_BATCH), False
+        try:
+            libbpf.lookup_batch(module.map_fd(name), here, position, _place(keys), _place(values), count)
+        except OSError as error:
+            last = error.errno == errno.ENOENT
+            if not last:
+                raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
         found.append((keys[: count.value].copy(), values[: count.value].copy()))
-        if failed:
+        if last:
             return np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
-        here = ctypes.byref(position)
+        here = position
 
 
 def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
     """Zero every element of a per-CPU array on every CPU; raises MemtraceError if it cannot be written."""
-    from bcc import lib
-
     zeros = np.zeros(cpus, dtype=dtype)
     for index in range(elements):
-        key = ctypes.c_uint32(index)
-        data = zeros.ctypes.data_as(ctypes.c_void_p)
-        if lib.bpf_update_elem(module.map_fd(name), ctypes.byref(key), data, 0) != 0:
-            raise MemtraceError(f"map {name} can't be written ({os.strerror(ctypes.get_errno())})")
+        try:
+            libbpf.update(module.map_fd(name), ctypes.c_uint32(index), _place(zeros))
+        except OSError as error:
+            raise MemtraceError(f"map {name} can't be written ({error.strerror})") from error
+
+
+def clear_hash(module: Module, name: str) -> None:
+    """Remove every element of a hash that no program writes meanwhile."""
+    spec = module.map_spec(name)
+    keys, _ = hash_items(
+        module, name, np.dtype((np.void, spec.key_bytes)), np.dtype((np.void, spec.value_bytes))
+    )
+    for at in range(len(keys)):
+        libbpf.delete(module.map_fd(name), _place(keys[at : at + 1]))
+
+
+def _place(array: npt.NDArray[Any]) -> Any:
+    """Return the bytes of an array as a ctypes object."""
+    return (ctypes.c_uint8 * array.nbytes).from_address(array.ctypes.data)

@@ -30,6 +30,9 @@ from memtrace.traces.run import Fact, ProbeSite
 
 _MOUNT = next(need for need in NEEDS if need.name == "mount")
 
+NO_COMPILER = "as no kept programs fit and BCC is missing"
+"""Why no site could be tried where there is nothing to try it with."""
+
 Survey = Callable[[], tuple[ProbeSite, ...]]
 
 
@@ -106,7 +109,7 @@ class Diagnosis:
         """Whether anything can be recorded; None if that could not be tried."""
         if self.sites is not None:
             return any(site.site for site in self.sites)
-        return False if self.bcc.value == "no" else None
+        return False if self.why_no_sites == NO_COMPILER else None
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
@@ -117,7 +120,7 @@ class Diagnosis:
         """One line: whether ``memtrace record`` works here, and for which events."""
         if self.sites is None:
             if self.recordable is False:
-                return "memtrace record does not work here: BCC is missing"
+                return f"memtrace record does not work here, {NO_COMPILER}"
             return f"memtrace record: unknown here, {self.why_no_sites}"
         seen = [_with_quality(site) for site in self.sites if site.site]
         unseen = [site.event for site in self.sites if not site.site]
@@ -150,8 +153,6 @@ def _try_sites(
 ) -> tuple[tuple[ProbeSite, ...] | None, str]:
     if lacking(held) is not None:
         return None, "as it takes privileges to try"
-    if bcc.value != "yes":
-        return None, "as BCC is missing"
     if survey is None:
         from memtrace.probes.recorder.survey import survey as survey_now
 
@@ -159,7 +160,7 @@ def _try_sites(
     try:
         return survey(), ""
     except MemtraceError as error:
-        return None, str(error)
+        return None, str(error) if bcc.value == "yes" else NO_COMPILER
 
 
 def _with_quality(site: ProbeSite) -> str:

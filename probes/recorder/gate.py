@@ -7,6 +7,7 @@ import ctypes
 import os
 
 from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.tables import clear_hash
 from memtrace.probes.recorder.plan import Attached, Filters
 from memtrace.probes.sites.pfn import learn_vmemmap_base
 from memtrace.probes.sites.system import System
@@ -52,7 +53,7 @@ class Gate:
     def only_listed(self) -> None:
         """Shut out again all processes except the listed ones."""
         if self._filters.follow:
-            self._module.table("mt_targets").clear()
+            clear_hash(self._module, "mt_targets")
             self.follow_listed()
 
     def lets_the_recorder_in(self, events: tuple[str, ...]) -> bool:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.tables import hash_items
+from memtrace.probes.recorder.layouts import VM
 from memtrace.traces.names import decoded
 from memtrace.traces.run import ProbeSite, VirtualMachine
 
@@ -30,22 +34,23 @@ class Guests:
         """Return the VMs met so far, in the order of their numbers; empty if no gmem event has a site."""
         if not self._present:
             return ()
-        table = self._module.table("mt_vm_list")
-        return tuple(sorted((self._one(k.value, v) for k, v in table.items()), key=lambda vm: vm.number))
+        numbers, values = hash_items(self._module, "mt_vm_list", np.dtype("<u4"), VM.dtype)
+        found = (self._one(int(n), value) for n, value in zip(numbers, values, strict=True))
+        return tuple(sorted(found, key=lambda vm: vm.number))
 
     def _one(self, number: int, value: Any) -> VirtualMachine:
-        pid = int(value.pid) or None
+        pid = int(value["pid"]) or None
         if pid is not None and pid not in self._names:
             self._names[pid] = _comm(pid)
-        kind = int(value.kind)
+        kind = int(value["kind"])
         return VirtualMachine(
             number=int(number),
             pid=pid,
-            comm=self._names.get(pid or 0) or decoded(bytes(value.comm).split(b"\0")[0]),
+            comm=self._names.get(pid or 0) or decoded(bytes(value["comm"])),
             kind=_KINDS.get(kind, str(kind)),
-            private=bool(value.has_private),
-            first_ns=int(value.first_ns),
-            clock_offset_ns=int(value.clock_offset) or None,
+            private=bool(value["has_private"]),
+            first_ns=int(value["first_ns"]),
+            clock_offset_ns=int(value["clock_offset"]) or None,
         )
 
 

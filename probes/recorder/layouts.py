@@ -168,11 +168,23 @@ TASK_SLOT = Layout(
         Field("sum", _SUM),
     ),
 )
+VM = Layout(
+    "mt_vm_t",
+    (
+        Field("first_ns", "u64"),
+        Field("clock_offset", "s64", "the guest's kvm-clock minus the host's CLOCK_BOOTTIME"),
+        Field("pid", "u32"),
+        Field("kind", "u8", "KVM_X86_*_VM"),
+        Field("has_private", "u8"),
+        Field("comm", "char[16]", "of the first thread that was seen"),
+    ),
+)
+"""A virtual machine that was met."""
 
 
 def declarations(guests: bool) -> str:
     """Return the C of all layouts and of the bits of Kind; ``guests`` selects the longer record."""
     record = GUEST_RECORD if guests else RECORD
-    layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT)
+    layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT, VM)
     kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]
     return "\n".join([*kinds, *(layout.declaration() for layout in layouts)]) + "\n"

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy.typing as npt
 
+from memtrace.probes.programs.libbpf import program_info
 from memtrace.probes.programs.module import Module
-from memtrace.probes.sites.btf import libbpf
 from memtrace.traces.run import ProbeSite
 from memtrace.traces.totals import Losses
 
@@ -20,22 +19,17 @@ _RECURSION_MISSES_OFFSET = 208
 def recursion_misses(module: Module) -> int | None:
     """Return how often the kernel skipped one of our programs because one was running on that CPU.
 
-    None if libbpf or the kernel does not tell.
+    None if the kernel does not tell.
     """
-    lib = libbpf()
-    if lib is None:
-        return None
     total = 0
     for fd in module.program_fds:
-        info = (ctypes.c_uint8 * 256)()
-        size = ctypes.c_uint32(len(info))
-        if lib.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)) != 0:
+        try:
+            info = program_info(fd)
+        except OSError:
             return None
-        if size.value < _RECURSION_MISSES_OFFSET + 8:
+        if len(info) < _RECURSION_MISSES_OFFSET + 8:
             return None
-        total += int.from_bytes(
-            bytes(info[_RECURSION_MISSES_OFFSET : _RECURSION_MISSES_OFFSET + 8]), "little"
-        )
+        total += int.from_bytes(info[_RECURSION_MISSES_OFFSET : _RECURSION_MISSES_OFFSET + 8], "little")
     return total
 
 

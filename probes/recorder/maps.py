@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_percpu, hash_items, percpu
+from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_items, percpu
 from memtrace.probes.recorder.details import Totals
 from memtrace.probes.recorder.layouts import COUNTER, FLAT, TASK, TASK_KEY, TASK_SLOT
 from memtrace.probes.topics.events import NAMES
@@ -108,8 +108,8 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
     clear_percpu(module, "mt_flat", len(NAMES), FLAT.dtype, cpus)
     clear_percpu(module, "mt_task_slot", len(NAMES), TASK_SLOT.dtype, cpus)
     clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
-    module.table("mt_tasks").clear()
-    module.table("mt_open").clear()
+    clear_hash(module, "mt_tasks")
+    clear_hash(module, "mt_open")
     if sampling:
         clear_percpu(module, "mt_sample_total", 1, SAMPLE_TOTAL, cpus)
         clear_percpu(module, "mt_sample_cells", nids * SAMPLE_ORDERS * 2, SAMPLE_CELL, cpus)
@@ -162,4 +162,6 @@ def sample_cells(module: Module, cpus: int, nids: int) -> npt.NDArray[np.uint64]
 
 def open_frames(module: Module) -> int:
     """Return the number of intervals that are still open (probes/bpf/nest.h), over all contexts."""
-    return sum(int(frames.depth) for frames in module.table("mt_open").values())
+    spec = module.map_spec("mt_open")
+    frames = np.dtype({"names": ["depth"], "formats": ["<u8"], "itemsize": spec.value_bytes})
+    return int(hash_items(module, "mt_open", np.dtype("<u8"), frames)[1]["depth"].sum())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.machine.privileges import require_bcc, require_recording
+from memtrace.probes.machine.privileges import require_recording
 from memtrace.probes.recorder import plan
 from memtrace.probes.recorder.child import User
 from memtrace.probes.recorder.command import find_command
@@ -48,7 +48,6 @@ def default_ring_bytes(cpus: int) -> int:
 def check(options: Options) -> None:
     """Raise MemtraceError early for what would otherwise fail after a second of set-up."""
     require_recording()
-    require_bcc()
     if options.command:
         find_command(options.command)
     path = options.output

@@ -8,16 +8,20 @@ import os
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.programs.compiler import source
 from memtrace.probes.programs.fentry import why_no_fentry
-from memtrace.probes.programs.module import Module, source
+from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.obtain import obtain
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.recorder.layouts import declarations
+from memtrace.probes.recorder.maps import SAMPLE_ORDERS
+from memtrace.probes.recorder.watched import for_victims, victims_only, watched_events
 from memtrace.probes.sites import sampler
 from memtrace.probes.sites.ladder import Ladder, climb, rule_out, together
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import accept, zero
 from memtrace.probes.topics.event import Event
-from memtrace.probes.topics.events import NAMES, NEEDS, SITE_MACROS, TOPICS
+from memtrace.probes.topics.events import SITE_MACROS, TOPICS
 from memtrace.probes.topics.events import numbers as numbers_of
 from memtrace.traces.histogram import BUCKETS, bucket_of
 from memtrace.traces.run import NOT_ASKED, ProbeSite, Refusal
@@ -52,6 +56,8 @@ class Shape:
     sample_hz: int = sampler.DEFAULT_HZ
     avoid: tuple[str, ...] = ()
     """Kinds of sites not to use (fentry, kprobe, callsite, rawtp, sampling)."""
+    compiling: bool = True
+    """Whether programs that are not kept are compiled."""
 
     @property
     def buckets(self) -> int:
@@ -72,6 +78,8 @@ class Attached:
     """Number of events that have aggregate cells (MT_AGG_EVENTS)."""
     guests: bool = False
     """Whether records are GUEST_RECORDs (MT_GMEM)."""
+    kept: bool = False
+    """Whether the programs were kept from an earlier time."""
 
     def sees(self, event: str) -> bool:
         """Return whether ``event`` has a site."""
@@ -103,65 +111,48 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     if any(c.kind == "callsite" for ladder in ladders for c in ladder.candidates):
         macros["MT_CALLSITES"] = "1"
     text = source(_sources(ladders, watched, sampling is not None), declarations("MT_GMEM" in macros))
+    entries = _entries(system, int(macros["MT_AGG_EVENTS"]), shape)
     if "fentry" not in shape.avoid:
         fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
-        attached = _attach(text, macros, fewer, watched, shape, sampling is not None)
+        attached = _attach(text, macros, entries, fewer, watched, shape, sampling is not None)
         if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
             return _seen(attached, events)
         attached.module.close()
     macros["MT_KPROBES"] = "1"
-    return _seen(_attach(text, macros, ladders, watched, shape, sampling is not None), events)
+    return _seen(_attach(text, macros, entries, ladders, watched, shape, sampling is not None), events)
+
+
+def _entries(system: System, summed: int, shape: Shape) -> dict[str, int]:
+    """Return the sizes of the maps that are sized to the machine (MT_SIZED in BPF C)."""
+    return {
+        "mt_rings": system.cpus,
+        "mt_cpus": system.cpus,
+        "mt_cells": system.cpus * summed * system.nids * 4 * shape.buckets,
+        "mt_sample_cells": system.nids * SAMPLE_ORDERS * 2,
+    }
 
 
 def _any_of(events: tuple[Event, ...], watched: tuple[str, ...]) -> bool:
     return any(event.name in watched for event in events)
 
 
-def watched_events(ladders: tuple[Ladder, ...], events: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ``events`` and what they need (NEEDS), in the order of NAMES.
-
-    The needs of an event without a candidate here are left out.
-    """
-    seen = {ladder.event for ladder in ladders if ladder.candidates}
-    needed = {other for event in events if event in seen for other in NEEDS.get(event, ())}
-    return tuple(event for event in NAMES if event in events or event in needed)
-
-
-def victims_only(events: tuple[str, ...]) -> bool:
-    """Return whether alloc, if it is watched, is watched for acceptance alone.
-
-    Allocations without acceptance are then neither sent nor counted.
-    """
-    return not {"alloc", "zero.alloc"} & set(events)
-
-
-def for_victims(ladder: Ladder) -> Ladder:
-    """Return ``ladder``, which for alloc loses its raw tracepoints.
-
-    Only intervals with acceptance inside are of use here, and a raw tracepoint sees no interval.
-    """
-    if ladder.event != "alloc":
-        return ladder
-    kept = tuple(
-        dataclasses.replace(c, decode=f"only those in which memory was accepted; {c.decode}")
-        for c in ladder.candidates
-        if c.kind != "rawtp"
-    )
-    return dataclasses.replace(ladder, candidates=kept)
-
-
 def _attach(
     text: str,
     macros: dict[str, str],
+    entries: dict[str, int],
     ladders: tuple[Ladder, ...],
     watched: tuple[str, ...],
     shape: Shape,
     can_sample: bool,
 ) -> Attached:
-    module = Module(text, macros)
+    subjects = dict.fromkeys(event.partition(".")[0] for event in watched)
+    made_for = f"{os.uname().release}: {', '.join(subjects)}"
+    programs = obtain(text, macros, made_for, compiling=shape.compiling)
+    module = Module(programs.compiled, programs.variant, entries)
     try:
         attached = _climb(module, ladders, watched, shape, can_sample)
-        return dataclasses.replace(attached, summed=int(macros["MT_AGG_EVENTS"]), guests="MT_GMEM" in macros)
+        summed, guests = int(macros["MT_AGG_EVENTS"]), "MT_GMEM" in macros
+        return dataclasses.replace(attached, summed=summed, guests=guests, kept=programs.kept)
     except BaseException:
         module.close()
         raise

@@ -285,6 +285,7 @@ class Recorder:
             recorder_max_rss_bytes=peak_rss_bytes(),
             armed_after_ns=self._armed_ns,
             file_bytes=self._writer.bytes_written,
+            programs_kept=self._attached.kept,
         )
 
     def _progress(self, seconds: float) -> Progress:

@@ -7,12 +7,17 @@ import bisect
 import re
 from functools import cached_property
 
+import numpy as np
+
 from memtrace.probes.programs.module import Module
+from memtrace.probes.programs.tables import element
 from memtrace.probes.sites.symbols import SymbolTable
 
 # Frames between the traced function and our program: the tracepoint's and BPF's own.
 _OURS = re.compile(r"0x|bpf_|__bpf_|__traceiter_|perf_trace_|trace_call_bpf|kprobe_|ftrace_|__ftrace_")
 
+_STACK = np.dtype([("ip", "<u8", 127)])
+"""An element of a stack map: PERF_MAX_STACK_DEPTH addresses, the rest zero."""
 _LONGEST_FUNCTION = 1 << 20
 
 
@@ -41,10 +46,8 @@ class Stacks:
     def text(self, stack_id: int) -> str | None:
         """Return the folded frames of a stack, or None if the kernel no longer has it."""
         if stack_id not in self._texts:
-            try:
-                frames = list(self._module.table("mt_stacks").walk(stack_id))
-            except KeyError:
-                frames = []
+            found = element(self._module, "mt_stacks", stack_id, _STACK)
+            frames = [] if found is None else [address for address in found[0]["ip"].tolist() if address]
             names = [self._name(address) for address in frames]
             while names and _OURS.match(names[0]):
                 del names[0]

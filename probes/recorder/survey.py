@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from memtrace.probes.machine.kernel import describe_system
-from memtrace.probes.machine.privileges import require_bcc, require_recording
+from memtrace.probes.machine.privileges import require_recording
 from memtrace.probes.recorder import plan
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics.events import NAMES
@@ -18,7 +18,6 @@ def survey() -> tuple[ProbeSite, ...]:
     BCC, or if no event can be seen.
     """
     require_recording()
-    require_bcc()
     system = System.of(describe_system())
     attached = plan.attach(system, NAMES, plan.Filters(), plan.Shape())
     attached.module.close()

@@ -11,6 +11,9 @@ import ctypes
 from dataclasses import dataclass
 from functools import cached_property
 
+from memtrace.errors import MemtraceError
+from memtrace.probes.programs.libbpf import library, vmlinux_btf
+
 _KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_TYPEDEF = 3, 4, 5, 6, 8
 _KIND_VOLATILE, _KIND_CONST, _KIND_FUNC = 9, 10, 12
 
@@ -45,19 +48,6 @@ class _Pair(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint32), ("value", ctypes.c_uint32))
 
 
-def libbpf() -> ctypes.CDLL | None:
-    """Return libbpf, or None where it is not installed.
-
-    It is loaded by its sonames: ctypes.util.find_library() would run a compiler and ldconfig.
-    """
-    for name in ("libbpf.so.1", "libbpf.so.0"):
-        try:
-            return ctypes.CDLL(name, use_errno=True)
-        except OSError:
-            continue
-    return None
-
-
 @dataclass(frozen=True)
 class Btf:
     """The kernel's BTF.  Every look-up returns None where BTF does not have what was asked for."""
@@ -71,26 +61,13 @@ class Btf:
 
         Returns None where libbpf or one of the two is missing.
         """
-        lib = libbpf()
-        if lib is None:
+        try:
+            lib, handle = library(), vmlinux_btf()
+        except (OSError, MemtraceError):
             return None
-        lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
-        lib.btf__type_by_id.restype = ctypes.c_void_p
-        lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
-        lib.btf__name_by_offset.restype = ctypes.c_char_p
-        lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        lib.libbpf_get_error.argtypes = [ctypes.c_void_p]
-        lib.libbpf_get_error.restype = ctypes.c_long
-        lib.libbpf_set_print(None)
-        handle = lib.btf__load_vmlinux_btf()
-        if handle and not lib.libbpf_get_error(handle) and module is not None:
-            lib.btf__load_module_btf.restype = ctypes.c_void_p
-            lib.btf__load_module_btf.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+        if module is not None:
             handle = lib.btf__load_module_btf(module.encode(), handle)
-        if not handle or lib.libbpf_get_error(handle):
-            return None
-        return cls(lib, handle)
+        return cls(lib, handle) if handle else None
 
     def size_of(self, struct: str) -> int | None:
         """Return sizeof(struct) in bytes."""

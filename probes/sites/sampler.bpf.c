@@ -40,8 +40,7 @@ struct mt_sample_total_t {
 BPF_PERCPU_ARRAY(mt_sample_stack, struct mt_sample_stack_t, 1);
 BPF_PERCPU_ARRAY(mt_sample_pending, struct mt_sample_pending_t, 1);
 BPF_PERCPU_ARRAY(mt_sample_total, struct mt_sample_total_t, 1);
-#define MT_SAMPLE_CELLS (MT_NIDS * MT_SAMPLE_ORDERS * 2)
-BPF_PERCPU_ARRAY(mt_sample_cells, struct mt_sample_cell_t, MT_SAMPLE_CELLS);
+BPF_PERCPU_ARRAY(mt_sample_cells, struct mt_sample_cell_t, MT_SIZED);
 
 struct mt_perf_event_data {
 	struct pt_regs regs;

@@ -134,7 +134,6 @@ class System:
     def macros(self) -> dict[str, str]:
         """Return the macros (-D) of probes/bpf/common.h that describe this kernel, with their values."""
         numbers: dict[str, int | None] = {
-            "MT_NCPU": self.cpus,
             "MT_NIDS": self.nids,
             "MT_ZERO_GFP": self.zero_gfp,
             "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),

@@ -33,15 +33,6 @@
 #define MT_MAX_ERRNO 4095
 #define MT_VM_FAULT_ERROR 0x873	/* VM_FAULT_ERROR, include/linux/mm_types.h */
 
-struct mt_vm_t {
-	u64 first_ns;
-	s64 clock_offset;	/* the guest's kvm-clock minus the host's CLOCK_BOOTTIME */
-	u32 pid;
-	u8 kind;		/* KVM_X86_*_VM */
-	u8 has_private;
-	u16 pad;
-	char comm[16];		/* of the first thread that was seen */
-};
 struct mt_binding_t {
 	u64 pgoff;
 	u64 pages;

@@ -118,7 +118,9 @@ def status(seconds: float = 2.0, **fields: Any) -> RunStatus:
         complete=True,
         started_ns=START,
         ended_ns=START + round(seconds * SECOND),
-        cost=TracerCost(12_000_000, 90 << 20, 900_000_000, probe_ns=20, file_bytes=12_345),
+        cost=TracerCost(
+            12_000_000, 90 << 20, 900_000_000, probe_ns=20, file_bytes=12_345, programs_kept=True
+        ),
         exit_status=0,
         stopped_by="command",
     )

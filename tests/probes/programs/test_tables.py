@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.programs.compiler import compiled
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_percpu, hash_items, percpu
+from memtrace.probes.programs.tables import clear_hash, clear_percpu, element, hash_items, percpu
+from memtrace.probes.programs.values import variant
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -24,26 +26,29 @@ MORE_THAN_A_BATCH = 5000
 
 @pytest.fixture(scope="module")
 def module() -> Iterator[Module]:
-    made = Module(f"BPF_PERCPU_ARRAY(sums, u64, {ELEMENTS}); BPF_HASH(kept, u32, u64, 8192);", {})
+    text = f"BPF_PERCPU_ARRAY(sums, u64, {ELEMENTS}); BPF_HASH(kept, u32, u64, 8192);"
+    made = Module(compiled(text, {}, (), "none"), variant({}))
     yield made
     made.close()
 
 
 def test_each_cpu_has_its_own_value_and_clearing_zeroes_all(module: Module) -> None:
-    table = module.table("sums")
-    table[table.Key(2)] = table.Leaf(*range(7, 7 + CPUS))
+    module.update("sums", ctypes.c_uint32(2), (ctypes.c_uint64 * CPUS)(*range(7, 7 + CPUS)))
     assert list(percpu(module, "sums", 2, U64, CPUS)) == list(range(7, 7 + CPUS))
     clear_percpu(module, "sums", ELEMENTS, U64, CPUS)
     assert not percpu(module, "sums", 2, U64, CPUS).any()
 
 
 def test_a_hash_is_read_whole_over_several_batches(module: Module) -> None:
-    table = module.table("kept")
     for key in range(MORE_THAN_A_BATCH):
-        table[ctypes.c_uint32(key)] = ctypes.c_uint64(3 * key)
+        module.update("kept", ctypes.c_uint32(key), ctypes.c_uint64(3 * key))
     keys, values = hash_items(module, "kept", U32, U64)
     assert sorted(keys.tolist()) == list(range(MORE_THAN_A_BATCH))
     assert (values == 3 * keys.astype(U64)).all()
+    assert element(module, "kept", 5, U64) == [15]
+    assert element(module, "kept", MORE_THAN_A_BATCH, U64) is None
+    clear_hash(module, "kept")
+    assert len(hash_items(module, "kept", U32, U64)[0]) == 0
 
 
 def test_an_element_that_is_not_there_is_an_error(module: Module) -> None:

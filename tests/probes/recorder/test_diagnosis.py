@@ -10,7 +10,7 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.probes.machine.kernel import describe_system
 from memtrace.probes.machine.privileges import privileges
-from memtrace.probes.recorder.diagnosis import REASONS, Diagnosis, Remark, examine
+from memtrace.probes.recorder.diagnosis import NO_COMPILER, REASONS, Diagnosis, Remark, examine
 from memtrace.traces.run import Fact, ProbeSite, Refusal
 
 BCC = Fact("bcc", "yes", "0.26.0")
@@ -73,10 +73,24 @@ def test_sites_that_could_not_be_tried_leave_the_verdict_open(guest: Any) -> Non
     assert d.verdict == "memtrace record: unknown here, as it takes privileges to try"
 
 
-def test_without_bcc_nothing_is_recordable_and_the_package_is_named(guest: Any) -> None:
-    d = guest("debian-6.12", sites=None, bcc=Fact("bcc", "no", "No module named 'bcc'"))
+NO_BCC = Fact("bcc", "no", "No module named 'bcc'")
+
+
+def test_without_bcc_and_kept_programs_nothing_is_recordable_and_the_package_is_named(guest: Any) -> None:
+    d = guest("debian-6.12", sites=None, bcc=NO_BCC, why_no_sites=NO_COMPILER)
     assert d.recordable is False
+    assert d.verdict == "memtrace record does not work here, as no kept programs fit and BCC is missing"
     assert "BCC" in remark(d, "bcc").text
+
+
+def test_without_bcc_what_is_kept_is_recordable(guest: Any) -> None:
+    d = guest("debian-6.12", bcc=NO_BCC)
+    assert d.verdict == "memtrace record works here: alloc, zero.alloc (estimated); not zero.user"
+
+
+def test_without_bcc_and_privileges_nobody_knows_what_is_kept(guest: Any) -> None:
+    d = guest("debian-6.12", sites=None, bcc=NO_BCC, why_no_sites="as it takes privileges to try")
+    assert d.recordable is None
 
 
 def test_facts_that_change_the_meaning_of_numbers_are_explained(guest: Any) -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from memtrace.probes.recorder.plan import for_victims, victims_only, watched_events
+from memtrace.probes.recorder.watched import for_victims, victims_only, watched_events
 from memtrace.probes.sites.ladder import Candidate, Ladder
 
 
