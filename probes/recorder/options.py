@@ -37,10 +37,18 @@ class Options:
     argv: tuple[str, ...] = ()
 
 
-def default_ring_bytes(cpus: int) -> int:
-    """Return the ring size per CPU, bytes: 16 MiB, less on machines with many CPUs, at least 512 KiB."""
+def memory_bytes() -> int:
+    """Return the size of this machine's memory, as the kernel counts it (MemTotal)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def default_ring_bytes(cpus: int, memory: int) -> int:
+    """Return the ring size per CPU, bytes: 16 MiB, halved until the rings of ``cpus`` take 1 % of ``memory``.
+
+    At least 128 KiB, some 1,300 records.
+    """
     size = 16 << 20
-    while size * cpus > 512 << 20 and size > 512 << 10:
+    while size * cpus > memory // 100 and size > 128 << 10:
         size >>= 1
     return size
 

@@ -27,7 +27,7 @@ from memtrace.probes.recorder.gate import Gate
 from memtrace.probes.recorder.guests import Guests, Modules
 from memtrace.probes.recorder.header import run_header
 from memtrace.probes.recorder.memory import peak_rss_bytes, settle
-from memtrace.probes.recorder.options import Options, check, default_ring_bytes
+from memtrace.probes.recorder.options import Options, check, default_ring_bytes, memory_bytes
 from memtrace.probes.recorder.outcome import Outcome, Progress
 from memtrace.probes.recorder.pace import HotplugWatch, Pace
 from memtrace.probes.recorder.ring import GUEST_RECORD, RECORD, Ring, Staging
@@ -41,6 +41,7 @@ from memtrace.traces.writer import RunWriter
 
 _FLUSH_S = 1.0
 _STAGED_RECORDS = 400_000
+"""For rings of 32 MiB in all; fewer for smaller ones, which fill in less time than these take to write."""
 _STAGED_RARE = 20_000
 _SETTLE_S = 0.01
 _CATCH_UP = 4
@@ -105,12 +106,13 @@ class Recorder:
         self._attached, self._module = attached, attached.module
         self._cleanup.callback(attached.module.close)
         self._gate = Gate(attached, options.filters, system)
-        ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus)
+        ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus, memory_bytes())
         fds = [self._module.add_ring(cpu, ring_bytes) for cpu in range(system.cpus)]
         rings = [Ring(fd, ring_bytes, cpu) for cpu, fd in enumerate(fds)]
         rare = set(options.events) <= {event.name for event in hotplug.EVENTS}
         layout = GUEST_RECORD if attached.guests else RECORD
-        self._staging = Staging(rings, _STAGED_RARE if rare else _STAGED_RECORDS, layout)
+        staged = min(_STAGED_RECORDS, max(_STAGED_RECORDS * len(rings) * ring_bytes >> 25, _STAGED_RARE))
+        self._staging = Staging(rings, _STAGED_RARE if rare else staged, layout)
         self._hot = HotplugWatch(options.events)
         self._pace = Pace(fds if rare else (), prompt=bool(options.command))
         self._cleanup.callback(self._pace.close)
