@@ -18,6 +18,9 @@ DEMO := $(ROOT)/quickstart.parquet
 QUICK := $(PYTHON) -m pytest -m "not vm" -n 2
 GUESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
+# Bytecode is kept, also for the guests that mount this tree: without it each command compiles its modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup quickstart test test-changed test-quick test-all fuzz kills soak lint bench clean
 
 quickstart: $(VENV)/.ready

@@ -123,6 +123,7 @@ def _machine(
         console=folder / "console",
         job=share,
         results=results.resolve(),
+        programs=job.kept_programs(),
         package=Path(memtrace.__file__).resolve().parent,
         modules=modules.resolve().parent if modules else None,
         qmp_fd=monitor.theirs.fileno(),

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from memtrace.lab.cache import cache_root
 from memtrace.lab.spec import GuestSpec
 
 PREFIX = "memtrace-lab-"
@@ -64,6 +65,16 @@ def fill(folder: Path, spec: GuestSpec) -> Path:
     for file in spec.files:
         shutil.copy(file, share / "files" / file.name)
     return share
+
+
+def kept_programs() -> Path:
+    """Return the folder, made where missing, in which guests keep the BPF programs that they compiled.
+
+    The host loads none of them: a guest could put anything there.
+    """
+    folder = cache_root() / "guest-programs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def read(path: Path) -> str:

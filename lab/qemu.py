@@ -26,6 +26,7 @@ class Machine:
     console: Path
     job: Path
     results: Path
+    programs: Path
     package: Path
     modules: Path | None
     qmp_fd: int
@@ -35,10 +36,12 @@ class Machine:
 
 def command_line(spec: GuestSpec, machine: Machine) -> list[str]:
     """The whole of QEMU's command line."""
-    shares = [("job", machine.job, False), ("results", machine.results, False)]
-    shares.append(("memtrace", machine.package, True))
+    shares = [_share("job", machine.job), _share("results", machine.results)]
+    # In the guest its files belong to who made them there: programs are loaded from root's alone.
+    shares.append(_share("programs", machine.programs, owners="mapped-file"))
+    shares.append(_share("memtrace", machine.package, readonly=True))
     if machine.modules:
-        shares.append(("modules", machine.modules, True))
+        shares.append(_share("modules", machine.modules, readonly=True))
     return [
         "qemu-system-x86_64",
         *("-M", "q35", "-accel", f"tcg,thread={spec.threads}", "-cpu", "max"),
@@ -49,7 +52,7 @@ def command_line(spec: GuestSpec, machine: Machine) -> list[str]:
         *("-kernel", str(machine.boot_file), "-initrd", str(machine.initramfs)),
         *("-append", kernel_arguments(spec, machine.tsc_khz)),
         *("-drive", f"file={_escaped(machine.image)},if=virtio,format=raw,readonly=on"),
-        *(word for share in shares for word in _share(*share)),
+        *(word for share in shares for word in share),
         *_virtio_mem(spec),
     ]
 
@@ -104,12 +107,12 @@ def _sockets(machine: Machine) -> list[str]:
     ]
 
 
-def _share(tag: str, folder: Path, readonly: bool) -> list[str]:
-    # security_model=none: files belong to the user who runs QEMU, root or not.
+def _share(tag: str, folder: Path, readonly: bool = False, owners: str = "none") -> list[str]:
+    # "none": files belong to the user who runs QEMU, root or not.
     access = ",readonly=on" if readonly else ""
     return [
         "-fsdev",
-        f"local,id={tag},path={_escaped(folder)},security_model=none,multidevs=remap{access}",
+        f"local,id={tag},path={_escaped(folder)},security_model={owners},multidevs=remap{access}",
         "-device",
         f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
     ]

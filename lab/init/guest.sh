@@ -23,6 +23,12 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 ln -s /proc/self/fd /dev/fd
 hostname lab
 
+# BPF programs that a guest compiled, for the next one: its files are those of the guest's root.
+export MEMTRACE_PROGRAMS=/run/lab/programs/kept
+mkdir -p /run/lab/programs
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,access=any programs /run/lab/programs &&
+	mkdir -p -m 700 $MEMTRACE_PROGRAMS
+
 mkdir -p /run/lab/bin
 cat >/run/lab/bin/memtrace <<'END'
 #!/bin/sh

@@ -18,6 +18,7 @@ MACHINE = Machine(
     console=Path("/job/console"),
     job=Path("/job/share"),
     results=Path("/out,put"),
+    programs=Path("/c/programs"),
     package=Path("/src/memtrace"),
     modules=None,
     qmp_fd=7,
@@ -89,10 +90,11 @@ def test_virtio_mem_is_there_from_the_start_and_empty() -> None:
     assert "virtio-mem-pci,id=vm0,memdev=ram-vm0,node=0,requested-size=0M" in words
 
 
-def test_only_the_script_s_two_folders_can_be_written() -> None:
+def test_only_the_script_s_folders_and_that_of_programs_can_be_written() -> None:
     shares = values(line(), "-fsdev")
-    assert [share.split(",id=")[1].split(",")[0] for share in shares] == ["job", "results", "memtrace"]
-    assert ["readonly=on" in share for share in shares] == [False, False, True]
+    tags = [share.split(",id=")[1].split(",")[0] for share in shares]
+    assert tags == ["job", "results", "programs", "memtrace"]
+    assert ["readonly=on" in share for share in shares] == [False, False, False, True]
     assert "readonly=on" in values(line(), "-drive")[0]
 
 
