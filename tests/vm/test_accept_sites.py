@@ -47,6 +47,7 @@ cat > /tmp/try.py <<'PY'
 import dataclasses, json, sys
 from memtrace.probes.recorder import plan
 from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.programs.module import KPROBE
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import accept
 names = tuple(event.name for event in accept.EVENTS)
@@ -59,8 +60,7 @@ for platform in ("TDX", "SEV-SNP"):
         if kind == "kprobe":
             for name in ("arch", "step"):
                 for end in ("kprobe", "kretprobe"):
-                    program = f"mt_accept_{name}_{end}".encode()
-                    attached.module._bpf.load_func(program, attached.module._bpf.KPROBE)
+                    attached.module._loaded(f"mt_accept_{name}_{end}", KPROBE)
         ours = [site for site in attached.manifest if site.event in names]
         found[f"{platform} {kind}"] = {s.event: s.site or s.refused[0].reason for s in ours}
         attached.module.close()
