@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "compare": "Is it the patch or is it noise: runs against runs.",
     "import": "A run from saved traces and kernel logs.",
     "programs": "The compiled BPF programs that are kept.",
+    "bundle": "One file that records, to be copied into a guest.",
     "boot": "Catch the part of the boot that no BPF program can see.",
     "lab": "Boot kernels in QEMU, record in each, keep the runs.",
     "workload": "Memory work of known size, to record.",
@@ -85,6 +86,9 @@ def _run() -> int:
         if (said := _shortage(error)) is not None:
             tell(said)
             return os.EX_OSERR
+        if (said := _missing(error)) is not None:
+            tell(said)
+            return 1
         # A bug of memtrace; Python's own status, 1, is the answer of a condition that came true.
         click.echo(safe.page(traceback.format_exc()), err=True, nl=False)
         return os.EX_SOFTWARE
@@ -102,6 +106,21 @@ def _shortage(error: BaseException | None) -> str | None:
             return f"a disk is full ({error.filename or 'TMPDIR'}); free some space, or set TMPDIR to another"
         error = error.__cause__ or error.__context__
     return None
+
+
+def _missing(error: BaseException) -> str | None:
+    """What is not installed, or not in the bundle that this runs from; None if it is something else."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    from memtrace.probes.machine.invocation import bundle
+
+    package = error.name.partition(".")[0]
+    if package != __package__:
+        beside = " (or put it into the folder beside the bundle)" if bundle() else ""
+        return (
+            f"this needs {package}, which this Python does not have; install it{beside}, or run it elsewhere"
+        )
+    return f"{error.name} is not in a bundle; install memtrace" if bundle() else None
 
 
 def _tell(error: click.ClickException) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,25 +68,18 @@ def prepare(install: bool, remove: bool, line: bool, root: Path, program: str, d
     if not is_folder(root):
         raise MemtraceError(f"--root {root}: there is no such folder", 2)
     from memtrace.probes.boot import prepare as kit
+    from memtrace.probes.machine import invocation
 
     if remove:
         show(_removed(kit.remove(root), kit.plan(root, (), duration)))
         return
-    plan = kit.plan(root, (program,) if program else _this_program(), duration)
+    plan = kit.plan(root, (program,) if program else invocation.program(), duration)
     if line:
         show(plan.line)
     elif install:
         show(_installed(kit.install(plan, root), plan))
     else:
         show(page(plan))
-
-
-def _this_program() -> tuple[str, ...]:
-    """The command that runs this memtrace, as a unit can name it."""
-    found = shutil.which(sys.argv[0])
-    if found and Path(found).name == "memtrace":
-        return (str(Path(found).absolute()),)
-    return (sys.executable, "-m", "memtrace.cli")
 
 
 def page(plan: Plan) -> str:

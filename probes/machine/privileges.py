@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.invocation import called
 from memtrace.probes.machine.sources import Root, exists, read_text
 from memtrace.traces.run import Fact
 
@@ -157,7 +155,7 @@ def require_recording(held: Privileges | None = None) -> None:
 
 def sudo_command() -> str:
     """Return this command line under sudo, by full path: sudo's own PATH lacks a venv's commands."""
-    return shlex.join(["sudo", *command_line()])
+    return shlex.join(["sudo", *called()])
 
 
 def ambient_command(uid: int) -> str:
@@ -169,22 +167,8 @@ def ambient_command(uid: int) -> str:
     settings = " ".join(f"--property='AmbientCapabilities={caps}'" for caps in _AMBIENT)
     return (
         f"sudo systemd-run --pty --pipe --wait --collect --same-dir --uid={uid} "
-        f"{settings} {shlex.join(command_line())}"
+        f"{settings} {shlex.join(called())}"
     )
-
-
-def command_line() -> list[str]:
-    """Return how memtrace was called, its program by full path.
-
-    That is ``memtrace record`` if it was not called as a command.
-    """
-    called = Path(sys.argv[0])
-    if called.name == "cli.py":
-        return [sys.executable, "-m", "memtrace.cli", *sys.argv[1:]]
-    if called.name == "memtrace":
-        found = called if called.exists() else Path(shutil.which("memtrace") or called)
-        return [str(found.absolute()), *sys.argv[1:]]
-    return [shutil.which("memtrace") or "memtrace", "record"]
 
 
 def bcc_fact() -> Fact:

@@ -12,6 +12,8 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.abc import Traversable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ from memtrace.probes.programs.compiled import (
 )
 from memtrace.probes.programs.refusal import RefusedError, tried
 
-_PROBES = Path(__file__).parents[1]
+_PROBES = files("memtrace.probes")
+"""Where the C is: a folder, or a place in a bundle."""
 _STUB_HEADERS = _PROBES / "bpf" / "stub"
 # BCC optimises clang's output itself (BPFModule::run_pass_manager): doing it twice only takes time.
 _FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
@@ -63,8 +66,16 @@ def source(names: tuple[str, ...], declarations: str) -> str:
 
 def settings() -> tuple[str, ...]:
     """Return what the code depends on besides its source and macros: flags, and the kernel's stub headers."""
-    headers = sorted(path for path in _STUB_HEADERS.rglob("*.h"))
-    return (*_FLAGS, *(path.read_text() for path in headers))
+    return (*_FLAGS, *_headers(_STUB_HEADERS))
+
+
+def _headers(folder: Traversable) -> Iterator[str]:
+    """Yield the text of each header below a folder, in the order of their paths."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _headers(entry)
+        elif entry.name.endswith(".h"):
+            yield entry.read_text()
 
 
 def compiled(
@@ -74,6 +85,11 @@ def compiled(
 
     Raises MemtraceError with the compiler's error, or with what is missing to compile.
     """
+    if not isinstance(_STUB_HEADERS, Path):
+        raise MemtraceError(
+            "this bundle has no programs for these events on this kernel, and can't compile any: "
+            "make one where they are kept (memtrace programs build)"
+        )
     require_bcc()
     from bcc import BPF, __version__
 

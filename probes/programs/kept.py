@@ -160,9 +160,9 @@ def _read(path: Path) -> Stored:
     except OSError as error:
         return Stored(path, None, f"it can't be opened ({error.strerror})")
     with open(fd, "rb") as file:
-        if not _trusted(os.fstat(fd)):
+        if not trusted(os.fstat(fd)):
             return Stored(path, None, "others own it or can write it")
-        if not _trusted(path.parent.stat()):
+        if not trusted(path.parent.stat()):
             return Stored(path, None, "others own its folder or can write there")
         data = file.read(MAX_BYTES + 1)
     try:
@@ -171,6 +171,7 @@ def _read(path: Path) -> Stored:
         return Stored(path, None, str(error))
 
 
-def _trusted(status: os.stat_result) -> bool:
+def trusted(status: os.stat_result) -> bool:
+    """Return whether root or the effective user owns a file and nobody else can write it."""
     others = stat.S_IWGRP | stat.S_IWOTH
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & others

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.programs import kept
+from memtrace.probes.programs import kept, shipped
 from memtrace.probes.programs.compiled import Compiled, digest
 from memtrace.probes.programs.compiler import compiled, settings
 from memtrace.probes.programs.values import Variant, variant
@@ -36,7 +36,7 @@ def obtain(text: str, macros: Mapping[str, str], made_for: str, compiling: bool 
     given = variant(macros)
     values = tuple(sorted(given.values))
     name = digest(text, given.macros, values, settings())
-    found = kept.find(name)
+    found = kept.find(name) or shipped.find(name)
     if found is not None and found.values == values:
         return Obtained(found, given, kept=True)
     if not compiling:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine import invocation
 from memtrace.probes.machine.topology import nodes
 from memtrace.probes.recorder import plan
 from memtrace.probes.recorder.options import Options
@@ -77,9 +77,7 @@ def _record(
 ) -> tuple[Run, list[dict[str, Any]]]:
     output, answer = folder / f"{name}.parquet", folder / f"{name}.json"
     command = (
-        sys.executable,
-        "-m",
-        "memtrace.probes.workloads.knownwork",
+        *invocation.module("memtrace.probes.workloads.knownwork"),
         str(answer),
         str(small),
         str(huge),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that one boot compiled serve the next one, whose kernel lies elsewhere and which has no BCC.
+"""Programs that one boot compiled record in the next one, from a bundle, without memtrace and BCC.
 
-Boots: 2.
+The second kernel lies elsewhere.  Boots: 2.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 
 from memtrace.lab.guest import run_guest
 from memtrace.lab.spec import GuestResult, GuestSpec
+from memtrace.probes.programs.kept import unbundled
+from memtrace.probes.programs.pyz import packed
 from memtrace.tests.vm.conftest import LIMIT_S
 from memtrace.traces.reader import open_run
 
@@ -23,18 +25,25 @@ grep ' _text$' /proc/kallsyms > $RESULTS/where
 memtrace record -q -e alloc,zero --stream all -o $RESULTS/run.parquet -- true
 memtrace selftest --pages 512 --huge 4 --json > $RESULTS/selftest.json
 """
-HIDE_BCC = """
+EXPORT = "memtrace programs export -o $RESULTS/all.programs\n"
+ALONE = """
 mkdir /tmp/none
 mount --bind /tmp/none /usr/lib/python3/dist-packages/bcc
 for library in /usr/lib/x86_64-linux-gnu/libbcc.so.0 /usr/lib/x86_64-linux-gnu/libLLVM*; do
 	mount --bind /dev/null $library
 done
+mount --bind /tmp/none /lab/src
+unset MEMTRACE_PROGRAMS
+export PYTHONPATH=/opt/memtrace
 python3 -c 'from bcc import BPF' 2> $RESULTS/missing && exit 1
+python3 -c 'import memtrace' 2>> $RESULTS/missing && exit 1
+install -m 644 $FILES/memtrace.pyz /tmp/memtrace.pyz
+memtrace() { python3 /tmp/memtrace.pyz "$@"; }
 """
 
 
-def boot(script: str, append: str, folder: Path) -> GuestResult:
-    return run_guest(GuestSpec("debian-6.12", script, append=append, time_limit_s=LIMIT_S), folder)
+def boot(script: str, folder: Path, **changes: Any) -> GuestResult:
+    return run_guest(GuestSpec("debian-6.12", script, time_limit_s=LIMIT_S, **changes), folder)
 
 
 def checks(folder: Path) -> list[dict[str, Any]]:
@@ -42,20 +51,16 @@ def checks(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def kept(folder: Path) -> bool | None:
-    with open_run(folder / "run.parquet") as run:
-        assert run.status.cost is not None
-        return run.status.cost.programs_kept
-
-
-def test_what_one_boot_compiled_the_next_one_loads_without_bcc(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    result = boot(RECORD, "nokaslr", first)
+def test_what_one_boot_compiled_the_next_one_loads_from_a_bundle(tmp_path: Path) -> None:
+    first, second, bundle = tmp_path / "first", tmp_path / "second", tmp_path / "memtrace.pyz"
+    result = boot(RECORD + EXPORT, first, append="nokaslr")
     assert result.status == 0, result.output
-    result = boot(HIDE_BCC + RECORD, "", second)
+    bundle.write_bytes(packed(unbundled(first / "all.programs")))
+    result = boot(ALONE + RECORD, second, files=(bundle,))
     assert result.status == 0, result.output
-    assert "bcc" in (second / "missing").read_text()
-    assert kept(second) is True
+    assert "No module named 'memtrace'" in (second / "missing").read_text()
+    with open_run(second / "run.parquet") as run:
+        assert run.status.cost is not None and run.status.cost.programs_kept is True
     passed = [check["name"] for check in checks(second) if check["passed"]]
     assert passed and passed == [check["name"] for check in checks(first) if check["passed"]]
     assert not [check for check in checks(second) if check["passed"] is False]
