@@ -37,6 +37,8 @@ class Done:
     """Number of pages of that size."""
     copied_pages: int = 0
     """Number of pages copied on write in addition."""
+    copied_by: int | None = None
+    """Thread that copied them, a child; None where none were."""
 
 
 @dataclass(frozen=True)

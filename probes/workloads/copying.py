@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
 import os
 
@@ -18,9 +19,11 @@ def fork(size: Size) -> Done:
     Raises MemtraceError if the child fails.
     """
     pages = size.size // mmap.PAGESIZE
+    child = 0
     with fresh(size.size, huge=False, nid=size.nid) as address:
 
         def work() -> None:
+            nonlocal child
             touch(address, size.size)
             child = os.fork()
             if child == 0:
@@ -29,4 +32,5 @@ def fork(size: Size) -> Done:
             if os.waitpid(child, 0)[1] != 0:
                 raise MemtraceError("the child that copies did not end well: ask for less memory")
 
-        return timed(work, mmap.PAGESIZE, pages, copied_pages=pages)
+        done = timed(work, mmap.PAGESIZE, pages)
+    return dataclasses.replace(done, copied_pages=pages, copied_by=child)

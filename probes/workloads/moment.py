@@ -10,9 +10,9 @@ from collections.abc import Callable
 from memtrace.probes.workloads import Done
 
 
-def timed(work: Callable[[], object], page_bytes: int, pages: int, copied_pages: int = 0) -> Done:
+def timed(work: Callable[[], object], page_bytes: int, pages: int) -> Done:
     """Run ``work`` and return when it ran (CLOCK_BOOTTIME, ns), with the page counts passed in."""
     begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     work()
     end = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    return Done(begin, end, os.getpid(), page_bytes, pages, copied_pages)
+    return Done(begin, end, os.getpid(), page_bytes, pages)

@@ -2,7 +2,7 @@
 """How often each page is cleared, on real kernels: by page frame, for every workload.
 
 The workloads run on the CPU of node 0 and take their memory from node 1, so that what
-Python itself allocates is elsewhere.
+Python itself allocates is elsewhere.  Other tasks allocate on node 1 all the while.
 
 Boots: 6.
 """
@@ -44,8 +44,10 @@ if [ -d $thp/hugepages-64kB ]; then
     memtrace workload mthp --mib {MIB} --node 1
 fi
 END
+numactl --cpunodebind=1 sh -c 'while sleep 0.2; do cat /proc/meminfo > /dev/null; done' &
 numactl --cpunodebind=0 memtrace record -q -f -a -o $RESULTS/run.parquet -e alloc,zero,root --stream all -- \\
     sh /tmp/work > $RESULTS/said
+kill $!
 """
 # How an allocation of the workload is known: its order, and the root directly around it.
 ALLOCATED = {
@@ -136,7 +138,7 @@ def check_faults(trace: Trace, name: str, row: dict[str, Any], window: str, init
 
 def check_copies(trace: Trace, row: dict[str, Any], window: str, init: int) -> None:
     """The child's pages: allocated to be copied into, cleared for nothing where init_on_alloc is on."""
-    child = f'{window} AND tid <> {row["tid"]} AND nid = 1 AND "order" = 0'
+    child = f'{window} AND tid = {row["copied_by"]} AND nid = 1 AND "order" = 0'
     got = trace.frames(f"event = 'alloc' AND parent = 'root.cow' AND {child}")
     assert len(got) == row["copied_pages"]
     assert trace.frames(f"event = 'zero.alloc' AND {child}") == (got if init else [])

@@ -27,6 +27,7 @@ def test_each_page_is_one_fault(name: str) -> None:
     before = faults()
     done = run(name, Size(8 * MIB))
     assert (done.pages, done.page_bytes) == (2048, 4096)
+    assert (done.copied_pages, done.copied_by) == (0, None)
     assert 2048 <= faults() - before < 2048 + 200
     assert done.begin_ns < done.end_ns
 
@@ -34,6 +35,7 @@ def test_each_page_is_one_fault(name: str) -> None:
 def test_a_copy_is_made_by_the_child() -> None:
     done = run("fork", Size(4 * MIB))
     assert (done.pages, done.copied_pages) == (1024, 1024)
+    assert done.copied_by not in (None, done.tid)
 
 
 def test_a_file_is_written_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
