@@ -78,12 +78,7 @@ def connect(run: Run, *others: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     It opens no file but theirs and its own temporary ones, and loads no extension; neither
     can be changed.  What DuckDB complains of inside becomes a MemtraceError.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MemtraceError(
-            f"reports need duckdb, which this Python does not have ({error}); install it, or report elsewhere"
-        ) from error
+    import duckdb
 
     with tempfile.TemporaryDirectory(prefix="memtrace-", ignore_cleanup_errors=True) as spill:
         connection = duckdb.connect(

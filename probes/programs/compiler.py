@@ -11,7 +11,9 @@ import contextlib
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.abc import Traversable
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +30,6 @@ from memtrace.probes.programs.compiled import (
     Program,
     Slot,
 )
-from memtrace.probes.programs.refusal import RefusedError, tried
 
 _PROBES = files("memtrace.probes")
 """Where the C is: a folder, or a place in a bundle."""
@@ -64,6 +65,7 @@ def source(names: tuple[str, ...], declarations: str) -> str:
     return "\n".join([_BEGINNING, declarations, *((_PROBES / name).read_text() for name in files)])
 
 
+@cache
 def settings() -> tuple[str, ...]:
     """Return what the code depends on besides its source and macros: flags, and the kernel's stub headers."""
     return (*_FLAGS, *_headers(_STUB_HEADERS))
@@ -99,14 +101,14 @@ def compiled(
 
     marks = {name: f"MT_VALUE({_MARK + place:#x})" for place, name in enumerate(values)}
     flags = [*_FLAGS, *(f"-D{name}={value}" for name, value in sorted({**macros, **marks}.items()))]
-    try:
-        with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)):
-            bpf: Any = tried(lambda: Quiet(text=text.encode(), cflags=flags))
-    except RefusedError as error:
-        raise MemtraceError(
-            f"the BPF programs did not compile ({error.detail}): "
-            "please report this with the output of `memtrace doctor`"
-        ) from error
+    with _environment("BCC_KERNEL_SOURCE", str(_STUB_HEADERS)), _captured_stderr() as words:
+        try:
+            bpf: Any = Quiet(text=text.encode(), cflags=flags)
+        except Exception as error:  # BCC raises no other
+            raise MemtraceError(
+                f"the BPF programs did not compile ({_complaint(words()) or error}): "
+                "please report this with the output of `memtrace doctor`"
+            ) from error
     try:
         maps, places = _maps(bpf, text)
         programs = tuple(_program(name, code, places, len(values)) for name, code in _functions(bpf))
@@ -196,6 +198,30 @@ def _program(name: str, code: bytes, places: dict[int, int], values: int) -> Pro
         for part in (at, at + 1):
             clean[part * INSTRUCTION.size + 4 : (part + 1) * INSTRUCTION.size] = bytes(4)
     return Program(name, clean.hex(), tuple(maps), tuple(given))
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Take what the compiler writes to stderr, instead of showing it; yields a function that returns it."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+
+        def written() -> str:
+            sink.seek(0)
+            return sink.read().decode(errors="replace")
+
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield written
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _complaint(words: str) -> str:
+    """Return the first error of a compiler, or else its last line; "" if it wrote nothing."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return next((line for line in lines if " error: " in line), (lines or [""])[-1])
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from memtrace.errors import MemtraceError
 from memtrace.probes.programs.compiled import Compiled
@@ -29,7 +30,7 @@ SYSTEM = Path("/usr/share/memtrace/programs")
 MAX_BYTES = 8 << 20
 MOST = 128
 """Files that are kept in the user's folder."""
-_SUFFIX = ".programs"
+SUFFIX = ".programs"
 _LONGEST_LENGTH = 16
 
 
@@ -65,7 +66,7 @@ def stored() -> tuple[Stored, ...]:
 def find(digest: str) -> Compiled | None:
     """Return the kept programs with this digest; None if there are none, or none that may be trusted."""
     for folder in folders():
-        found = _read(folder / f"{digest}{_SUFFIX}").compiled
+        found = _read(folder / f"{digest}{SUFFIX}").compiled
         if found is not None and found.digest == digest:
             return found
     return None
@@ -77,14 +78,15 @@ def keep(compiled: Compiled) -> Path | None:
     Of more than MOST files the oldest ones are removed.
     """
     folder = folders()[-1]
-    path = folder / f"{compiled.digest}{_SUFFIX}"
+    path = folder / f"{compiled.digest}{SUFFIX}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(path, encoded(compiled))
-        for old in _by_age(folder)[:-MOST]:
-            old.unlink()
     except OSError:
         return None
+    for old in _by_age(folder)[:-MOST]:
+        with contextlib.suppress(OSError):
+            old.unlink()
     return path
 
 
@@ -136,7 +138,7 @@ def unbundled(path: Path) -> tuple[Compiled, ...]:
 def _by_age(folder: Path) -> list[Path]:
     """Return the files of programs in a folder, the oldest first."""
     try:
-        return sorted(folder.glob(f"*{_SUFFIX}"), key=lambda path: path.lstat().st_mtime_ns)
+        return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.lstat().st_mtime_ns)
     except OSError:
         return []
 
@@ -156,17 +158,30 @@ def _write(path: Path, data: bytes) -> None:
 
 def _read(path: Path) -> Stored:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Opening a FIFO would wait for who writes into it.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return Stored(path, None, f"it can't be opened ({error.strerror})")
-    with open(fd, "rb") as file:
-        if not trusted(os.fstat(fd)):
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return Stored(path, None, "it is not a regular file")
+        if not trusted(status):
             return Stored(path, None, "others own it or can write it")
         if not trusted(path.parent.stat()):
             return Stored(path, None, "others own its folder or can write there")
-        data = file.read(MAX_BYTES + 1)
+        with open(fd, "rb", closefd=False) as file:
+            return judged(path, file)
+    except OSError as error:
+        return Stored(path, None, f"it can't be read ({error.strerror})")
+    finally:
+        os.close(fd)
+
+
+def judged(path: Path, file: BinaryIO) -> Stored:
+    """Read a file of kept programs that is trusted; ``path`` names it in what is returned."""
     try:
-        return Stored(path, decoded(data))
+        return Stored(path, decoded(file.read(MAX_BYTES + 1)))
     except ValueError as error:
         return Stored(path, None, str(error))
 

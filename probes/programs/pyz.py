@@ -16,7 +16,7 @@ from pathlib import Path
 import memtrace
 from memtrace.errors import MemtraceError
 from memtrace.probes.programs.compiled import Compiled
-from memtrace.probes.programs.kept import encoded
+from memtrace.probes.programs.kept import SUFFIX, encoded
 from memtrace.probes.programs.shipped import FOLDER
 
 _LEFT_OUT = ("tests", "benchmarks", "lab", "docs", "build")
@@ -53,7 +53,7 @@ def packed(programs: tuple[Compiled, ...]) -> bytes:
         for name, data in (*_memtrace(), *_click()):
             _put(archive, name, data)
         for compiled in programs:
-            _put(archive, f"memtrace/{FOLDER}/{compiled.digest}.programs", encoded(compiled))
+            _put(archive, f"memtrace/{FOLDER}/{compiled.digest}{SUFFIX}", encoded(compiled))
     return out.getvalue()
 
 

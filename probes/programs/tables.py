@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import errno
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,22 +24,19 @@ def percpu(module: Module, name: str, index: int, dtype: np.dtype[Any], cpus: in
     Raises MemtraceError if the map cannot be read.
     """
     values = np.zeros(cpus, dtype=dtype)
-    try:
+    with _sentence(name, "read"):
         libbpf.lookup(module.map_fd(name), ctypes.c_uint32(index), _place(values))
-    except OSError as error:
-        raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
     return values
 
 
 def element(module: Module, name: str, key: int, dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
     """Return the element of a map with this 32-bit key, of shape (1,); None if there is none."""
     value = np.zeros(1, dtype=dtype)
-    try:
-        libbpf.lookup(module.map_fd(name), ctypes.c_uint32(key), _place(value))
-    except OSError as error:
-        if error.errno == errno.ENOENT:
+    with _sentence(name, "read"):
+        try:
+            libbpf.lookup(module.map_fd(name), ctypes.c_uint32(key), _place(value))
+        except FileNotFoundError:
             return None
-        raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
     return value
 
 
@@ -55,12 +53,11 @@ def hash_items(
     position, here = ctypes.c_uint32(), None
     while True:
         count, last = ctypes.c_uint32(_BATCH), False
-        try:
-            libbpf.lookup_batch(module.map_fd(name), here, position, _place(keys), _place(values), count)
-        except OSError as error:
-            last = error.errno == errno.ENOENT
-            if not last:
-                raise MemtraceError(f"map {name} can't be read ({error.strerror})") from error
+        with _sentence(name, "read"):
+            try:
+                libbpf.lookup_batch(module.map_fd(name), here, position, _place(keys), _place(values), count)
+            except FileNotFoundError:
+                last = True
         found.append((keys[: count.value].copy(), values[: count.value].copy()))
         if last:
             return np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
@@ -70,21 +67,32 @@ def hash_items(
 def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
     """Zero every element of a per-CPU array on every CPU; raises MemtraceError if it cannot be written."""
     zeros = np.zeros(cpus, dtype=dtype)
-    for index in range(elements):
-        try:
+    with _sentence(name, "written"):
+        for index in range(elements):
             libbpf.update(module.map_fd(name), ctypes.c_uint32(index), _place(zeros))
-        except OSError as error:
-            raise MemtraceError(f"map {name} can't be written ({error.strerror})") from error
 
 
 def clear_hash(module: Module, name: str) -> None:
-    """Remove every element of a hash that no program writes meanwhile."""
+    """Remove every element of a hash that no program writes meanwhile.
+
+    Raises MemtraceError if it cannot be read or written.
+    """
     spec = module.map_spec(name)
     keys, _ = hash_items(
         module, name, np.dtype((np.void, spec.key_bytes)), np.dtype((np.void, spec.value_bytes))
     )
-    for at in range(len(keys)):
-        libbpf.delete(module.map_fd(name), _place(keys[at : at + 1]))
+    with _sentence(name, "written"):
+        for at in range(len(keys)):
+            libbpf.delete(module.map_fd(name), _place(keys[at : at + 1]))
+
+
+@contextlib.contextmanager
+def _sentence(name: str, done: str) -> Iterator[None]:
+    """Turn an OSError of a call into a sentence that names the map."""
+    try:
+        yield
+    except OSError as error:
+        raise MemtraceError(f"map {name} can't be {done} ({error.strerror})") from error
 
 
 def _place(array: npt.NDArray[Any]) -> Any:

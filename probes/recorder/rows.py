@@ -156,7 +156,7 @@ def _distinct(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return where each distinct pair of words stands first in their order, and of each pair which it is.
 
-    As dictionary_encode(), which imports pyarrow.compute: 0.1 s and 10 MB before recording begins.
+    As dictionary_encode(), which would import pyarrow.compute before recording begins: 0.06 s, 7 MB.
     """
     order = np.lexsort((high, low))
     low, high = low[order], high[order]

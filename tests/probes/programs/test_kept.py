@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def test_all_that_lies_there_is_listed_with_why_it_would_not_be_loaded(file: Pat
     first, second = sorted(kept.stored(), key=lambda one: one.path.name)
     assert (first.path.name, first.compiled, first.why) == ("cut.programs", None, "it was cut or edited")
     assert (second.path, second.compiled, second.why) == (file, MADE, "")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_neither_opened_for_long_nor_in_the_way(
+    folder: Path, make: Callable[[Path], None]
+) -> None:
+    folder.mkdir(mode=0o700)
+    make(folder / f"{MADE.digest}.programs")
+    assert kept.find(MADE.digest) is None
+    assert [(one.compiled, one.why) for one in kept.stored()] == [(None, "it is not a regular file")]
+    for number in range(kept.MOST):
+        assert kept.keep(dataclasses.replace(MADE, digest=f"{number:064x}")) is not None
 
 
 def test_old_programs_make_room_for_new_ones(folder: Path) -> None:

@@ -51,6 +51,11 @@ def test_a_hash_is_read_whole_over_several_batches(module: Module) -> None:
     assert len(hash_items(module, "kept", U32, U64)[0]) == 0
 
 
+def test_what_cannot_be_removed_is_an_error(module: Module) -> None:
+    with pytest.raises(MemtraceError, match=r"map sums can't be (read|written) \("):
+        clear_hash(module, "sums")
+
+
 def test_an_element_that_is_not_there_is_an_error(module: Module) -> None:
     with pytest.raises(MemtraceError, match=r"map sums can't be read \(No such file or directory\)"):
         percpu(module, "sums", ELEMENTS, U64, CPUS)
