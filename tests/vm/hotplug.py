@@ -27,6 +27,15 @@ wait_blocks() {
   done
   sleep .3
 }
+wait_for_checkpoints() {
+  for times in 1 2; do
+    size=$(stat -c %s $RESULTS/run.parquet)
+    for try in $(seq 300); do
+      [ $(stat -c %s $RESULTS/run.parquet) != $size ] && break
+      sleep .1
+    done
+  done
+}
 online() {
   for block in /sys/devices/system/node/node$2/memory[0-9]*; do
     grep -q offline $block/state && echo $1 > $block/state

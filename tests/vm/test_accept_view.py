@@ -100,7 +100,8 @@ def test_calls_bytes_and_progress_are_those_of_the_log(boots: dict[str, Path]) -
         assert sum(row["calls"] for row in calls) == len(own)
         assert sum(row["bytes"] for row in calls) == sum(a.bytes for a in own)
     spent = sum(a.spent for a in log)
-    assert spent <= sum(row["total_ns"] for row in rows(report, "calls")) < 1.1 * spent
+    # Where the host takes the CPU away outside of the spin, a call takes longer.
+    assert spent <= sum(row["total_ns"] for row in rows(report, "calls")) < 1.2 * spent
     machine = rows(report, "progress")[0]
     assert machine["fell_bytes"] == machine["seen_bytes"] == sum(a.bytes for a in log)
 
@@ -122,7 +123,8 @@ def test_the_task_that_touches_fresh_memory_is_the_first_victim(boots: dict[str,
     first = rows(report, "victims")[0]
     assert (first["comm"], first["order"]) == ("victim", 0)
     assert first["stalls"] > 20 and first["cgroup"] is not None
-    assert re.search("handle_mm_fault|do_anonymous_page", rows(report, "worst")[0]["stack"])
+    worst = next(row for row in rows(report, "worst") if row["comm"] == "victim")
+    assert re.search("handle_mm_fault|do_anonymous_page", worst["stack"])
     bursts = rows(report, "bursts")
     assert sum(row["stalls"] for row in bursts) == sum(row["stalls"] for row in rows(report, "victims"))
 

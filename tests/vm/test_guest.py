@@ -24,6 +24,7 @@ import pytest
 
 from memtrace.errors import MemtraceError
 from memtrace.lab import job
+from memtrace.lab.guest import prepare as guest_parts
 from memtrace.lab.guest import run_guest
 from memtrace.lab.kernels import prepare
 from memtrace.lab.needs import find
@@ -187,6 +188,7 @@ def test_a_script_that_hangs_is_killed_within_its_limit(guest: Guest) -> None:
 
 
 def test_a_boot_that_hangs_is_killed_within_its_limit(guest: Guest) -> None:
+    guest_parts("debian-6.12")
     start = time.monotonic()
     with pytest.raises(GuestError, match="did not reach user space within 4 s"):
         guest("debian-6.12", "true", time_limit_s=4)
@@ -242,6 +244,7 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
             run_guest(spec, small)
         (small / "file").unlink()
         (small / "file").write_bytes(bytes(60 * MIB))
+        guest_parts(QUICK)
         start = time.monotonic()
         with pytest.raises(MemtraceError, match=r"the disk of .* is full"):
             run_guest(GuestSpec(QUICK, "true"), small)

@@ -33,7 +33,8 @@ PAGE = 4096
     ],
 )
 def test_struct_pages_of_a_node_without_memory(guest: Guest, kernel: str, on_memory: str) -> None:
-    work = "lab-mark plug; wait_blocks 4; online online_movable 1; sleep 1.5"
+    # The first checkpoint takes long under emulation, and no snapshot is taken meanwhile.
+    work = "wait_for_checkpoints; lab-mark plug; wait_blocks 4; online online_movable 1; sleep 1.5"
     result = guest(
         kernel,
         ADDED + RECORD.format(events="hotplug,zero", work=work),

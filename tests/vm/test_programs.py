@@ -76,6 +76,10 @@ def test_what_one_boot_compiled_the_next_one_loads_from_a_bundle(
     assert "No module named 'memtrace'" in (second / "missing").read_text()
     with open_run(second / "run.parquet") as run:
         assert run.status.cost is not None and run.status.cost.programs_kept is True
-    passed = [check["name"] for check in checks(second) if check["passed"]]
-    assert passed and passed == [check["name"] for check in checks(first) if check["passed"]]
+    # Of the work that is known: which other events occur is chance.
+    passed = [check["name"] for check in checks(second) if check["passed"] and " on node " in check["name"]]
+    assert passed
+    assert passed == [
+        check["name"] for check in checks(first) if check["passed"] and " on node " in check["name"]
+    ]
     assert not [check for check in checks(second) if check["passed"] is False]

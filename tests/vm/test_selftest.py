@@ -40,6 +40,20 @@ def checks(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def wrong(folder: Path) -> list[dict[str, Any]]:
+    """Checks that did not pass.
+
+    Whether an interrupt falls into a program of ours, and allocates, is chance: then what it
+    allocated is not seen, and the losses are not known.
+    """
+    return [
+        check
+        for check in checks(folder)
+        if check["passed"] is not True
+        and not (check["name"] == "losses" and check["passed"] is None and "recursion" in check["why"])
+    ]
+
+
 def sites(folder: Path) -> dict[str, str | None]:
     header = open_run(folder / "hugetlb.parquet").header
     return {site.event: site.site for site in header.manifest if site.event in header.events}
@@ -89,8 +103,7 @@ def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tm
         "hot.remove": "kprobe:try_remove_memory",
     }
     assert sites(tmp_path) == wanted
-    failed = [c for c in checks(tmp_path) if c["passed"] is not True]
-    assert not failed, result.output
+    assert not wrong(tmp_path), result.output
     # The pool's pages are cleared as they are allocated, and not by the caller.
     assert (tmp_path / "granted").read_text().strip() == "8"
     assert pages(tmp_path, "alloc")[(9, 1)] == 8 * 512
@@ -101,9 +114,8 @@ def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tm
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_counted_pages_without_init_on_alloc(kernel: str, tmp_path: Path) -> None:
     result = boot(kernel, SELFTEST, tmp_path, "init_on_alloc=0")
-    found = checks(tmp_path)
-    assert not [c for c in found if c["passed"] is not True], result.output
-    cleared = {c["name"]: c["found"] for c in found if "cleared by" in c["name"]}
+    assert not wrong(tmp_path), result.output
+    cleared = {c["name"]: c["found"] for c in checks(tmp_path) if "cleared by" in c["name"]}
     for nid in (0, 1):
         assert cleared[f"16 huge pages on node {nid}: cleared by the allocator"] == "0"
         assert cleared[f"16 huge pages on node {nid}: cleared by the caller"] == "16"
@@ -112,20 +124,25 @@ def test_counted_pages_without_init_on_alloc(kernel: str, tmp_path: Path) -> Non
 TASKS, HUGE = 40, 8
 TOUCH_MANY = f"""
 cat > /tmp/many.py <<'PY'
-import os, time
+import os
 from memtrace.probes.workloads.touch import HUGE_BYTES, fresh, touch
+ready, told = os.pipe()
+waiting, go = os.pipe()
 children = []
-together = time.monotonic() + 2
 for _ in range({TASKS}):
     pid = os.fork()
     if pid == 0:
+        os.close(go)
         with fresh({HUGE} * HUGE_BYTES, huge=True) as address:
-            time.sleep(together - time.monotonic())
+            os.write(told, b"x")
+            os.read(waiting, 1)
             touch(address, {HUGE} * HUGE_BYTES)
         os._exit(0)
     children.append(pid)
-for pid in children:
-    os.waitpid(pid, 0)
+for _ in children:
+    os.read(ready, 1)
+os.close(go)
+assert not any([os.waitpid(pid, 0)[1] for pid in children])
 PY
 memtrace record -q -f --avoid fentry -e zero.user --stream all -o $RESULTS/many.parquet -- \\
   python3 /tmp/many.py
@@ -134,7 +151,8 @@ memtrace record -q -f --avoid fentry -e zero.user --stream all -o $RESULTS/many.
 
 def test_missed_return_probes_are_counted_to_the_last_one(tmp_path: Path) -> None:
     """40 tasks clear huge pages on 2 CPUs and lose the CPU in it; a kretprobe has room for 10."""
-    boot("debian-6.1", TOUCH_MANY, tmp_path)
+    result = boot("debian-6.1", TOUCH_MANY, tmp_path)
+    assert result.status == 0, result.output
     run = open_run(tmp_path / "many.parquet")
     assert {s.event: s.kind for s in run.header.manifest}["zero.user"] == "kprobe"
     seen = {c.event: c.seen for c in run.status.counters}["zero.user"]

@@ -32,6 +32,8 @@ MIB = 16
 SCRIPT = f"""
 cat > /tmp/work <<'END'
 set -e
+touch /tmp/other
+numactl --cpunodebind=1 sh -c 'while [ -e /tmp/other ]; do cat /proc/meminfo; sleep 0.2; done' > /dev/null &
 node1=/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages
 thp=/sys/kernel/mm/transparent_hugepage
 for name in anon thp mlock pin pin-thp shmem memfd fork; do memtrace workload $name --mib {MIB} --node 1; done
@@ -43,11 +45,11 @@ if [ -d $thp/hugepages-64kB ]; then
     echo never > $thp/hugepages-2048kB/enabled
     memtrace workload mthp --mib {MIB} --node 1
 fi
+rm /tmp/other
+wait
 END
-numactl --cpunodebind=1 sh -c 'while sleep 0.2; do cat /proc/meminfo > /dev/null; done' &
 numactl --cpunodebind=0 memtrace record -q -f -a -o $RESULTS/run.parquet -e alloc,zero,root --stream all -- \\
     sh /tmp/work > $RESULTS/said
-kill $!
 """
 # How an allocation of the workload is known: its order, and the root directly around it.
 ALLOCATED = {
