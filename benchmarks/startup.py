@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long memtrace takes to start: its help, its imports, and from the start until it is armed."""
+"""How long memtrace takes to start, until it is armed, beside perf record; and what memory it takes then."""
 
 from __future__ import annotations
 
-import shutil
+import re
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -18,12 +19,18 @@ from memtrace.benchmarks.findings import Finding, say, script, table
 from memtrace.benchmarks.spread import abba, spread
 from memtrace.benchmarks.surroundings import Surroundings
 from memtrace.benchmarks.tracers import Tracer
+from memtrace.errors import MemtraceError
 from memtrace.traces.reader import open_run
 
 _GOAL_HELP_S = 0.2
-_GOAL_ARMED_S = 1.5
+_GOAL_BESIDE_PERF = 2.5
+_GOAL_RSS_MB = 120
+_GOAL_TAKEN_MB = 64
 _OUTPUT = "trace.out"
-_NANOSECONDS_DIGITS = 19
+# When it starts, ns of the day's clock, and what is free then, kB.
+_SCRIPT = "date +%s%N\ngrep MemFree: /proc/meminfo\n"
+_SETTLE_S = 1.0
+"""The kernel frees in the background what the tracer before had."""
 
 _COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
@@ -46,26 +53,36 @@ def measure(repeats: int = 4) -> list[Finding]:
         folder = Path(name)
         plain = _plain(folder, repeats)
         chosen = tracers.available(_TRACERS)
-        armed, whole, told = _tracers(chosen, folder, repeats)
+        (folder / "command").write_text(_SCRIPT)
+        starts = _tracers(chosen, folder, repeats)
     click.echo(
         table(("seconds", "median (min..max)"), [(n, spread(t).text(".3f")) for n, t in plain.items()])
     )
     click.echo()
-    rows = [(t.name, spread(armed[t.name]).text(".2f"), spread(whole[t.name]).text(".2f")) for t in chosen]
-    click.echo(table(("seconds", "start to COMMAND", "to the end"), rows))
+    rows = [
+        (
+            tracer.name,
+            spread([s.armed_s for s in starts[tracer.name]]).text(".2f"),
+            spread([s.whole_s for s in starts[tracer.name]]).text(".2f"),
+            spread([s.taken_mb for s in starts[tracer.name]]).text(".0f"),
+        )
+        for tracer in chosen
+    ]
+    click.echo(table(("", "start to COMMAND, s", "to the end, s", "MemFree taken, MB"), rows))
+    own = starts[tracers.MEMTRACE.name]
     say(
-        f"Each {2 * repeats} times (ABBA). COMMAND (date) starts when the tracer records. memtrace's "
-        f"recorder itself says it was armed {spread(told).text('.2f')} s after it began."
+        f"Each {2 * repeats} times (ABBA). COMMAND starts when the tracer records. memtrace's recorder "
+        f"says it was armed {spread([s.told_s for s in own if s.told_s is not None]).text('.2f')} s after it "
+        "began. MemFree is the machine's: others take and free memory meanwhile."
     )
     for sentence in tracers.absent("perf", "bpftrace", "unshare"):
         say(sentence)
     say(surroundings.sentence())
-    slowest = spread(armed[tracers.MEMTRACE.name] + armed[tracers.MEMTRACE_ALL.name])
     return [
         _finding("memtrace --help, s", plain[_HELP], _GOAL_HELP_S),
-        Finding(
-            "start to armed, s", slowest.text(".2f"), f"< {_GOAL_ARMED_S}", slowest.median < _GOAL_ARMED_S
-        ),
+        _beside_perf(own, starts.get(tracers.PERF.name, [])),
+        _most("peak RSS, MB", [s.rss_mb for s in own if s.rss_mb is not None], _GOAL_RSS_MB),
+        _most("MemFree taken until armed, MB", [s.taken_mb for s in own], _GOAL_TAKEN_MB),
     ]
 
 
@@ -81,30 +98,72 @@ def _plain(folder: Path, repeats: int) -> dict[str, list[float]]:
     return times
 
 
-def _tracers(
-    chosen: Sequence[Tracer], folder: Path, repeats: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
-    """Seconds until COMMAND started and until the tracer had ended, by tracer; and what memtrace told."""
-    armed: dict[str, list[float]] = defaultdict(list)
-    whole: dict[str, list[float]] = defaultdict(list)
-    told = []
+@dataclass(frozen=True)
+class _Start:
+    """One start of a tracer."""
+
+    armed_s: float
+    """Until COMMAND started."""
+    whole_s: float
+    """Until the tracer had ended."""
+    taken_mb: float
+    """By how much the machine's MemFree fell until COMMAND read it."""
+    told_s: float | None = None
+    """From when on memtrace says that it recorded."""
+    rss_mb: float | None = None
+    """Peak RSS of memtrace's recorder."""
+
+
+def _tracers(chosen: Sequence[Tracer], folder: Path, repeats: int) -> dict[str, list[_Start]]:
+    """The starts by tracer.  One before is not counted: memtrace may compile in it."""
+    found: dict[str, list[_Start]] = defaultdict(list)
+    for tracer in chosen:
+        _start(tracer, folder)
     for _ in range(repeats):
         for tracer in abba(chosen):
-            (folder / _OUTPUT).unlink(missing_ok=True)
-            begun, wall = time.time_ns(), time.perf_counter()
-            out = tracers.run(tracer.argv([shutil.which("date") or "date", "+%s%N"], _OUTPUT), folder)
-            whole[tracer.name].append(time.perf_counter() - wall)
-            armed[tracer.name].append((_moment(out) - begun) / 1e9)
-            if tracer in (tracers.MEMTRACE, tracers.MEMTRACE_ALL):
-                with open_run(folder / _OUTPUT) as run:
-                    cost = run.status.cost
-                told += [cost.armed_after_ns / 1e9] if cost else []
-    return armed, whole, told
+            found[tracer.name].append(_start(tracer, folder))
+    return found
 
 
-def _moment(out: str) -> int:
-    """The time that date(1) printed among whatever the tracer did, ns."""
-    return next(int(w) for w in out.split() if w.isdigit() and len(w) == _NANOSECONDS_DIGITS)
+def _start(tracer: Tracer, folder: Path) -> _Start:
+    (folder / _OUTPUT).unlink(missing_ok=True)
+    time.sleep(_SETTLE_S)
+    free_kb = _number(r"^MemFree: +(\d+)", Path("/proc/meminfo").read_text())
+    begun, wall = time.time_ns(), time.perf_counter()
+    out = tracers.run(tracer.argv(["sh", "command"], _OUTPUT), folder)
+    start = _Start(
+        (_number(r"^(\d{19})$", out) - begun) / 1e9,
+        time.perf_counter() - wall,
+        (free_kb - _number(r"^MemFree: +(\d+)", out)) * 1024 / 1e6,
+    )
+    if tracer not in (tracers.MEMTRACE, tracers.MEMTRACE_ALL):
+        return start
+    with open_run(folder / _OUTPUT) as run:
+        cost = run.status.cost
+    if cost is None:
+        return start
+    return replace(start, told_s=cost.armed_after_ns / 1e9, rss_mb=cost.recorder_max_rss_bytes / 1e6)
+
+
+def _number(pattern: str, text: str) -> int:
+    """The number in what a command printed among whatever the tracer did."""
+    found = re.search(pattern, text, re.M)
+    if found is None:
+        raise MemtraceError(f"{text!r} has nothing like {pattern}")
+    return int(found[1])
+
+
+def _beside_perf(own: Sequence[_Start], perf: Sequence[_Start]) -> Finding:
+    what, goal = "start to COMMAND / perf record's", f"<= {_GOAL_BESIDE_PERF}"
+    if not perf:
+        return Finding(what, "no perf", goal, None)
+    ratio = spread([s.armed_s for s in own]).median / spread([s.armed_s for s in perf]).median
+    return Finding(what, f"{ratio:.1f}", goal, ratio <= _GOAL_BESIDE_PERF)
+
+
+def _most(what: str, values: Sequence[float], goal: float) -> Finding:
+    found = spread(values)
+    return Finding(what, found.text(".0f"), f"<= {goal:.0f}", found.median <= goal)
 
 
 def _finding(what: str, seconds: Sequence[float], goal: float) -> Finding:

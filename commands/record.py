@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 @text_option(
     "--ring-size",
     metavar="SIZE",
-    help="Ring per CPU, rounded up to a power of two, e.g. 4M (default: by CPU count).",
+    help="Ring per CPU, rounded up to a power of two, e.g. 8M (default: by CPUs and memory).",
 )
 @click.option("--as-user", is_flag=True, help="Run COMMAND as the user who called sudo, not as root.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress line and no summary.")

@@ -75,6 +75,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_lookup_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "btf__load_vmlinux_btf": (c_void_p, ()),
     "btf__load_module_btf": (c_void_p, (c_char_p, c_void_p)),
@@ -182,6 +183,19 @@ def function_id(name: str) -> int:
 def update(fd: int, key: Any, value: Any) -> None:
     """Set an element; ``key`` and ``value`` are ctypes objects."""
     _checked(library().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0))
+
+
+def update_batch(fd: int, keys: Any, values: Any, count: int) -> None:
+    """Set ``count`` elements; ``keys`` and ``values`` are ctypes arrays.
+
+    Raises OSError, also where the kernel does not know this for the kind of map (arrays of maps:
+    Linux 5.17).
+    """
+    _checked(
+        library().bpf_map_update_batch(
+            fd, ctypes.byref(keys), ctypes.byref(values), ctypes.byref(c_uint32(count)), None
+        )
+    )
 
 
 def lookup(fd: int, key: Any, value: Any) -> None:

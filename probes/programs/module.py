@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from memtrace.errors import MemtraceError
-from memtrace.probes.machine.topology import online_cpus
 from memtrace.probes.programs import libbpf, perf
 from memtrace.probes.programs.compiled import Compiled, MapSpec, linked
 from memtrace.probes.programs.refusal import RefusedError, tried
@@ -45,7 +45,8 @@ class Module:
         self._map_fds: dict[str, int] = {}
         self._programs: dict[tuple[str, str], int] = {}
         self._attached: list[int] = []
-        self._raw: dict[str, int] = {}
+        self._leaving: list[threading.Thread] = []
+        self._ring_fds: list[int] = []
         self.hooked: set[str] = set()
         """Names of functions that must not be hooked again."""
         try:
@@ -106,46 +107,71 @@ class Module:
 
     def attach_rawtp(self, tracepoint: str, program: str) -> None:
         """Attach to a raw tracepoint; raises RefusedError."""
+        self._attached.append(self.open_rawtp(tracepoint, program))
+
+    def open_rawtp(self, tracepoint: str, program: str) -> int:
+        """Attach to a raw tracepoint until leave() is given what is returned; raises RefusedError."""
         loaded = self._loaded(program, RAW_TRACEPOINT)
-        self._raw[tracepoint] = tried(lambda: libbpf.open_raw_tracepoint(tracepoint, loaded))
+        return tried(lambda: libbpf.open_raw_tracepoint(tracepoint, loaded))
 
-    def detach_rawtp(self, tracepoint: str) -> None:
-        """Undo attach_rawtp()."""
-        os.close(self._raw.pop(tracepoint))
-
-    def attach_tracepoint_id(self, number: int, program: str) -> int:
-        """Attach to a tracepoint by its number in tracefs; raises RefusedError.
-
-        Returns the file descriptor of the perf event, which the caller closes.
-        """
+    def open_tracepoint(self, number: int, program: str) -> int:
+        """Attach to a tracepoint by its number in tracefs until leave(); raises RefusedError."""
         loaded = self._loaded(program, TRACEPOINT)
         return tried(lambda: perf.open_tracepoint(number, loaded))
 
-    def attach_cpu_clock(self, program: str, frequency: int) -> None:
-        """Sample every online CPU's clock ``frequency`` times a second; raises RefusedError."""
+    def attach_cpu_clock(self, program: str, frequency: int, cpus: Iterable[int]) -> None:
+        """Sample the clock of each of ``cpus`` so many times a second; raises RefusedError."""
         loaded = self._loaded(program, PERF_EVENT)
 
         def attach() -> None:
-            for cpu in online_cpus():
+            for cpu in cpus:
                 self._attached.append(perf.open_cpu_clock(cpu, frequency, loaded))
 
         tried(attach)
 
-    def add_ring(self, cpu: int, size: int) -> int:
-        """Make a ring buffer of ``size`` bytes for one CPU and return its file descriptor.
+    def leave(self, *fds: int) -> None:
+        """Detach what open_rawtp() and open_tracepoint() attached, in the background.
 
-        Raises MemtraceError if it cannot be made or installed.
+        The kernel waits for every CPU meanwhile, up to 0.1 s; left() waits for that.
         """
-        name = f"mt_ring{cpu}"
+
+        def close() -> None:
+            for fd in fds:
+                os.close(fd)
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        self._leaving.append(thread)
+
+    def left(self) -> None:
+        """Return when all that was given to leave() is detached."""
+        while self._leaving:
+            self._leaving.pop().join()
+
+    def add_rings(self, sizes: Mapping[int, int]) -> dict[int, int]:
+        """Make a ring buffer for each CPU, of so many bytes; return their file descriptors by CPU.
+
+        A ring that the CPU has already is no longer written, and stays readable.  Raises
+        MemtraceError if one cannot be made or installed.
+        """
+        fds: dict[int, int] = {}
+        for cpu, size in sizes.items():
+            try:
+                fds[cpu] = libbpf.create_map(_MAP_RINGBUF, f"mt_ring{cpu}", 0, 0, size, 0)
+            except OSError as error:
+                raise MemtraceError(
+                    f"could not make a ring of {size >> 10} KiB for CPU {cpu} ({error.strerror}): "
+                    "choose a smaller --ring-size"
+                ) from error
+            self._ring_fds.append(fds[cpu])
+        numbers = ctypes.c_uint32 * len(fds)
         try:
-            fd = self._map_fds[name] = libbpf.create_map(_MAP_RINGBUF, name, 0, 0, size, 0)
-        except OSError as error:
-            raise MemtraceError(
-                f"could not make a ring of {size >> 10} KiB for CPU {cpu} ({error.strerror}): "
-                "choose a smaller --ring-size"
-            ) from error
-        self.update("mt_rings", ctypes.c_uint32(cpu), ctypes.c_uint32(fd))
-        return fd
+            # The kernel waits for all running programs once, and not after each element.
+            libbpf.update_batch(self.map_fd("mt_rings"), numbers(*fds), numbers(*fds.values()), len(fds))
+        except OSError:
+            for cpu, fd in fds.items():
+                self.update("mt_rings", ctypes.c_uint32(cpu), ctypes.c_uint32(fd))
+        return fds
 
     def update(self, name: str, key: Any, value: Any) -> None:
         """Set one element of a map, both as ctypes objects; raises MemtraceError."""
@@ -155,21 +181,19 @@ class Module:
             raise MemtraceError(f"map {name}: {error.strerror}") from error
 
     def detach(self) -> None:
-        """Detach every probe; the maps stay readable.
-
-        The perf events of attach_tracepoint_id() are left to the caller.
-        """
-        for fd in (*self._attached, *self._raw.values()):
+        """Detach every probe; the maps stay readable."""
+        self.left()
+        for fd in self._attached:
             os.close(fd)
         self._attached.clear()
-        self._raw.clear()
 
     def close(self) -> None:
         """Detach, and free the programs and maps."""
         self.detach()
-        for fd in (*self._programs.values(), *self._map_fds.values()):
+        for fd in (*self._programs.values(), *self._map_fds.values(), *self._ring_fds):
             os.close(fd)
         self._programs.clear()
+        self._ring_fds.clear()
         self._map_fds.clear()
 
     def _make(self, spec: MapSpec) -> None:

@@ -21,8 +21,7 @@ class Gate:
         self._module: Module = attached.module
         self._filters = filters
         self._sees_arch = attached.sees("accept.arch")
-        raw = any(site.kind == "rawtp" for site in attached.manifest)
-        self._vmemmap_base = system.vmemmap_base or _learnt(self._module, system, raw)
+        self._vmemmap_base = system.vmemmap_base or learn_vmemmap_base(self._module, system)
         for cpu in filters.cpus:
             self._module.update("mt_cpus", ctypes.c_uint32(cpu), ctypes.c_uint32(1))
         if filters.follow:
@@ -63,18 +62,3 @@ class Gate:
         """
         filters = self._filters
         return not (filters.cpus or filters.comm or filters.min_order) and "alloc" in events
-
-
-def _learnt(module: Module, system: System, raw: bool) -> int | None:
-    """Return the address of the struct page of pfn 0, or None if it stays unknown.
-
-    ``raw`` says that the site of alloc is a raw tracepoint.
-    """
-    if not raw:
-        return learn_vmemmap_base(module, system)
-    # A raw tracepoint carries one program at a time, so alloc lends it to the calibration.
-    module.detach_rawtp("mm_page_alloc")
-    try:
-        return learn_vmemmap_base(module, system)
-    finally:
-        module.attach_rawtp("mm_page_alloc", "mt_alloc_rawtp")

@@ -26,13 +26,14 @@ class _NoPandas(MetaPathFinder):
         return None
 
 
-def settle() -> None:
+def settle(many_texts: bool) -> None:
     """Import what recording needs, and let freed memory stay with the process.
 
     pyarrow looks for pandas at its first conversion and remembers the answer.  Importing
     pandas costs a fifth of a second and 30 MB, and recording has no use for it.  At the
     first conversion of a numpy array pyarrow imports numpy.ma.  Memory given back to the
-    kernel between flushes would be faulted in again at the next one.
+    kernel between flushes would be faulted in again at the next one.  The writer takes
+    pyarrow.compute for a column of ``many_texts``, as stacks are.
     """
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
@@ -40,6 +41,8 @@ def settle() -> None:
         import numpy as np
         import pyarrow as pa
 
+        if many_texts:
+            import pyarrow.compute
         pa.array([1])
         pa.array(np.array([1]))
     finally:

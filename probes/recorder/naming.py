@@ -17,7 +17,7 @@ def naming(attached: Attached, system: System, page_size: int, wants_stacks: boo
 
     ``wants_stacks`` says that stacks will come, so their symbols are read now.
     """
-    stacks = Stacks(attached.module, system.symbols)
+    stacks = Stacks(attached.module, lambda: system.symbols)
     if wants_stacks:
         stacks.prepare()
     whose = any(attached.sees(event.name) for event in (*accept.EVENTS, *zero.EVENTS))

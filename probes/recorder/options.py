@@ -33,24 +33,8 @@ class Options:
     filters: plan.Filters = field(default_factory=plan.Filters)
     shape: plan.Shape = field(default_factory=plan.Shape)
     ring_bytes: int | None = None
-    """Ring size per CPU, a power of two; None means that it depends on the number of CPUs."""
+    """Ring size per CPU, a power of two; None means buffers.default_ring_bytes()."""
     argv: tuple[str, ...] = ()
-
-
-def memory_bytes() -> int:
-    """Return the size of this machine's memory, as the kernel counts it (MemTotal)."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def default_ring_bytes(cpus: int, memory: int) -> int:
-    """Return the ring size per CPU, bytes: 16 MiB, halved until the rings of ``cpus`` take 1 % of ``memory``.
-
-    At least 128 KiB, some 1,300 records.
-    """
-    size = 16 << 20
-    while size * cpus > memory // 100 and size > 128 << 10:
-        size >>= 1
-    return size
 
 
 def check(options: Options) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ _CHECKPOINT_S = 600.0
 class Pace:
     """Waits between two readings of the rings, and spaces checkpoints."""
 
-    def __init__(self, wakers: Sequence[int], *, prompt: bool) -> None:
+    def __init__(self, wakers: Collection[int], *, prompt: bool) -> None:
         """Set up the waiting.
 
         ``wakers`` are the rings' file descriptors if all wanted events are rare, else empty.
@@ -38,9 +38,13 @@ class Pace:
         self._epoll = select.epoll() if wakers else None
         self._wait_s = _POLL_S if prompt or not wakers else _IDLE_S
         self._quiet_since = time.monotonic()
-        for fd in wakers:
-            assert self._epoll is not None
-            self._epoll.register(fd, select.EPOLLIN)
+        self.listen(wakers)
+
+    def listen(self, wakers: Iterable[int]) -> None:
+        """Let these rings wake the recorder too, if rings do."""
+        if self._epoll is not None:
+            for fd in wakers:
+                self._epoll.register(fd, select.EPOLLIN)
 
     def wait(self, fullest: float, soon: bool) -> None:
         """Wait until the rings should be read again.

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.topology import online_cpus
 from memtrace.probes.programs.compiler import source
 from memtrace.probes.programs.fentry import why_no_fentry
 from memtrace.probes.programs.module import Module
@@ -205,12 +208,19 @@ def _climb(
     sampling = False
     if can_sample and wants_samples and "sampling" not in shape.avoid:
         try:
-            module.attach_cpu_clock("mt_sample", shape.sample_hz)
+            module.attach_cpu_clock("mt_sample", shape.sample_hz, online_cpus())
             sampling = True
         except RefusedError as error:
             refused = Refusal("cpu-clock sampling", error.reason, error.detail)
     manifest = tuple(_with_sampling(s, sampling, refused) for s in sites)
     return Attached(module, manifest, tuple(names), sampling)
+
+
+def sample(attached: Attached, shape: Shape, cpus: Collection[int]) -> None:
+    """Sample the clock of CPUs that came online too, where that of the others is."""
+    if attached.sampling:
+        with contextlib.suppress(RefusedError):
+            attached.module.attach_cpu_clock("mt_sample", shape.sample_hz, cpus)
 
 
 def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> ProbeSite:

@@ -21,16 +21,16 @@ import numpy.typing as npt
 from memtrace.probes.machine.kernel import describe_system
 from memtrace.probes.machine.state import clock_anchor, snapshot
 from memtrace.probes.recorder import cost, plan, service
+from memtrace.probes.recorder.buffers import Buffers, Streams
 from memtrace.probes.recorder.changes import Changes, thinned
 from memtrace.probes.recorder.command import Workload
 from memtrace.probes.recorder.gate import Gate
 from memtrace.probes.recorder.guests import Guests, Modules
 from memtrace.probes.recorder.header import run_header
 from memtrace.probes.recorder.memory import peak_rss_bytes, settle
-from memtrace.probes.recorder.options import Options, check, default_ring_bytes, memory_bytes
+from memtrace.probes.recorder.options import Options, check
 from memtrace.probes.recorder.outcome import Outcome, Progress
 from memtrace.probes.recorder.pace import HotplugWatch, Pace
-from memtrace.probes.recorder.ring import GUEST_RECORD, RECORD, Ring, Staging
 from memtrace.probes.recorder.sums import Sums
 from memtrace.probes.sites import proof
 from memtrace.probes.sites.system import System
@@ -40,9 +40,6 @@ from memtrace.traces.run import ProbeSite, RunStatus, Snapshot, TracerCost
 from memtrace.traces.writer import RunWriter
 
 _FLUSH_S = 1.0
-_STAGED_RECORDS = 400_000
-"""For rings of 32 MiB in all; fewer for smaller ones, which fill in less time than these take to write."""
-_STAGED_RARE = 20_000
 _SETTLE_S = 0.01
 _CATCH_UP = 4
 """Number of times that one checkpoint empties rings that keep filling."""
@@ -99,37 +96,34 @@ class Recorder:
     def _prepare(self) -> None:
         options = self._options
         before = snapshot("before_load")
-        settle()
+        wants_stacks = options.shape.stacks or bool(before.vmstat.get("nr_unaccepted"))
+        settle(wants_stacks)
+        # Imported only now, because they import pyarrow.
+        from memtrace.probes.recorder import rows
+        from memtrace.probes.recorder.naming import naming
+
         description = describe_system()
         self._system = system = System.of(description)
         attached = plan.attach(system, options.events, options.filters, options.shape)
         self._attached, self._module = attached, attached.module
         self._cleanup.callback(attached.module.close)
         self._gate = Gate(attached, options.filters, system)
-        ring_bytes = options.ring_bytes or default_ring_bytes(system.cpus, memory_bytes())
-        fds = [self._module.add_ring(cpu, ring_bytes) for cpu in range(system.cpus)]
-        rings = [Ring(fd, ring_bytes, cpu) for cpu, fd in enumerate(fds)]
+        self._rows, self._naming = rows, naming(attached, system, description.page_size, wants_stacks)
+        self._modules = Modules(
+            attached.manifest, system.symbols.modules_of(s.function for s in attached.manifest)
+        )
+        system.release()
         rare = set(options.events) <= {event.name for event in hotplug.EVENTS}
-        layout = GUEST_RECORD if attached.guests else RECORD
-        staged = min(_STAGED_RECORDS, max(_STAGED_RECORDS * len(rings) * ring_bytes >> 25, _STAGED_RARE))
-        self._staging = Staging(rings, _STAGED_RARE if rare else staged, layout)
-        self._hot = HotplugWatch(options.events)
-        self._pace = Pace(fds if rare else (), prompt=bool(options.command))
+        streams = Streams(options.shape.stream_all, rare, attached.guests)
+        self._buffers = Buffers(self._module, system.cpus, options.ring_bytes, streams)
+        self._staging = self._buffers.staging
+        self._pace = Pace(self._buffers.fds if rare else (), prompt=bool(options.command))
         self._cleanup.callback(self._pace.close)
+        self._hot = HotplugWatch(options.events)
         shape = options.shape
         self._sums = Sums(attached, system, shape.buckets, description.page_size, shape.sample_hz)
-        # Imported only now, because they import pyarrow.
-        from memtrace.probes.recorder import rows
-        from memtrace.probes.recorder.naming import naming
-
-        self._rows = rows
-        wants_stacks = options.shape.stacks or bool(before.vmstat.get("nr_unaccepted"))
-        if wants_stacks:
-            import pyarrow.compute  # noqa: F401  (the writer's, where a column has many texts)
-        self._naming = naming(attached, system, description.page_size, wants_stacks)
         self._manifest = self._prove()
         self._guests = Guests(self._module, self._manifest)
-        self._modules = Modules(self._manifest, system.symbols.modules_of(s.function for s in self._manifest))
         self._start_anchor = clock_anchor()
         header = run_header(
             options,
@@ -141,6 +135,7 @@ class Recorder:
         )
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite, mode=options.mode)
         self._cleanup.callback(self._writer.__exit__, None, None, None)
+        self._module.left()
         self._workload = Workload(options.command, options.command_user) if options.command else None
         if self._workload is not None:
             self._cleanup.callback(self._workload.stop)
@@ -182,6 +177,7 @@ class Recorder:
                     checkpointed = now
                 else:
                     self._changes.note(self._snapshot())
+                plan.sample(self._attached, options.shape, self._buffers.come(self._pace.listen))
                 if progress is not None:
                     progress(self._progress(now - start))
                 flushed = now

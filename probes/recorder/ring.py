@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads BPF ring buffers of fixed-size records by mapping them.
 
-A ring (kernel/bpf/ringbuf.c) is a consumer page, a producer page and the data,
-mapped twice back to back so that no record wraps.  Each record has an 8-byte
-header: its length, whose top bit says that it is still being written, and a page
-offset, which is not needed here.  Records are copied out in one piece, and the CPU
-then takes the place of the page offset.  No Python runs per record.
+A ring (kernel/bpf/ringbuf.c) is a consumer page, a producer page and the data.  Each record
+has an 8-byte header: its length, whose top bit says that it is still being written, and a page
+offset, which is not needed here.  Records are copied out in at most two pieces, because one may
+go on at the beginning of the data, and the CPU then takes the place of the page offset.  (The
+kernel lets the data be mapped twice, back to back, which would count twice as resident.)  No
+Python runs per record.
 
 Plain loads and stores are enough on x86-64: the kernel publishes with an atomic
 exchange, and loads are not reordered with loads there.
@@ -47,20 +48,21 @@ GUEST_RECORD = _behind_header(layouts.GUEST_RECORD)
 class Ring:
     """The ring buffer of one CPU."""
 
-    def __init__(self, fd: int, size: int, cpu: int) -> None:
-        """Map the ring ``fd`` of ``size`` data bytes (a power of two)."""
+    def __init__(self, fd: int, size: int, cpu: int, record: np.dtype[Any] = RECORD) -> None:
+        """Map the ring ``fd`` of ``size`` data bytes (a power of two), which holds ``record``s."""
         self._mask = size - 1
+        self._record_bytes = record.itemsize
         self.size = size
         self.cpu = cpu
         page = mmap.PAGESIZE
         # Populated now, because a fault while recording would be an allocation of the recorder's own.
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self._consumer_map = mmap.mmap(fd, page, flags, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._data_map = mmap.mmap(fd, page + 2 * size, flags, mmap.PROT_READ, offset=page)
+        self._data_map = mmap.mmap(fd, page + size, flags, mmap.PROT_READ, offset=page)
         # Read a hundred times a second for each CPU, where numpy's numbers would cost more.
         self._consumer = memoryview(self._consumer_map)[:8].cast("Q")
         self._producer = memoryview(self._data_map)[:8].cast("Q")
-        self._data = np.frombuffer(self._data_map, dtype=np.uint8, offset=page, count=2 * size)
+        self._data = np.frombuffer(self._data_map, dtype=np.uint8, offset=page, count=size)
 
     @property
     def pending(self) -> int:
@@ -70,36 +72,54 @@ class Ring:
     def drain(self, into: npt.NDArray[Any]) -> int:
         """Copy finished records to the front of ``into``, free them in the ring, and return their number.
 
-        ``into`` has the type RECORD or GUEST_RECORD, whichever the ring holds.
+        ``into`` has the type of the ring's records.
         """
         start = self._consumer[0]
-        size = into.dtype.itemsize
-        count = min(self.pending // size, len(into))
-        if count <= 0:
-            return 0
         at = start & self._mask
-        chunk = self._data[at : at + count * size].view(into.dtype)
-        busy = np.flatnonzero(chunk["length"] != size - _HEADER)
-        if busy.size:
-            count = int(busy[0])
-            if count == 0:
-                return 0
+        count = self._finished(at, min(self.pending // self._record_bytes, len(into)))
+        if count == 0:
+            return 0
+        size = count * self._record_bytes
+        before_end = min(size, self.size - at)
         # Copied as bytes, because numpy copies a structured array field by field, at six times the cost.
-        into.view(np.uint8)[: count * size] = self._data[at : at + count * size]
+        copy = into.view(np.uint8)[:size]
+        copy[:before_end] = self._data[at : at + before_end]
+        copy[before_end:] = self._data[: size - before_end]
         into["cpu"][:count] = self.cpu
-        self._consumer[0] = start + count * size
+        self._consumer[0] = start + size
         return count
+
+    def _finished(self, at: int, count: int) -> int:
+        """Return how many of the ``count`` records from ``at`` on come before one that is being written."""
+        before_end = min(count, -((at - self.size) // self._record_bytes))
+        beyond = at + before_end * self._record_bytes - self.size
+        found = 0
+        for first, number in ((at, before_end), (beyond, count - before_end)):
+            if number <= 0:
+                break
+            lengths: npt.NDArray[np.uint32] = np.ndarray(
+                number, "<u4", self._data_map, mmap.PAGESIZE + first, (self._record_bytes,)
+            )
+            busy = np.flatnonzero(lengths != self._record_bytes - _HEADER)
+            if busy.size:
+                return found + int(busy[0])
+            found += number
+        return found
 
 
 class Staging:
     """Records copied out of the rings, waiting to become a row group."""
 
     def __init__(self, rings: Sequence[Ring], capacity: int, record: np.dtype[Any] = RECORD) -> None:
-        self._rings = rings
+        self._rings = list(rings)
         self._records = np.zeros(capacity, dtype=record)
         self._records.view(np.uint8)[:: mmap.PAGESIZE] = 0
         self.count = 0
         self._taken = 0
+
+    def add(self, rings: Sequence[Ring]) -> None:
+        """Empty these rings too, after those that are there."""
+        self._rings += rings
 
     @property
     def full(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -38,7 +39,8 @@ def without_trampolines(names: list[str]) -> list[str]:
 class Stacks:
     """Turns ids of the map mt_stacks into ``root;…;leaf``, and looks up each id once."""
 
-    def __init__(self, module: Module, symbols: SymbolTable) -> None:
+    def __init__(self, module: Module, symbols: Callable[[], SymbolTable]) -> None:
+        """``symbols`` is called once, by prepare() or for the first stack."""
         self._module = module
         self._symbols = symbols
         self._texts: dict[int, str | None] = {}
@@ -62,7 +64,7 @@ class Stacks:
     def _functions(self) -> tuple[list[int], list[str]]:
         found = sorted(
             (int(m.group(1), 16), m.group(2).decode())
-            for m in re.finditer(rb"^([0-9a-f]+) [tTwW] (\S+)", self._symbols.text, re.M)
+            for m in re.finditer(rb"^([0-9a-f]+) [tTwW] (\S+)", self._symbols().text, re.M)
         )
         return [a for a, _ in found], [n for _, n in found]
 

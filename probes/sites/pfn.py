@@ -9,7 +9,6 @@ page - pfn * sizeof(struct page).  The answer must be the same several times.
 from __future__ import annotations
 
 import mmap
-import os
 
 import numpy as np
 
@@ -28,22 +27,16 @@ def learn_vmemmap_base(module: Module, system: System) -> int | None:
     number = system.mm_page_alloc_id
     if size is None or number is None:
         return None
+    attached: list[int] = []
     try:
-        module.attach_rawtp("mm_page_alloc", "mt_calibrate_page")
-    except RefusedError:
-        return None
-    try:
+        attached.append(module.open_rawtp("mm_page_alloc", "mt_calibrate_page"))
         # Second, because the programs of a tracepoint run in the order in which they were attached.
-        fd = module.attach_tracepoint_id(number, "mt_calibrate_pfn")
+        attached.append(module.open_tracepoint(number, "mt_calibrate_pfn"))
+        return _agreed(module, system, size)
     except RefusedError:
         return None
-    else:
-        try:
-            return _agreed(module, system, size)
-        finally:
-            os.close(fd)
     finally:
-        module.detach_rawtp("mm_page_alloc")
+        module.leave(*reversed(attached))
 
 
 def _agreed(module: Module, system: System, size: int) -> int | None:

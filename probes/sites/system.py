@@ -43,6 +43,15 @@ class System:
             confidential=facts.get("confidential", "unknown"),
         )
 
+    def release(self) -> None:
+        """Free the texts of symbols and tracefs, some 25 MB that only choosing sites needs.
+
+        What is asked for later is read again.
+        """
+        self.gfp_names  # noqa: B018  (cached before its text goes)
+        for name in ("symbols", "tracefs"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def symbols(self) -> SymbolTable:
         return SymbolTable.read()

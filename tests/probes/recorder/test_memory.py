@@ -4,20 +4,24 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 from memtrace.probes.recorder.memory import settle
-settle()
+settle({many_texts})
 import numpy as np
 import pyarrow as pa
 before = set(sys.modules)
 pa.array(np.arange(3), mask=np.arange(3) == 1)
-pa.table({"comm": pa.array(["sh"])})
-pa.Table.from_pylist([{"count": 1}])
-print(sorted(set(sys.modules) - before), "pandas" in sys.modules)
+pa.table(dict(comm=pa.array(["sh"])))
+pa.Table.from_pylist([dict(count=1)])
+print(sorted(set(sys.modules) - before), "pandas" in sys.modules, "pyarrow.compute" in sys.modules)
 """
 
 
-def test_a_settled_recorder_converts_without_importing() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert done.stdout == "[] False\n"
+@pytest.mark.parametrize("many_texts", [False, True])
+def test_a_settled_recorder_converts_without_importing(many_texts: bool) -> None:
+    code = CODE.format(many_texts=many_texts)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"[] False {many_texts}\n"
