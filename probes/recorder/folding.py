@@ -38,6 +38,8 @@ class Folder:
     nids: int
     time_alloc: bool = True
     """Whether the time of alloc comes from samples; False where its intervals are seen."""
+    time_user: bool = True
+    """The same of zero.user; False also where it is not watched."""
     _cells: npt.NDArray[np.uint64] | None = None
     _samples: npt.NDArray[np.uint64] | None = None
     _user_samples: int = 0
@@ -193,7 +195,7 @@ class Folder:
     def _user_rows(self, now: int, user_samples: int) -> list[Row]:
         since = user_samples - self._user_samples
         self._user_samples = user_samples
-        if not since:
+        if not since or not self.time_user:
             return []
         time = self._time(since)
         flags = _AGGREGATED | int(Flag.ESTIMATED | Flag.ZEROED)

@@ -54,6 +54,7 @@ class Sums:
             period_ns=1e9 / self._hz if self._attached.sampling else None,
             nids=self._system.nids,
             time_alloc=sites["alloc"].kind == "rawtp",
+            time_user=sites["zero.user"].kind == "sampling",
         )
 
     def counters(self) -> npt.NDArray[Any]:

@@ -17,6 +17,7 @@ from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestResult, GuestSpec
 from memtrace.tests.sql import fetched
 from memtrace.traces.reader import open_run
+from memtrace.traces.schema import Flag
 
 pytestmark = pytest.mark.vm
 
@@ -28,6 +29,10 @@ memtrace record -q -f --stream all -o $RESULTS/hugetlb.parquet -- \
   sh -c 'echo 8 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages'
 cat /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages > $RESULTS/granted
 """
+# Where the allocator's zeroing is inferred, the CPU clock is sampled.
+SAMPLED = (
+    "memtrace record -q -f -e alloc,zero -o $RESULTS/sampled.parquet -- memtrace workload thp --mib 64; "
+)
 
 
 def boot(kernel: str, script: str, tmp_path: Path, append: str = "") -> GuestResult:
@@ -78,7 +83,8 @@ def pages(folder: Path, event: str) -> dict[tuple[int | None, int | None], int]:
     ],
 )
 def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tmp_path: Path) -> None:
-    result = boot(kernel, HUGETLB + SELFTEST, tmp_path, "init_on_alloc=1")
+    script = HUGETLB + SELFTEST + (SAMPLED if kernel == "accept-6.12" else "")
+    result = boot(kernel, script, tmp_path, "init_on_alloc=1")
     wanted = {
         "alloc": "fentry:get_page_from_freelist",
         "zero.alloc": alloc,
@@ -109,6 +115,19 @@ def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tm
     assert pages(tmp_path, "alloc")[(9, 1)] == 8 * 512
     assert pages(tmp_path, "zero.alloc")[(9, 1)] == 8 * 512
     assert not pages(tmp_path, "zero.user")
+    if kernel == "accept-6.12":
+        each_event_has_one_source_of_time(tmp_path / "sampled.parquet")
+
+
+def each_event_has_one_source_of_time(path: Path) -> None:
+    """The samples give the times of zero.alloc, and no second ones of zero.user, whose own are seen."""
+    run = open_run(path)
+    assert run.status.samples["zero"] > 0 and run.status.samples["user"] > 0
+    assert fetched(
+        f"SELECT event, (flags & {int(Flag.ESTIMATED)}) > 0 AS estimated, sum(count) > 0 AS counted"
+        f" FROM '{path}' WHERE event IN ('alloc', 'zero.alloc', 'zero.user') AND total_ns IS NOT NULL"
+        " GROUP BY ALL ORDER BY event"
+    ) == [("alloc", False, True), ("zero.alloc", True, True), ("zero.user", False, True)]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -4,6 +4,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from memtrace.probes.recorder.folding import Folder
 from memtrace.probes.recorder.ring import RECORD
@@ -89,3 +90,12 @@ def test_sampled_time_goes_to_its_order_and_node_once() -> None:
     assert by_event["zero.user"]["total_ns"] == 4000
     assert all(int(str(r["flags"])) & int(Flag.ESTIMATED) for r in rows)
     assert one.fold(2, cells(), samples, 4) == []
+
+
+@pytest.mark.parametrize(("event", "setting"), [("alloc", "time_alloc"), ("zero.user", "time_user")])
+def test_an_event_whose_own_times_are_seen_has_none_of_samples_besides(event: str, setting: str) -> None:
+    one = folder(infer_zeroing=True, period_ns=1000.0, **{setting: False})
+    samples = np.zeros((NIDS, 20, 2, 2), dtype=np.uint64)
+    samples[1, 9, 1] = (5, 3)
+    rows = {r["event"] for r in one.fold(1, cells(), samples, 4)}
+    assert rows == {"alloc", "zero.alloc", "zero.user"} - {event}
