@@ -103,6 +103,8 @@ def test_the_cure_is_the_same_command_with_privileges(
     monkeypatch: pytest.MonkeyPatch, argv: list[str], command: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
+    # Where memtrace is in PATH, that one would be named for a program that is not there.
+    monkeypatch.setenv("PATH", "/nowhere")
     assert sudo_command() == command
     assert ambient_command(7).endswith(command.removeprefix("sudo "))
 
