@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.limits import OpenFiles, set_open_files
 from memtrace.traces.owner import Owner, sudo_user
 
 # include/uapi/linux/prctl.h, include/uapi/linux/capability.h
@@ -69,13 +70,15 @@ def user_of_sudo() -> User:
     return User(owner, tuple(groups), names)
 
 
-def shed(user: User | None) -> None:
-    """Give this process the signals, capabilities and user that COMMAND starts with.
+def shed(user: User | None, files: OpenFiles | None) -> None:
+    """Give this process the signals, limit on open files, capabilities and user that COMMAND starts with.
 
     Ambient and inheritable capabilities are dropped.  Root stays root, by its user ID, unless
     ``user`` is given.  Raises OSError.
     """
     _default_signals()
+    if files is not None:
+        set_open_files(files)
     _drop_capabilities()
     if user is not None:
         user.become()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.limits import OpenFiles
 from memtrace.probes.recorder.child import User, shed
 from memtrace.probes.recorder.terminal import Terminal
 
@@ -41,10 +42,13 @@ def find_command(command: Sequence[str]) -> None:
 class Workload:
     """A child that waits for release() before it executes its command, in a process group of its own."""
 
-    def __init__(self, command: Sequence[str], user: User | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], user: User | None = None, files: OpenFiles | None = None
+    ) -> None:
         """Fork the child; raises MemtraceError if the command can't be found or executed.
 
-        The command runs as ``user``, or as the recording user if that is None.
+        The command runs as ``user``, or as the recording user if that is None, and with the limit
+        ``files`` on open files, or this process's.
         """
         find_command(command)
         self._command = list(command)
@@ -53,7 +57,7 @@ class Workload:
         self.status: int | None = None
         if self.pid == 0:
             os.close(self._go)
-            self._child(read_end, user)
+            self._child(read_end, user, files)
         os.close(read_end)
         with contextlib.suppress(OSError):
             # Parent and child both call it, so the group exists whichever of them runs first.
@@ -127,10 +131,10 @@ class Workload:
             return True
         return True
 
-    def _child(self, read_end: int, user: User | None) -> None:
+    def _child(self, read_end: int, user: User | None, files: OpenFiles | None) -> None:
         try:
             os.setpgid(0, 0)
-            shed(user)
+            shed(user, files)
             if os.read(read_end, 1):
                 os.execvpe(self._command[0], self._command, os.environ | (user.environment if user else {}))
         except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy.typing as npt
 
 from memtrace.probes.machine.kernel import describe_system
+from memtrace.probes.machine.limits import raise_open_files, set_open_files
 from memtrace.probes.machine.state import clock_anchor, snapshot
 from memtrace.probes.recorder import cost, plan, service
 from memtrace.probes.recorder.buffers import Buffers, Streams
@@ -95,6 +96,8 @@ class Recorder:
 
     def _prepare(self) -> None:
         options = self._options
+        files = raise_open_files()
+        self._cleanup.callback(set_open_files, files)
         before = snapshot("before_load")
         wants_stacks = options.shape.stacks or bool(before.vmstat.get("nr_unaccepted"))
         settle(wants_stacks)
@@ -136,8 +139,9 @@ class Recorder:
         self._writer = RunWriter(options.output, header, overwrite=options.overwrite, mode=options.mode)
         self._cleanup.callback(self._writer.__exit__, None, None, None)
         self._module.left()
-        self._workload = Workload(options.command, options.command_user) if options.command else None
-        if self._workload is not None:
+        self._workload = None
+        if options.command:
+            self._workload = Workload(options.command, options.command_user, files)
             self._cleanup.callback(self._workload.stop)
 
     def _prove(self) -> tuple[ProbeSite, ...]:

@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -232,6 +233,19 @@ def until(output: Path) -> int:
         return open_run(output).status.ended_ns
     except NothingYet:
         return 0
+
+
+def test_a_low_soft_limit_on_open_files_is_raised_and_command_keeps_it(tmp_path: Path) -> None:
+    few = (30, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    done = subprocess.run(
+        memtrace(
+            "record", "-q", "-o", str(tmp_path / "run.parquet"), "--", "sh", "-c", "ulimit -Sn; ulimit -Hn"
+        ),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, few),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [str(few[0]), str(few[1])]), done.stderr
 
 
 def test_progress_costs_and_proof_are_stated(record: Record) -> None:
