@@ -29,7 +29,7 @@ class Streams:
     """What is streamed, as far as the size of buffers depends on it."""
 
     every: bool
-    """Every event, not only those above the tail threshold and of higher orders."""
+    """Every event, as gmem.* always are; not only those above the tail threshold and of higher orders."""
     rare: bool
     """Only events of which there are few (hot.*)."""
     guests: bool

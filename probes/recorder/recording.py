@@ -117,7 +117,7 @@ class Recorder:
         )
         system.release()
         rare = set(options.events) <= {event.name for event in hotplug.EVENTS}
-        streams = Streams(options.shape.stream_all, rare, attached.guests)
+        streams = Streams(options.shape.stream_all or attached.guests, rare, attached.guests)
         self._buffers = Buffers(self._module, system.cpus, options.ring_bytes, streams)
         self._staging = self._buffers.staging
         self._pace = Pace(self._buffers.fds if rare else (), prompt=bool(options.command))
