@@ -100,8 +100,7 @@ def test_calls_bytes_and_progress_are_those_of_the_log(boots: dict[str, Path]) -
         assert sum(row["calls"] for row in calls) == len(own)
         assert sum(row["bytes"] for row in calls) == sum(a.bytes for a in own)
     spent = sum(a.spent for a in log)
-    # Where the host takes the CPU away outside of the spin, a call takes longer.
-    assert spent <= sum(row["total_ns"] for row in rows(report, "calls")) < 1.2 * spent
+    assert spent <= sum(row["total_ns"] for row in rows(report, "calls")) < 1.1 * spent
     machine = rows(report, "progress")[0]
     assert machine["fell_bytes"] == machine["seen_bytes"] == sum(a.bytes for a in log)
 
