@@ -79,10 +79,10 @@ def measure(repeats: int = 4) -> list[Finding]:
         say(sentence)
     say(surroundings.sentence())
     return [
-        _finding("memtrace --help, s", plain[_HELP], _GOAL_HELP_S),
+        _at_most("memtrace --help, s", plain[_HELP], _GOAL_HELP_S, ".3f"),
         _beside_perf(own, starts.get(tracers.PERF.name, [])),
-        _most("peak RSS, MB", [s.rss_mb for s in own if s.rss_mb is not None], _GOAL_RSS_MB),
-        _most("MemFree taken until armed, MB", [s.taken_mb for s in own], _GOAL_TAKEN_MB),
+        _at_most("peak RSS, MB", [s.rss_mb for s in own if s.rss_mb is not None], _GOAL_RSS_MB),
+        _at_most("MemFree taken until armed, MB", [s.taken_mb for s in own], _GOAL_TAKEN_MB),
     ]
 
 
@@ -161,14 +161,9 @@ def _beside_perf(own: Sequence[_Start], perf: Sequence[_Start]) -> Finding:
     return Finding(what, f"{ratio:.1f}", goal, ratio <= _GOAL_BESIDE_PERF)
 
 
-def _most(what: str, values: Sequence[float], goal: float) -> Finding:
+def _at_most(what: str, values: Sequence[float], goal: float, form: str = ".0f") -> Finding:
     found = spread(values)
-    return Finding(what, found.text(".0f"), f"<= {goal:.0f}", found.median <= goal)
-
-
-def _finding(what: str, seconds: Sequence[float], goal: float) -> Finding:
-    took = spread(seconds)
-    return Finding(what, took.text(".3f"), f"< {goal}", took.median < goal)
+    return Finding(what, found.text(form), f"<= {goal}", found.median <= goal)
 
 
 @click.command(help=__doc__)

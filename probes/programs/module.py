@@ -132,7 +132,7 @@ class Module:
     def leave(self, *fds: int) -> None:
         """Detach what open_rawtp() and open_tracepoint() attached, in the background.
 
-        The kernel waits for every CPU meanwhile, up to 0.1 s; left() waits for that.
+        The kernel waits for every CPU meanwhile; left() waits for that.
         """
 
         def close() -> None:

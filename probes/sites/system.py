@@ -44,7 +44,7 @@ class System:
         )
 
     def release(self) -> None:
-        """Free the texts of symbols and tracefs, some 25 MB that only choosing sites needs.
+        """Free the texts of symbols and tracefs, which only choosing sites needs.
 
         What is asked for later is read again.
         """

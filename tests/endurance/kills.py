@@ -32,7 +32,7 @@ _CHECKPOINT_S = 1.0
 _AT_ONCE = 12
 """Recorders that wait together until there is enough to rewrite."""
 _PATIENCE_S = 60.0
-_LOAD = "import time\nwhile True:\n bytearray(1 << 21)\n time.sleep(.002)"
+LOAD = "import time\nwhile True:\n bytearray(1 << 21)\n time.sleep(.002)"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _until(true: Callable[[], bool]) -> None:
 @contextmanager
 def load() -> Iterator[None]:
     """Something allocates while this lasts."""
-    process = subprocess.Popen([sys.executable, "-c", _LOAD])
+    process = subprocess.Popen([sys.executable, "-c", LOAD])
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from memtrace.tests.endurance.kills import LOAD
 from memtrace.traces.reader import NothingYet, Run, open_run
 from memtrace.traces.schema import Flag, arrow_schema
 
@@ -25,7 +26,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="recording needs root"),
 ]
 
-LOAD = "import time\nwhile True:\n bytearray(1 << 21)\n time.sleep(.002)"
 TOUCH = "import mmap,ctypes;m=mmap.mmap(-1,{0}<<20,34);m.madvise(mmap.MADV_NOHUGEPAGE);" + (
     "ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(m)),1,{0}<<20)"
 )
