@@ -20,8 +20,8 @@ from memtrace.probes.recorder.ring import GUEST_RECORD, RECORD, Ring, Staging
 _STAGED_RECORDS = 400_000
 """For rings of 32 MiB in all; fewer for smaller ones, which fill in less time than these take to write."""
 _STAGED_RARE = 20_000
-_OFFLINE_BYTES = 16 << 10
-"""Some 180 records, which 10 ms have to fill."""
+_OFFLINE_BYTES = 64 << 10
+"""Some 740 records, for the time until the recorder looks for new CPUs."""
 
 
 @dataclass(frozen=True)
