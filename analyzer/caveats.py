@@ -245,6 +245,11 @@ def _kernel(run: Run, events: Sequence[Row]) -> Found:
             "init-on-alloc",
             "whether init_on_alloc is on is unknown: the allocator clears all pages or only __GFP_ZERO ones",
         )
+    if fact(run.header, "pid_namespace") == "own":
+        yield (
+            "pid-namespace",
+            "recorded from a PID namespace (a container): processes have its numbers, those outside it none",
+        )
     if not run.header.config:
         yield (
             "config-unknown",

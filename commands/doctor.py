@@ -56,6 +56,9 @@ _SECTIONS = {
         "kptr_restrict",
         "perf_event_paranoid",
         "unprivileged_bpf",
+        "pid_namespace",
+        "seccomp",
+        "kcore",
     ),
 }
 

@@ -22,6 +22,9 @@ from memtrace.errors import MemtraceError
 if TYPE_CHECKING:
     from memtrace.probes.recorder.outcome import Progress
 
+NOTHING_SEEN = 3
+"""Exit status where COMMAND's is 0 and nothing of it was seen."""
+
 
 @click.command(
     context_settings=SETTINGS,
@@ -93,8 +96,9 @@ def record(output: Path, force: bool, mode: int, quiet: bool, **given: Any) -> N
     """Record what memory costs until Ctrl-C, -d SECONDS or the end of COMMAND.
 
     With COMMAND only it and what it starts is recorded (-a: everything), and its
-    exit status is passed on; put -- before it. If recording ends first, COMMAND
-    and what it started get SIGTERM, and SIGKILL after 3 s or at a second Ctrl-C.
+    exit status is passed on (3: it was 0, but nothing of COMMAND was seen); put --
+    before it. If recording ends first, COMMAND and what it started get SIGTERM,
+    and SIGKILL after 3 s or at a second Ctrl-C.
     zero.alloc is counted inside alloc, so -e zero records alloc too.
     """
     # Before the imports: who is told to stop while they go on still leaves a run.
@@ -118,8 +122,14 @@ def record(output: Path, force: bool, mode: int, quiet: bool, **given: Any) -> N
         tell(_kept(output, outcome))
     elif outcome.still_running is not None:
         tell(_left(outcome.still_running))
-    if outcome.status.exit_status:
-        sys.exit(outcome.status.exit_status)
+    if outcome.missed is not None:
+        tell(
+            f"nothing of COMMAND (process {outcome.missed}) was seen, and no program runs without "
+            "allocating: the run says nothing of it; see `memtrace doctor`"
+        )
+    status = outcome.status.exit_status or (NOTHING_SEEN if outcome.missed is not None else 0)
+    if status:
+        sys.exit(status)
 
 
 def _until(options: Any) -> str:
@@ -189,6 +199,14 @@ def _kinds(text: str | None) -> tuple[str, ...]:
 
 
 def _pids(text: str) -> tuple[int, ...]:
+    from memtrace.probes.machine.pidns import proc_is_ours
+
+    if not proc_is_ours():
+        raise MemtraceError(
+            "-p: /proc shows another PID namespace's numbers here: "
+            "mount this one's first, with mount -t proc proc /proc"
+        )
+
     def running(pid: int) -> bool:
         return Path(f"/proc/{pid}").exists()
 

@@ -95,8 +95,10 @@ COLUMNS: tuple[Column, ...] = (
         "the kernel site that served it, as named in the probe manifest",
     ),
     Column("cpu", "int16", "", "CPU at the end; null in aggregates"),
-    Column("pid", "int32", "", "process (tgid); null in aggregates"),
-    Column("tid", "int32", "", "thread (pid in the kernel); null in aggregates"),
+    Column(
+        "pid", "int32", "", "process (tgid); null in aggregates, and outside the recorder's PID namespace"
+    ),
+    Column("tid", "int32", "", "thread (pid in the kernel); null as for pid"),
     Column("comm", "dictionary<int32,string>", "", "command name of the thread; null in aggregates"),
     Column("order", "int8", "", "allocation order; for zero.user the order of the folio; null if unknown"),
     Column(

@@ -48,7 +48,8 @@ class TaskTotal:
     """What one process cost, all occurrences of one event, streamed or aggregated."""
 
     event: str
-    pid: Pid
+    pid: Pid | None
+    """None: outside the recorder's PID namespace; then it is all such processes of that name."""
     comm: str
     count: Count
     bytes: Count

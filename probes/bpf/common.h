@@ -7,7 +7,6 @@
  * User space defines these macros (probes/programs/module.py):
  *   MT_NEVENTS, MT_NIDS               how many events and nodes there are
  *   MT_EV_*, MT_SITE_*                event and site numbers
- *   MT_RECORDER                       tgid of the recorder
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
@@ -19,6 +18,7 @@
  *   MT_CGROUPS                        the kernel has cgroups
  *   MT_ALL_CGROUPS                    zero.* is watched: every record has its cgroup
  *   MT_TARGETS, MT_COMM_A/_B, MT_CPUS, MT_MIN_ORDER  filters, absent when off
+ *   MT_PIDNS                          the recorder is in a PID namespace of its own
  */
 #define MT_SIZED 1	/* a map that the loader sizes to the machine (probes/recorder/plan.py) */
 #define MT_UNKNOWN_NS (~0ULL)
@@ -78,6 +78,9 @@ struct mt_conf_t {
 	u64 on;
 	u64 vmemmap_base;
 	u64 sees_arch;	/* accept.arch has a site: the pages of an accept.call are known */
+	u64 recorder;	/* its tgid, as the kernel numbers it */
+	u64 pidns;	/* the recorder's struct pid_namespace, and how deep it lies (MT_PIDNS) */
+	u64 pidns_level;
 };
 BPF_ARRAY(mt_conf, struct mt_conf_t, 1);
 
@@ -99,13 +102,6 @@ BPF_STACK_TRACE(mt_stacks, 256);
 #define MT_CGROUP_SLOTS 512
 BPF_PERCPU_ARRAY(mt_cgroups, u64, MT_CGROUP_SLOTS);
 #endif
-#ifdef MT_TARGETS
-BPF_HASH(mt_targets, u32, u8, 65536);
-#endif
-#ifdef MT_CPUS
-BPF_ARRAY(mt_cpus, u32, MT_SIZED);
-#endif
-
 /*
  * Returns argument n of a fentry or fexit program as a number.  If it is read directly, the
  * verifier takes it for a typed pointer, on which it allows no arithmetic.
@@ -126,36 +122,7 @@ static __always_inline struct mt_conf_t *mt_gate(void)
 	return conf && conf->on ? conf : 0;
 }
 
-static __always_inline int mt_wanted(u64 task, int order)
-{
-#ifdef MT_MIN_ORDER
-	if (order < MT_MIN_ORDER)
-		return 0;
-#endif
-#ifdef MT_CPUS
-	int cpu = bpf_get_smp_processor_id();
-	u32 *listed = mt_cpus.lookup(&cpu);
-
-	if (!listed || !*listed)
-		return 0;
-#endif
-#ifdef MT_TARGETS
-	u32 tgid = task >> 32;
-
-	if (!mt_targets.lookup(&tgid))
-		return 0;
-#endif
-#ifdef MT_COMM_A
-	u64 comm[2];
-
-	bpf_get_current_comm(comm, sizeof(comm));
-	if (comm[0] != MT_COMM_A || comm[1] != MT_COMM_B)
-		return 0;
-#endif
-	return 1;
-}
-
-/* page_to_nid(), include/linux/mm.h, where the node is in page->flags; -1 if unreadable. */
+/* page_to_nid(), include/linux/mm.h, where the node is in page->flags; -1 if that is not known. */
 static __always_inline s16 mt_page_nid(u64 page)
 {
 #ifdef MT_NID_SHIFT
@@ -210,113 +177,4 @@ static __always_inline u32 mt_zeroed(u64 gfp)
 static __always_inline struct mt_counter_t *mt_counter(int event)
 {
 	return mt_counters.lookup(&event);
-}
-
-static __always_inline s32 mt_stack(void *ctx, struct mt_occurrence *o)
-{
-	if (o->stack)
-		return o->stack - 1;
-#if defined(MT_STACKS)
-	return mt_stacks.get_stackid(ctx, 0);
-#elif defined(MT_ACCEPT)
-	return o->rare ? mt_stacks.get_stackid(ctx, 0) : -1;
-#else
-	return -1;
-#endif
-}
-
-/*
- * Returns the task's cgroup as a number that fits a record: the index, plus one, of its id in
- * this CPU's table, from which no id is ever removed.  0: unknown, or no free slot near the
- * id's place.
- */
-static __always_inline u32 mt_cgroup_slot(struct mt_occurrence *o)
-{
-#ifdef MT_CGROUP_SLOTS
-	u64 id;
-
-#ifndef MT_ALL_CGROUPS
-	if (!o->rare)
-		return 0;
-#endif
-	id = bpf_get_current_cgroup_id();
-	if (!id)
-		return 0;
-#pragma unroll
-	for (int i = 0; i < 8; i++) {
-		int at = (id + i) % MT_CGROUP_SLOTS;
-		u64 *slot = mt_cgroups.lookup(&at);
-
-		if (!slot)
-			return 0;
-		if (!*slot)
-			*slot = id;
-		if (*slot == id)
-			return at + 1;
-	}
-#endif
-	return 0;
-}
-
-static __always_inline void mt_stream(void *ctx, struct mt_occurrence *o, u64 pfn,
-				      struct mt_counter_t *counter)
-{
-	u32 cpu = bpf_get_smp_processor_id();
-	struct mt_record *r;
-	void *ring;
-
-	ring = mt_rings.lookup(&cpu);
-	if (!ring) {
-		counter->ring_full += o->count ? o->count : 1;
-		return;
-	}
-	r = bpf_ringbuf_reserve(ring, sizeof(*r), 0);
-	if (!r) {
-		counter->ring_full += o->count ? o->count : 1;
-		return;
-	}
-	r->ts = o->ts ? o->ts : bpf_ktime_get_boot_ns();
-	r->dur = o->dur;
-	r->self = o->self;
-	r->pfn = pfn;
-	r->kind = o->kind;
-	if (o->count) {
-		r->kind |= MT_KIND_COUNT;
-		r->count = o->count;
-	} else if (o->kind & MT_KIND_REQUESTED) {
-		r->requested = o->requested;
-	} else {
-		r->gfp = o->gfp;
-	}
-	r->tid = o->task;
-	r->pid = o->task >> 32;
-	r->stack = mt_stack(ctx, o);
-	if (o->error) {
-		r->kind |= MT_KIND_ERROR;
-		r->error = o->error;
-	} else {
-		if (o->pages)
-			r->kind |= MT_KIND_PAGES;
-		if (o->pages == MT_PAGES_UNKNOWN)
-			r->kind &= ~MT_KIND_PAGES;
-		r->pages = o->pages;
-	}
-	r->flags = o->flags | mt_cgroup_slot(o) << MT_FLAG_CGROUP_SHIFT;
-	r->event = o->event;
-	r->site = o->site;
-	r->order = o->order;
-	r->parent = o->parent;
-	r->nid = o->nid;
-	r->nid_requested = o->nid_requested;
-	bpf_get_current_comm(r->comm, sizeof(r->comm));
-#ifdef MT_GMEM
-	r->gfn = o->gfn;
-	r->vm = o->vm;
-	r->vcpu = o->vcpu;
-#endif
-	bpf_ringbuf_submit(r, o->wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
-	if (o->count)
-		counter->aggregated += o->count;
-	else
-		counter->streamed++;
 }

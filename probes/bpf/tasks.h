@@ -37,6 +37,9 @@ static __always_inline void mt_task_put(struct mt_task_slot_t *slot, u32 event)
 	}
 	if (task) {
 		__builtin_memcpy(task->comm, slot->comm, sizeof(task->comm));
+		/* At its very end a task has no number any more. */
+		if (slot->shown)
+			task->shown = slot->shown;
 		__sync_fetch_and_add(&task->sum.count, slot->sum.count);
 		__sync_fetch_and_add(&task->sum.pages, slot->sum.pages);
 		__sync_fetch_and_add(&task->sum.total_ns, slot->sum.total_ns);
@@ -69,7 +72,7 @@ static __always_inline u64 mt_detail(struct mt_occurrence *o)
 	       (u64)o->within << 40;
 }
 
-static __always_inline void mt_task_add(struct mt_occurrence *o)
+static __always_inline void mt_task_add(struct mt_conf_t *conf, struct mt_occurrence *o)
 {
 	u64 tgid = o->task >> 32, detail = mt_detail(o);
 	struct mt_task_slot_t *slot;
@@ -81,8 +84,10 @@ static __always_inline void mt_task_add(struct mt_occurrence *o)
 	if (slot->tgid != tgid + 1 || slot->detail != detail) {
 		if (slot->tgid)
 			mt_task_put(slot, event);
-		if (slot->tgid != tgid + 1)
+		if (slot->tgid != tgid + 1) {
 			slot->age = 0;
+			slot->shown = (u32)(mt_shown(conf, o->task) >> 32) + 1;
+		}
 		slot->tgid = tgid + 1;
 		slot->detail = detail;
 	}

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from memtrace.probes.machine.kconfig import KernelConfig, kernel_config, release
+from memtrace.probes.machine.pidns import pid_namespace
 from memtrace.probes.machine.platform import platform_facts
 from memtrace.probes.machine.settings import memory_facts, sysctls
 from memtrace.probes.machine.sources import (
@@ -102,7 +103,7 @@ def elf_notes(data: bytes) -> list[tuple[bytes, int, bytes]]:
 
 
 def kernel_facts(root: Root, log: KernelLog, config: KernelConfig, cmdline: str) -> tuple[Fact, ...]:
-    """Return what this kernel offers a tracer: config, kprobes, BTF, BPF JIT, ftrace and lockdown."""
+    """Return what this kernel offers a tracer, from its config to the PID namespace it is seen from."""
     return (
         Fact("config", "yes" if config.source else "no", config.source or "no kernel config found"),
         kprobes(root, config),
@@ -110,6 +111,7 @@ def kernel_facts(root: Root, log: KernelLog, config: KernelConfig, cmdline: str)
         bpf_jit(root),
         function_tracing(root, config),
         lockdown(root, log, config, cmdline),
+        pid_namespace(root),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from memtrace.errors import MemtraceError
 from memtrace.probes.machine.invocation import called
+from memtrace.probes.machine.pidns import pid_namespace
 from memtrace.probes.machine.sources import Root, exists, read_text
 from memtrace.traces.run import Fact
 
@@ -66,6 +67,8 @@ class Privileges:
     perf_event_paranoid: int | None
     unprivileged_bpf_disabled: int | None
     tracefs_mounted: bool | None = None
+    contained: bool = False
+    """Whether it is in a PID namespace of its own, where nobody can add what it was not given."""
 
     def has(self, need: Need) -> bool:
         """Return whether ``need`` is granted, by a capability or because a setting asks for none."""
@@ -99,6 +102,7 @@ def privileges(root: Root = "/") -> Privileges:
         perf_event_paranoid=_number(root, "perf_event_paranoid"),
         unprivileged_bpf_disabled=_number(root, "unprivileged_bpf_disabled"),
         tracefs_mounted=tracefs_mount(root) is not None,
+        contained=pid_namespace(root).value == "own",
     )
 
 
@@ -129,9 +133,14 @@ def lacking(held: Privileges | None = None) -> str | None:
 
 
 def cures(held: Privileges) -> tuple[str, ...]:
-    """Return the commands that would run this one with the privileges it lacks, best first."""
+    """Return the commands that would run this one with the privileges it lacks, best first.
+
+    In a container there is none: it has to be started with them (probes/machine/container.py).
+    """
     if held.initial_user_namespace is False:
         return (sudo_command(),)
+    if held.contained:
+        return ()
     return (sudo_command(), ambient_command(held.uid))
 
 
@@ -143,6 +152,8 @@ def refusal(held: Privileges | None = None) -> str | None:
         return None
     if held.initial_user_namespace is False:
         return f"{clause}: on the host, run {cures(held)[0]}"
+    if held.contained:
+        return f"{clause}: start the container with the options that `memtrace doctor` has"
     return f"{clause}: run {', or, without root, '.join(cures(held))}"
 
 

@@ -41,6 +41,14 @@ def read_text(root: Root, path: str) -> str | None:
     return None if data is None else decoded(data).strip()
 
 
+def link(root: Root, path: str) -> str | None:
+    """Return what the symbolic link ``path`` below ``root`` holds; None if there is none to read."""
+    try:
+        return str(under(root, path).readlink())
+    except OSError:
+        return None
+
+
 def uname(root: Root, field: Literal["release", "version", "nodename", "machine"]) -> str:
     """Return a field of uname(2); for a recorded tree, what its /proc says, or "" without it.
 

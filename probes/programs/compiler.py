@@ -36,7 +36,7 @@ _PROBES = files("memtrace.probes")
 _STUB_HEADERS = _PROBES / "bpf" / "stub"
 # BCC optimises clang's output itself (BPFModule::run_pass_manager): doing it twice only takes time.
 _FLAGS = ("-w", "-Xclang", "-disable-llvm-passes")
-_HEADERS = ("common.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "call.h")
+_HEADERS = ("common.h", "pidns.h", "filters.h", "aggregate.h", "tasks.h", "emit.h", "nest.h", "call.h")
 _MARK = 0x6D656D7472610000
 """A value is compiled as this number plus its index: "memtra" in ASCII."""
 _MAP_OF_MAPS = re.compile(r'BPF_TABLE\("array_of_maps\$(\w+)", \w+, \w+, (\w+),')

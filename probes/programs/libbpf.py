@@ -94,6 +94,28 @@ class VerifierError(OSError):
         self.words = words
 
 
+class _TestRun(ctypes.Structure):
+    """struct bpf_test_run_opts."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL:
     """Return libbpf, which prints nothing; raises MemtraceError if it is not installed or too old."""
@@ -164,6 +186,17 @@ def open_raw_tracepoint(name: str | None, program: int) -> int:
     Without a name it is a fentry or fexit program, which has its target.
     """
     return _checked(library().bpf_raw_tracepoint_open(None if name is None else name.encode(), program))
+
+
+def run_program(fd: int) -> None:
+    """Run a program of a raw tracepoint once, as this task (BPF_PROG_TEST_RUN, Linux 5.10 on)."""
+    try:
+        run = library().bpf_prog_test_run_opts
+    except AttributeError:
+        # BCC's library has only what BCC itself calls.
+        raise OSError(errno.ENOSYS, "the library libbpf.so.1 is missing") from None
+    run.restype, run.argtypes = c_int, (c_int, c_void_p)
+    _checked(run(fd, ctypes.byref(_TestRun(sz=ctypes.sizeof(_TestRun)))))
 
 
 @cache

@@ -43,13 +43,21 @@ class Totals:
     """Collects the sums of each process, event and detail."""
 
     _sums: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
+    _shown: dict[int, int] = field(default_factory=dict)
+    """Number in the recorder's PID namespace of each process that has one, by the kernel's own."""
     _comms: dict[tuple[int, int], Counter[bytes]] = field(default_factory=dict)
     """Number of events by command name, which exec changes; keyed by process and event."""
 
-    def add(self, pid: int, event: int, detail: int, comm: bytes, sums: Sums) -> None:
-        """Add ``sums`` to those held, unless they count no event."""
+    def add(self, pid: int, event: int, detail: int, comm: bytes, sums: Sums, shown: int) -> None:
+        """Add ``sums`` to those held, unless they count no event.
+
+        ``pid`` is the kernel's own number of the process, and ``shown`` that in the recorder's
+        PID namespace, or negative.
+        """
         if not sums[0]:
             return
+        if shown >= 0:
+            self._shown[pid] = shown
         self._comms.setdefault((pid, event), Counter())[comm] += sums[0]
         held = self._sums.setdefault((pid, event, detail), [0, 0, 0])
         for i, value in enumerate(sums):
@@ -58,28 +66,31 @@ class Totals:
     def tasks(self, timed: frozenset[str], page_size: int, recorder: int) -> tuple[TaskTotal, ...]:
         """Return one total per process and event, largest first: by time, then by bytes.
 
-        ``timed`` names the events whose time is seen; for the others ``total_ns`` is None.
-        ``recorder`` is the process ID of the recorder.
+        Processes outside the recorder's PID namespace have one per name and event, without a
+        number.  ``timed`` names the events whose time is seen; for the others ``total_ns`` is None.
+        ``recorder`` is the kernel's own number of the recorder.
         """
-        found: dict[tuple[int, int], _Task] = {}
+        found: dict[tuple[int | None, str, int, bool], _Task] = {}
         for (pid, event, detail), sums in self._sums.items():
-            found.setdefault((pid, event), _Task()).add(detail, sums)
+            comm = _text(self._comms[(pid, event)].most_common(1)[0][0])
+            key = (self._shown.get(pid), comm, event, pid == recorder)
+            found.setdefault(key, _Task()).add(detail, sums)
         totals = [
             TaskTotal(
                 event=NAMES[event],
-                pid=pid,
-                comm=_text(self._comms[(pid, event)].most_common(1)[0][0]),
+                pid=shown,
+                comm=comm,
                 count=task.sums[0],
                 bytes=task.sums[1] * page_size,
                 total_ns=task.sums[2] if NAMES[event] in timed else None,
                 root=task.root,
                 zeroed_count=task.zeroed[0],
                 zeroed_bytes=task.zeroed[1] * page_size,
-                tracer=pid == recorder,
+                tracer=tracer,
             )
-            for (pid, event), task in found.items()
+            for (shown, comm, event, tracer), task in found.items()
         ]
-        return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid)))
+        return tuple(sorted(totals, key=lambda t: (-(t.total_ns or 0), -t.bytes, t.pid or 0)))
 
     def roots(self, timed: frozenset[str], page_size: int, without: int) -> tuple[RootTotal, ...]:
         """Return one total per event and detail, over all processes except ``without``.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.machine.container import container_facts
 from memtrace.probes.machine.kernel import SystemDescription, describe_system
 from memtrace.probes.machine.privileges import (
     NEEDS,
@@ -26,6 +26,8 @@ from memtrace.probes.machine.privileges import (
     sudo_command,
 )
 from memtrace.probes.machine.sources import names, option
+from memtrace.probes.recorder import contained
+from memtrace.probes.recorder.remark import Remark
 from memtrace.traces.run import Fact, ProbeSite
 
 _MOUNT = next(need for need in NEEDS if need.name == "mount")
@@ -51,21 +53,6 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Remark:
-    """One thing that the user should know.
-
-    ``kind`` is "means" if it changes what the numbers say, and "cure" if it can be put right.
-    ``command`` is the command that does so; None where there is none to give, for example
-    because only another kernel or boot helps.
-    """
-
-    id: str
-    kind: Literal["means", "cure"]
-    text: str
-    command: str | None = None
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """Everything that ``memtrace doctor`` says, before rendering."""
 
@@ -75,6 +62,8 @@ class Diagnosis:
     sites: tuple[ProbeSite, ...] | None
     """The site of each event; None if the sites could not be tried, and ``why_no_sites`` says why."""
     why_no_sites: str = ""
+    container: tuple[Fact, ...] = ()
+    """What a container's runtime put in the way (container_facts())."""
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
@@ -93,6 +82,7 @@ class Diagnosis:
                 Fact(name, "unknown" if n is None else str(n), f"kernel.{sysctl}")
                 for name, (sysctl, n) in numbers.items()
             ),
+            *self.container,
         )
 
     def value(self, name: str) -> str:
@@ -138,7 +128,7 @@ def examine(survey: Survey | None = None) -> Diagnosis:
     held = privileges()
     bcc = bcc_fact()
     sites, why = _try_sites(held, bcc, survey)
-    return Diagnosis(describe_system(), held, bcc, sites, why)
+    return Diagnosis(describe_system(), held, bcc, sites, why, container_facts())
 
 
 def _tracefs(held: Privileges) -> Fact:
@@ -192,6 +182,8 @@ _MEANINGS = {
     ("ftrace", "no"): "function entries are not patched: fentry and kprobes on them do not fire.",
     ("bpf_jit", "no"): "BPF programs are interpreted: fentry is impossible and every probe costs more.",
     ("confidential", "unknown"): "whether memory had to be accepted before the kernel ran is not known.",
+    ("pid_namespace", "own"): "this is a PID namespace of its own, as in a container: processes have its "
+    "numbers, also in the filters, and those outside it (record -a) have a name and none.",
     ("config", "no"): "No kernel configuration was found: its options are unknown where nothing else tells.",
 }
 
@@ -215,7 +207,8 @@ def _cures(d: Diagnosis) -> Iterator[Remark]:
     clause = lacking(d.held)
     if clause is not None:
         text = f"{clause[0].upper()}{clause[1:]}."
-        for name, command in zip(("privileges", "privileges-without-root"), cures(d.held), strict=False):
+        commands = cures(d.held) or (None,)
+        for name, command in zip(("privileges", "privileges-without-root"), commands, strict=False):
             yield Remark(name, "cure", text, command)
     elif d.sites is None and d.bcc.value == "yes":
         yield Remark("sites-unknown", "cure", f"The sites could not be tried: {d.why_no_sites}.")
@@ -225,6 +218,7 @@ def _cures(d: Diagnosis) -> Iterator[Remark]:
     bcc = bcc_cure(d.bcc)
     if bcc is not None:
         yield Remark("bcc", "cure", bcc)
+    yield from contained.remarks(d.facts, d.held, d.sites is not None)
     yield from _switches(d)
     yield from _unseen(d)
 
@@ -246,7 +240,7 @@ def _lesser_need(d: Diagnosis, need: Need) -> Iterator[Remark]:
         )
     else:
         text = f"{' or '.join(need.any_of)} is missing, which is for {need.gives}."
-        yield Remark(need.any_of[0].lower(), "cure", text, sudo_command())
+        yield Remark(need.any_of[0].lower(), "cure", text, None if d.held.contained else sudo_command())
 
 
 def _switches(d: Diagnosis) -> Iterator[Remark]:

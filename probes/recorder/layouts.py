@@ -116,8 +116,8 @@ _RECORD: tuple[Field | Union, ...] = (
     Field("self", "u64", "ns, less what lies inside; all ones: unknown"),
     Field("pfn", "u64", "all ones: unknown"),
     (Field("gfp", "u32"), Field("requested", "u32"), Field("count", "u32")),
-    Field("tid", "s32"),
-    Field("pid", "s32"),
+    Field("tid", "s32", "negative: none in the recorder's PID namespace"),
+    Field("pid", "s32", "likewise"),
     (Field("pages", "u32"), Field("error", "u32")),
     Field("flags", "u32", "of a row; above bit 16 the cgroup's place in its CPU's table, plus one"),
     Field("stack", "s16", "its id; negative: none"),
@@ -157,7 +157,8 @@ COUNTER = Layout(
 CELL = Layout("mt_cell_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns", "pages")))
 FLAT = Layout("mt_flat_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns")))
 TASK_KEY = Layout("mt_task_key_t", (Field("tgid", "u32"), Field("event", "u32"), Field("detail", "u64")))
-TASK = Layout("mt_task_t", (Field("comm", "char[16]"), Field("sum", _SUM)))
+_SHOWN = Field("shown", "u32", "tgid in the recorder's PID namespace, plus one; 0: it has none there")
+TASK = Layout("mt_task_t", (Field("comm", "char[16]"), Field("sum", _SUM), _SHOWN))
 TASK_SLOT = Layout(
     "mt_task_slot_t",
     (
@@ -166,14 +167,24 @@ TASK_SLOT = Layout(
         Field("detail", "u64"),
         Field("comm", "char[16]"),
         Field("sum", _SUM),
+        _SHOWN,
     ),
 )
+SELF = Layout(
+    "mt_self_t",
+    (
+        Field("pidns", "u64", "address of the PID namespace"),
+        Field("level", "u32", "number of namespaces around it"),
+        Field("tgid", "u32", "as the kernel itself numbers it"),
+    ),
+)
+"""What a recorder in a PID namespace of its own is to the kernel."""
 VM = Layout(
     "mt_vm_t",
     (
         Field("first_ns", "u64"),
         Field("clock_offset", "s64", "the guest's kvm-clock minus the host's CLOCK_BOOTTIME"),
-        Field("pid", "u32"),
+        Field("pid", "u32", "0: unknown"),
         Field("kind", "u8", "KVM_X86_*_VM"),
         Field("has_private", "u8"),
         Field("comm", "char[16]", "of the first thread that was seen"),
@@ -185,6 +196,6 @@ VM = Layout(
 def declarations(guests: bool) -> str:
     """Return the C of all layouts and of the bits of Kind; ``guests`` selects the longer record."""
     record = GUEST_RECORD if guests else RECORD
-    layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT, VM)
+    layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT, SELF, VM)
     kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]
     return "\n".join([*kinds, *(layout.declaration() for layout in layouts)]) + "\n"

@@ -126,13 +126,13 @@ def totals(module: Module, cpus: int) -> Totals:
     """Return the totals by process, event and detail, including what CPUs still hold in their slots."""
     found = Totals()
     keys, values = hash_items(module, "mt_tasks", TASK_KEY.dtype, TASK.dtype)
-    for (tgid, event, detail), (comm, sums) in zip(keys.tolist(), values.tolist(), strict=True):
-        found.add(tgid, event, detail, comm, sums)
+    for (tgid, event, detail), (comm, sums, shown) in zip(keys.tolist(), values.tolist(), strict=True):
+        found.add(tgid, event, detail, comm, sums, shown - 1)
     for event in range(len(NAMES)):
         for slot in percpu(module, "mt_task_slot", event, TASK_SLOT.dtype, cpus):
             if slot["tgid"]:
-                tgid, _, detail, comm, sums = slot.tolist()
-                found.add(tgid - 1, event, detail, comm, sums)
+                tgid, _, detail, comm, sums, shown = slot.tolist()
+                found.add(tgid - 1, event, detail, comm, sums, shown - 1)
     return found
 
 

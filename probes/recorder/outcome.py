@@ -30,3 +30,28 @@ class Outcome:
     manifest: tuple[ProbeSite, ...]
     still_running: int | None = None
     """Process ID of a COMMAND that not even SIGKILL has ended; None if there is none."""
+    missed: int | None = None
+    """Process ID of a COMMAND that ended by itself and that nothing was seen of; None if there is none."""
+
+
+def outcome(status: RunStatus, manifest: tuple[ProbeSite, ...], command: int | None, allocs: bool) -> Outcome:
+    """Return the outcome; ``command`` is the process ID of COMMAND, or None.
+
+    ``allocs`` says that alloc was asked for, with no filter that could have left it out.
+    """
+    if command is None:
+        return Outcome(status, manifest)
+    left = command if status.exit_status is None else None
+    missed = allocs and _nothing_seen_of(command, status)
+    return Outcome(status, manifest, left, command if missed else None)
+
+
+def _nothing_seen_of(pid: int, status: RunStatus) -> bool:
+    """Return whether a COMMAND, process ``pid``, ended by itself without any alloc that was seen.
+
+    To execute a program takes memory, so that is a fault of the probes or of the filter, and no
+    answer.
+    """
+    if status.stopped_by != "command" or status.tasks_dropped:
+        return False
+    return not any(task.event == "alloc" and task.pid == pid for task in status.tasks)

@@ -275,7 +275,6 @@ def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bo
 
 def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:
     numbers = {
-        "MT_RECORDER": str(os.getpid()),
         "MT_TAIL_NS": f"{shape.tail_ns}ULL",
         "MT_AGG_BUCKETS": str(shape.buckets),
         "MT_AGG_EVENTS": str(FEWEST_SUMMED),

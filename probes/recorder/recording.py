@@ -28,9 +28,10 @@ from memtrace.probes.recorder.command import Workload
 from memtrace.probes.recorder.gate import Gate
 from memtrace.probes.recorder.guests import Guests, Modules
 from memtrace.probes.recorder.header import run_header
+from memtrace.probes.recorder.identity import identity
 from memtrace.probes.recorder.memory import peak_rss_bytes, settle
 from memtrace.probes.recorder.options import Options, check
-from memtrace.probes.recorder.outcome import Outcome, Progress
+from memtrace.probes.recorder.outcome import Outcome, Progress, outcome
 from memtrace.probes.recorder.pace import HotplugWatch, Pace
 from memtrace.probes.recorder.sums import Sums
 from memtrace.probes.sites import proof
@@ -110,7 +111,7 @@ class Recorder:
         attached = plan.attach(system, options.events, options.filters, options.shape)
         self._attached, self._module = attached, attached.module
         self._cleanup.callback(attached.module.close)
-        self._gate = Gate(attached, options.filters, system)
+        self._gate = Gate(attached, options.filters, system, me := identity(attached.module, system))
         self._rows, self._naming = rows, naming(attached, system, description.page_size, wants_stacks)
         self._modules = Modules(
             attached.manifest, system.symbols.modules_of(s.function for s in attached.manifest)
@@ -124,7 +125,7 @@ class Recorder:
         self._cleanup.callback(self._pace.close)
         self._hot = HotplugWatch(options.events)
         shape = options.shape
-        self._sums = Sums(attached, system, shape.buckets, description.page_size, shape.sample_hz)
+        self._sums = Sums(attached, system, me, shape.buckets, description.page_size, shape.sample_hz)
         self._manifest = self._prove()
         self._guests = Guests(self._module, self._manifest)
         self._start_anchor = clock_anchor()
@@ -147,7 +148,7 @@ class Recorder:
     def _prove(self) -> tuple[ProbeSite, ...]:
         """Return the manifest, with ``proven`` filled in where a little known work decides it."""
         manifest = self._attached.manifest
-        if not self._gate.lets_the_recorder_in(self._options.events):
+        if not self._gate.lets_all_allocs_in(self._options.events):
             return manifest
         manifest = proof.prove(self._sums.counted, self._system, manifest, self._gate.own)
         time.sleep(_SETTLE_S)
@@ -209,14 +210,14 @@ class Recorder:
             self._write_rows()
         self._write_sums(self._ended_ns)
         status = self._status(complete=True, reason=reason)
-        measures = self._gate.lets_the_recorder_in(self._options.events) and not hurried()
-        if status.cost is not None and measures:
+        allocs = self._gate.lets_all_allocs_in(self._options.events)
+        if status.cost is not None and allocs and not hurried():
             added = cost.probe_ns(self._gate.own, self._module.detach)
             status = dataclasses.replace(status, cost=dataclasses.replace(status.cost, probe_ns=added))
         self._module.detach()
         self._writer.close(status, rewrite=partial(compact, hurried=hurried))
-        left = self._workload.pid if self._workload is not None and self._workload.status is None else None
-        return Outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest, left)
+        pid = None if self._workload is None else self._workload.pid
+        return outcome(dataclasses.replace(status, rows=self._writer.rows), self._manifest, pid, allocs)
 
     def _flush(self) -> None:
         self._changes.note(self._snapshot())

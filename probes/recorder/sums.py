@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from memtrace.probes.recorder import maps
 from memtrace.probes.recorder.folding import Folder
+from memtrace.probes.recorder.identity import Identity
 from memtrace.probes.recorder.losses import losses
 from memtrace.probes.recorder.plan import Attached
 from memtrace.probes.sites.proof import Counted
@@ -37,8 +37,17 @@ class Told:
 class Sums:
     """The sums of one module."""
 
-    def __init__(self, attached: Attached, system: System, buckets: int, page_size: int, hz: int) -> None:
+    def __init__(
+        self,
+        attached: Attached,
+        system: System,
+        identity: Identity,
+        buckets: int,
+        page_size: int,
+        hz: int,
+    ) -> None:
         """Map the cells, of ``buckets`` buckets each; ``hz`` is the rate of the CPU clock samples."""
+        self._recorder = identity.tgid
         self._attached, self._module, self._system = attached, attached.module, system
         self._page_size = page_size
         self._hz = hz
@@ -90,14 +99,14 @@ class Sums:
         counters = self.counters()
         timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
         totals = maps.totals(module, cpus)
-        tasks = totals.tasks(timed, self._page_size, os.getpid())
+        tasks = totals.tasks(timed, self._page_size, self._recorder)
         open_frames = maps.open_frames(module) if complete else 0
         return Told(
             losses=losses(module, counters, self._attached.manifest, open_frames),
             counters=maps.event_counters(counters, before),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, cpus),
-            roots=totals.roots(timed, self._page_size, os.getpid()) if complete else (),
+            roots=totals.roots(timed, self._page_size, self._recorder) if complete else (),
             samples=self._samples(),
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from memtrace.errors import MemtraceError
 from memtrace.probes.machine import tracefs
 from memtrace.probes.machine.kernel import SystemDescription
 from memtrace.probes.sites.btf import Btf
@@ -31,6 +32,8 @@ class System:
     config: dict[str, str]
     confidential: str = "unknown"
     """TDX, SEV-SNP, …, plain or unknown, as the fact "confidential" says."""
+    own_pids: bool = False
+    """Whether this process is in a PID namespace of its own."""
 
     @classmethod
     def of(cls, description: SystemDescription) -> System:
@@ -41,6 +44,7 @@ class System:
             init_on_free=facts.get("init_on_free") == "yes",
             config=description.config,
             confidential=facts.get("confidential", "unknown"),
+            own_pids=facts.get("pid_namespace") == "own",
         )
 
     def release(self) -> None:
@@ -129,6 +133,23 @@ class System:
         """Whether the kernel was built with cgroups, and so can tell BPF the cgroup of a task."""
         return re.search(r"^nodev\tcgroup2$", Path("/proc/filesystems").read_text(), re.M) is not None
 
+    def _pid_offsets(self, btf: Btf) -> dict[str, int | None]:
+        """Return the macros of probes/bpf/pidns.h; raises MemtraceError if one is not known."""
+        offsets = {
+            "MT_TASK_THREAD_PID": btf.offset_of("task_struct", "thread_pid"),
+            "MT_TASK_LEADER": btf.offset_of("task_struct", "group_leader"),
+            "MT_PID_LEVEL": btf.offset_of("pid", "level"),
+            "MT_PID_NUMBERS": btf.offset_of("pid", "numbers"),
+            "MT_UPID_SIZEOF": btf.size_of("upid"),
+            "MT_UPID_NR": btf.offset_of("upid", "nr"),
+            "MT_UPID_NS": btf.offset_of("upid", "ns"),
+        }
+        if None in offsets.values():
+            raise MemtraceError(
+                "this kernel's BTF lacks what a PID namespace looks like: record outside the container"
+            )
+        return {"MT_PIDNS": 1, **offsets}
+
     def _variable(self, name: str) -> int | None:
         """Return the value of a 64-bit kernel variable, or None if it can't be read.
 
@@ -164,6 +185,7 @@ class System:
                 "MT_PG_HEAD": btf.enumerator("PG_head", "pageflags"),
                 "MT_TASK_PID": btf.offset_of("task_struct", "pid"),
                 "MT_TASK_TGID": btf.offset_of("task_struct", "tgid"),
+                **(self._pid_offsets(btf) if self.own_pids else {}),
                 "MT_AC_ZONEREF": btf.offset_of("alloc_context", "preferred_zoneref"),
                 "MT_ZONEREF_ZONE": btf.offset_of("zoneref", "zone"),
                 "MT_ZONE_NODE": btf.offset_of("zone", "node"),

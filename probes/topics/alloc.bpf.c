@@ -147,7 +147,7 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	if (!conf)
 		return 0;
 	o.task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(o.task, (u32)order)) {
+	if (!mt_wanted(conf, o.task, (u32)order)) {
 #if defined(MT_SAMPLE) && defined(MT_MIN_ORDER)
 		mt_sample_forget(o.task);
 #endif

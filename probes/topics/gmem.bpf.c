@@ -73,7 +73,14 @@ static __always_inline void mt_vm_describe(u64 kvm, struct mt_vm_t *vm)
 	vm->first_ns = bpf_ktime_get_boot_ns();
 	vm->has_private = 1;
 	bpf_get_current_comm(vm->comm, sizeof(vm->comm));
-#ifdef MT_KVM_PID
+#if defined(MT_PIDNS)
+	/* kvm->userspace_pid is the kernel's own number, which means nothing to the recorder. */
+	int zero = 0;
+	struct mt_conf_t *conf = mt_conf.lookup(&zero);
+	u32 process = conf ? mt_shown(conf, 0) >> 32 : MT_OUTSIDE;
+
+	vm->pid = process == MT_OUTSIDE ? 0 : process;
+#elif defined(MT_KVM_PID)
 	MT_READ(vm->pid, kvm + MT_KVM_PID);
 #endif
 #ifdef MT_KVM_TYPE
@@ -246,10 +253,10 @@ static __always_inline int mt_done(void *ctx, struct mt_conf_t *conf, struct mt_
 }
 
 /* Describes an event from a tracepoint, which has no duration.  0 if a filter rejects it. */
-static __always_inline int mt_moment(struct mt_occurrence *o, int event, u8 site)
+static __always_inline int mt_moment(struct mt_conf_t *conf, struct mt_occurrence *o, int event, u8 site)
 {
 	o->task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(o->task, 127))
+	if (!mt_wanted(conf, o->task, 127))
 		return 0;
 	o->dur = MT_UNKNOWN_NS;
 	o->self = MT_UNKNOWN_NS;
@@ -345,7 +352,7 @@ int mt_gmem_fault_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	u64 vcpu = ctx->args[0];
 	s32 id = -1;
 
-	if (!conf || !mt_moment(&o, MT_EV_GMEM_FAULT, MT_SITE_GMEM_FAULT_RAWTP))
+	if (!conf || !mt_moment(conf, &o, MT_EV_GMEM_FAULT, MT_SITE_GMEM_FAULT_RAWTP))
 		return 0;
 	o.vm = mt_vm(mt_pointer(vcpu + MT_KVM_VCPU_KVM));
 	if (!mt_vm_has_private(o.vm))

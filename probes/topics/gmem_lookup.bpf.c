@@ -67,8 +67,7 @@ static __always_inline void mt_zeroed_until_now(void *ctx, struct mt_conf_t *con
  */
 static __always_inline struct mt_frame_t *mt_lookup_frame(void)
 {
-	u64 context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
 
 	if (!frames)
 		return 0;
@@ -416,7 +415,7 @@ int mt_gmem_split_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	struct mt_occurrence o = {};
 
 	/* At 4 KiB there is nothing to split. */
-	if (!conf || (int)ctx->args[4] <= 1 || !mt_moment(&o, MT_EV_GMEM_SPLIT, MT_SITE_GMEM_SPLIT_RAWTP))
+	if (!conf || (int)ctx->args[4] <= 1 || !mt_moment(conf, &o, MT_EV_GMEM_SPLIT, MT_SITE_GMEM_SPLIT_RAWTP))
 		return 0;
 	o.vm = mt_vm(mt_pointer(ctx->args[0] + MT_KVM_VCPU_KVM));
 	o.vcpu = -1;

@@ -93,8 +93,8 @@ def _summed(found: Sequence[Clears], what: str) -> list[str]:
 
 def _kept(totals: Sequence[TaskTotal], holds: Holds) -> list[Clears]:
     """From the kernel's sums by process and event."""
-    found: dict[int, Clears] = {}
-    largest: dict[int, int] = {}
+    found: dict[int | str, Clears] = {}
+    largest: dict[int | str, int] = {}
     for task in totals:
         derived = holds.derive and task.event == "alloc"
         if task.tracer or not (derived or task.event in CLEARING):
@@ -102,15 +102,17 @@ def _kept(totals: Sequence[TaskTotal], holds: Holds) -> list[Clears]:
         count, size = (task.zeroed_count, task.zeroed_bytes) if derived else (task.count, task.bytes)
         if not count or size is None:
             continue
-        held = found.setdefault(task.pid, Clears((task.comm, task.pid, None)))
+        # Of processes without a number only the name is known.
+        who = task.comm if task.pid is None else task.pid
+        held = found.setdefault(who, Clears((task.comm, task.pid, None)))
         held.clears += count
         held.bytes += size
         held.derived += size if derived else 0
         if task.total_ns is not None and not derived:
             held.ns += task.total_ns
             held.timed += size
-        if size > largest.get(task.pid, -1):
-            largest[task.pid] = size
+        if size > largest.get(who, -1):
+            largest[who] = size
             held.key, held.root = (task.comm, task.pid, None), task.root
     return largest_first(list(found.values()))
 

@@ -89,6 +89,13 @@ def test_in_a_container_with_its_own_users_the_host_is_the_cure() -> None:
     assert "systemd-run" not in said
 
 
+def test_a_container_has_to_be_started_with_what_it_lacks() -> None:
+    said = refusal(holding("CAP_BPF", contained=True))
+    assert said is not None
+    assert said.startswith("recording needs CAP_PERFMON, which this process lacks: start the container with")
+    assert "sudo" not in said
+
+
 @pytest.mark.parametrize(
     ("argv", "command"),
     [

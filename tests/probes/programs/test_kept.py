@@ -18,7 +18,7 @@ MADE = Compiled(
     digest="d" * 64,
     made_by="BCC 0.26.0",
     made_for="6.12.117: alloc",
-    values=("MT_RECORDER",),
+    values=("MT_TAIL_NS",),
     maps=(MapSpec("mt_conf", 2, 4, 24, 1, 0), MapSpec("mt_rings", 12, 4, 4, 1, 0, "mt_conf")),
     programs=(Program("mt_alloc_fentry", "00" * 24, (Slot(0, 1),), (Slot(1, 0),)),),
 )

@@ -7,7 +7,7 @@ from memtrace.probes.programs.compiled import digest
 from memtrace.probes.programs.values import number, variant
 
 HERE = {
-    "MT_RECORDER": "4711",
+    "MT_TAIL_NS": "4711",
     "MT_PAGE_OFFSET": "0xffff888000000000ULL",
     "MT_CLEAR0_LO": "0xffffffff81000000ULL",
     "MT_KVM_PID": "1234",
@@ -16,7 +16,7 @@ HERE = {
     "MT_STREAM_ALL": "1",
 }
 AFTER_A_REBOOT = HERE | {
-    "MT_RECORDER": "99",
+    "MT_TAIL_NS": "99",
     "MT_PAGE_OFFSET": "0xffff8a4000000000ULL",
     "MT_CLEAR0_LO": "0xffffffff9d000000ULL",
 }
@@ -25,7 +25,7 @@ AFTER_A_REBOOT = HERE | {
 def test_addresses_offsets_and_limits_are_values() -> None:
     made = variant(HERE)
     assert dict(made.values) == {
-        "MT_RECORDER": 4711,
+        "MT_TAIL_NS": 4711,
         "MT_PAGE_OFFSET": 0xFFFF888000000000,
         "MT_CLEAR0_LO": 0xFFFFFFFF81000000,
         "MT_KVM_PID": 1234,

@@ -10,7 +10,8 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.probes.machine.kernel import describe_system
 from memtrace.probes.machine.privileges import privileges
-from memtrace.probes.recorder.diagnosis import NO_COMPILER, REASONS, Diagnosis, Remark, examine
+from memtrace.probes.recorder.diagnosis import NO_COMPILER, REASONS, Diagnosis, examine
+from memtrace.probes.recorder.remark import Remark
 from memtrace.traces.run import Fact, ProbeSite, Refusal
 
 BCC = Fact("bcc", "yes", "0.26.0")
@@ -189,3 +190,31 @@ def test_a_lesser_capability_that_is_missing_is_named_with_what_it_is_for(guest:
     assert remark(d, "cap_syslog").text == (
         "CAP_SYSLOG is missing, which is for seeing kernel addresses (kallsyms) and the kernel log."
     )
+
+
+CONTAINED = (Fact("pid_namespace", "own", "pid:[4026532274]"), Fact("seccomp", "filter", "Seccomp 2"))
+
+
+def test_a_container_is_told_what_it_was_not_given(guest: Any) -> None:
+    status = {"/proc/self/status": "Uid:\t0\t0\t0\t0\nCapEff:\t000000c000000000\n"}
+    hidden = (*CONTAINED, Fact("kcore", "hidden", "a device"))
+    d = guest("debian-6.12", status, container=hidden)
+    d = dataclasses.replace(d, held=dataclasses.replace(d.held, contained=True))
+    assert not [r for r in d.remarks if r.command and "sudo" in r.command]
+    told = remark(d, "container")
+    assert "it was not given: CAP_SYSLOG, CAP_DAC_READ_SEARCH, CAP_SYS_RAWIO." in told.text
+    assert told.command is not None
+    assert all(f"--cap-add={name}" in told.command for name in ("BPF", "PERFMON", "SYSLOG", "SYS_RAWIO"))
+    assert "systempaths=unconfined" in told.command
+    assert remark(d, "kcore-hidden").command == told.command
+    assert "processes have its numbers" in remark(d, "pid_namespace-own").text
+
+
+def test_a_seccomp_filter_is_named_only_where_it_may_be_the_reason(guest: Any) -> None:
+    status = {"/proc/self/status": "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n"}
+    works = guest("debian-6.12", status, container=CONTAINED)
+    assert not [r for r in works.remarks if r.id in ("seccomp", "container")]
+    refused = guest(
+        "debian-6.12", status, container=CONTAINED, sites=None, why_no_sites="Operation not permitted"
+    )
+    assert "seccomp" in remark(refused, "seccomp").text
