@@ -79,6 +79,7 @@ struct mt_conf_t {
 	u64 vmemmap_base;
 	u64 sees_arch;	/* accept.arch has a site: the pages of an accept.call are known */
 	u64 recorder;	/* its tgid, as the kernel numbers it */
+	u64 only;	/* if not 0, the one tgid whose events are counted (known work of the recorder) */
 	u64 pidns;	/* the recorder's struct pid_namespace, and how deep it lies (MT_PIDNS) */
 	u64 pidns_level;
 };

@@ -30,6 +30,8 @@ BPF_ARRAY(mt_cpus, u32, MT_SIZED);
 
 static __always_inline int mt_wanted(struct mt_conf_t *conf, u64 task, int order)
 {
+	if (conf->only)
+		return task >> 32 == conf->only;
 #ifdef MT_MIN_ORDER
 	if (order < MT_MIN_ORDER)
 		return 0;

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_hash
+from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.recorder.identity import Identity
 from memtrace.probes.recorder.plan import Attached, Filters
 from memtrace.probes.sites.pfn import learn_vmemmap_base
@@ -28,20 +27,23 @@ class Gate:
         if filters.follow:
             self._module.attach_rawtp("sched_process_fork", "mt_target_fork")
             self._module.attach_rawtp("sched_process_free", "mt_target_free")
-            self.follow_listed()
+            for pid in filters.pids:
+                self.follow(pid)
 
     def set(self, on: bool) -> None:
         """Open or close the gate."""
+        self._set(on, 0)
+
+    def _set(self, on: bool, only: int) -> None:
+        """Fill in struct mt_conf_t (probes/bpf/common.h)."""
         me = self._identity
-        fields = (on, self._vmemmap_base or 0, self._sees_arch, me.tgid, me.pidns, me.level)
+        fields = (on, self._vmemmap_base or 0, self._sees_arch, me.tgid, only, me.pidns, me.level)
         value = (ctypes.c_uint64 * len(fields))(*map(int, fields))
         self._module.update("mt_conf", ctypes.c_uint32(0), value)
 
     def own(self, on: bool) -> None:
-        """Open or close the gate for known work of the recorder, which any process filter then lets in."""
-        if self._filters.follow:
-            self.follow(os.getpid())
-        self.set(on)
+        """Open or close the gate for known work of the recorder, and for nobody else's."""
+        self._set(on, self._identity.tgid)
 
     def follow(self, pid: int) -> None:
         """Let in the process that has this number here, and all that it forks."""
@@ -51,23 +53,10 @@ class Gate:
         else:
             self._module.update("mt_targets", number, ctypes.c_uint32(0))
 
-    def follow_listed(self) -> None:
-        """Let in the processes that the filters list."""
-        for pid in self._filters.pids:
-            self.follow(pid)
-
-    def only_listed(self) -> None:
-        """Shut out again all processes except the listed ones."""
-        if self._filters.follow:
-            clear_hash(self._module, "mt_targets")
-            if self._identity.own_pids:
-                clear_hash(self._module, "mt_listed")
-            self.follow_listed()
-
     def lets_all_allocs_in(self, events: tuple[str, ...]) -> bool:
         """Return whether alloc is recorded, with no filter but one of processes.
 
-        That one is no obstacle to the recorder's own page faults either, because own() lets it in.
+        That one is no obstacle to the recorder's own page faults either: own() passes by it.
         """
         filters = self._filters
         return not (filters.cpus or filters.comm or filters.min_order) and "alloc" in events

@@ -153,7 +153,6 @@ class Recorder:
         manifest = proof.prove(self._sums.counted, self._system, manifest, self._gate.own)
         time.sleep(_SETTLE_S)
         self._sums.clear()
-        self._gate.only_listed()
         self._staging.fill()
         self._staging.take()
         return manifest
