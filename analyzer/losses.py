@@ -5,10 +5,12 @@
 no instance was free at the function's entry.  ``recursion``: the program was
 skipped because one ran already on that CPU (kernels before 6.7 do not count
 this: unknown).  ``entry_without_exit``: an interval began and its end was never
-seen.  ``not_written``: rows that the disk did not take (a row of an aggregate
-stands for several occurrences, so this is a lower bound).  Window: from the
-gate's opening to the last flush.  ``share`` is of all occurrences that are known
-of and could be lost: those seen and those lost unseen.
+seen.  ``no_room``: more tasks were inside traced functions than there is
+room for (older recorders forgot some and did not count them: unknown).
+``not_written``: rows that the disk did not take (a row of an aggregate stands for
+several occurrences, so this is a lower bound).  Window: from the gate's opening to the
+last flush.  ``share`` is of all occurrences that are known of and could be lost: those
+seen and those lost unseen.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ CAUSES = {
     "kretprobe_missed": "kretprobe missed",
     "recursion": "program skipped by recursion",
     "entry_without_exit": "entry without exit",
+    "no_room": "no room to hold it open",
     "not_written": "row not written",
 }
 

@@ -116,6 +116,7 @@ def _lost(status: RunStatus) -> dict[str, int | None]:
         "kretprobe missed": losses.kretprobe_missed,
         "recursion": losses.recursion,
         "entry without exit": losses.entry_without_exit,
+        "no room": losses.no_room,
     }
 
 

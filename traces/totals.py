@@ -19,6 +19,8 @@ class Losses:
     kretprobe_missed: Count | None = 0
     recursion: Count | None = 0
     entry_without_exit: Count = 0
+    no_room: Count | None = None
+    """Intervals that found no room to be held open; None: an older recorder forgot some uncounted."""
     not_written: Count = 0
     """Rows that the disk did not take."""
 
@@ -39,6 +41,10 @@ class EventCounters:
     sum_pfn: Sum64
     failed: Count | None = None
     """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
+    no_room: Count | None = None
+    """Intervals that found no room to be held open, and so are not in ``seen``."""
+    no_exit: Count | None = None
+    """Intervals whose end was not seen; those still open at the end are not among them."""
     seen_before: Count | None = None
     """``seen`` before the rows of a checkpoint were taken; None where nothing came meanwhile (the end)."""
 

@@ -2,11 +2,16 @@
 /*
  * Pairing entries with exits, and time with the event it belongs to.
  *
- * Open intervals of one context form a stack: an interrupt's events lie wholly
+ * Open intervals of one task form a stack: an interrupt's events lie wholly
  * inside whatever it interrupted, on the same CPU and with the same current.
- * Idle tasks share tid 0, so there the CPU is the context.  A frame is matched
- * by a key of its call (stack pointer, or a pointer argument), so that a missed
- * exit shows as a frame left above the match: it is dropped and counted.
+ * The context is the task_struct, which no two tasks share: tids are reused
+ * before a task has quite ended, and all idle tasks have tid 0.  A frame is
+ * matched by a key of its call (stack pointer, or a pointer argument), so that a
+ * missed exit shows as a frame left above the match: it is dropped and counted.
+ *
+ * The table is made whole at loading.  It refuses when it is full, and that is
+ * counted (no_room).  Task storage would allocate where an allocation is being
+ * traced, with the zone's lock held.  A task leaves when it is freed (mt_task_freed).
  */
 #define MT_DEPTH 16
 
@@ -92,23 +97,24 @@ struct mt_frames_t {
 	u64 depth;
 	struct mt_frame_t frame[MT_DEPTH];
 };
-BPF_TABLE("lru_hash", u64, struct mt_frames_t, mt_open, 16384);
+BPF_TABLE("hash", u64, struct mt_frames_t, mt_open, MT_SIZED);
 BPF_PERCPU_ARRAY(mt_open_new, struct mt_frames_t, 1);
 
-static __always_inline u64 mt_context(u64 task)
+/* Returns the frames of the current task, or 0 if it has never had any. */
+static __always_inline struct mt_frames_t *mt_frames(void)
 {
-	u32 tid = task;
+	u64 context = bpf_get_current_task();
 
-	return tid ? tid : (1ULL << 32) | bpf_get_smp_processor_id();
+	return mt_open.lookup(&context);
 }
 
-static __always_inline struct mt_frames_t *mt_frames(u64 task)
+/* Returns the frames of the current task, which get a place in the table; 0 if there is no room. */
+static __always_inline struct mt_frames_t *mt_own_frames(void)
 {
-	u64 context = mt_context(task);
-	struct mt_frames_t *frames, *fresh;
+	u64 context = bpf_get_current_task();
+	struct mt_frames_t *frames = mt_open.lookup(&context), *fresh;
 	int zero = 0;
 
-	frames = mt_open.lookup(&context);
 	if (frames)
 		return frames;
 	fresh = mt_open_new.lookup(&zero);
@@ -147,8 +153,7 @@ static __always_inline int mt_unaccepted(void)
 /* Returns whether the current task has any interval open. */
 static __always_inline int mt_any_open(void)
 {
-	u64 context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
 
 	return frames && frames->depth;
 }
@@ -156,8 +161,7 @@ static __always_inline int mt_any_open(void)
 /* Returns the frame of the current task's innermost open interval, or 0. */
 static __always_inline struct mt_frame_t *mt_top(void)
 {
-	u64 context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
 	u64 top;
 
 	if (!frames)
@@ -185,19 +189,20 @@ static __always_inline int mt_stale(struct mt_frame_t *f, u64 key)
 	return key - f->key < 16384;
 }
 
-/* Pushes a new innermost frame and returns it; 0 if there is no room (a full stack is counted). */
-static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
+/* Pushes a new innermost frame and returns it; 0 if there is no room, which is counted. */
+static __always_inline struct mt_frame_t *mt_push(int event, u64 key)
 {
-	struct mt_frames_t *frames = mt_frames(task);
+	struct mt_counter_t *counter = mt_counter(event);
+	struct mt_frames_t *frames = mt_own_frames();
 	struct mt_frame_t *f, *below;
-	struct mt_counter_t *counter;
 	u64 depth;
 
-	if (!frames)
-		return 0;
-	counter = mt_counter(event);
 	if (!counter)
 		return 0;
+	if (!frames) {
+		counter->no_room++;
+		return 0;
+	}
 	depth = frames->depth;
 #pragma unroll
 	for (int i = 0; i < MT_DEPTH; i++) {
@@ -210,7 +215,7 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
 	}
 	if (depth >= MT_DEPTH) {
 		frames->depth = depth;
-		counter->unmatched_entry++;
+		counter->no_room++;
 		return 0;
 	}
 	f = mt_at(frames, depth);
@@ -242,11 +247,10 @@ static __always_inline struct mt_frame_t *mt_push(u64 task, int event, u64 key)
  * Copies the frame (event, key) to *out and removes it with every frame inside it.  Returns 0
  * if there is no such frame.  *parent becomes the frame around it, or 0.
  */
-static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_t *out,
+static __always_inline int mt_pop(int event, u64 key, struct mt_frame_t *out,
 				  struct mt_frame_t **parent)
 {
-	u64 context = mt_context(task);
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
 	struct mt_frame_t *innermost;
 	struct mt_counter_t *counter;
 	u64 depth, at;
@@ -289,14 +293,11 @@ static __always_inline int mt_pop(u64 task, int event, u64 key, struct mt_frame_
  */
 static __always_inline struct mt_frame_t *mt_begin(int event, int order, u64 key)
 {
-	u64 task;
+	struct mt_conf_t *conf = mt_gate();
 
-	if (!mt_gate())
+	if (!conf || !mt_wanted(conf, bpf_get_current_pid_tgid(), order))
 		return 0;
-	task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(task, order))
-		return 0;
-	return mt_push(task, event, key);
+	return mt_push(event, key);
 }
 
 static __always_inline int mt_stamp(struct mt_frame_t *f)
@@ -320,7 +321,7 @@ static __always_inline struct mt_conf_t *mt_end(int event, u64 key, u8 site,
 	o->ts = bpf_ktime_get_boot_ns();
 	o->task = bpf_get_current_pid_tgid();
 	conf = mt_conf.lookup(&none);
-	if (!conf || !mt_pop(o->task, event, key, f, parent))
+	if (!conf || !mt_pop(event, key, f, parent))
 		return 0;
 	o->dur = o->ts - f->start;
 	o->self = o->dur - f->child_ns;

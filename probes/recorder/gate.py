@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 from memtrace.probes.programs.module import Module
@@ -24,6 +25,9 @@ class Gate:
         self._vmemmap_base = system.vmemmap_base or learn_vmemmap_base(self._module, system)
         for cpu in filters.cpus:
             self._module.update("mt_cpus", ctypes.c_uint32(cpu), ctypes.c_uint32(1))
+        with contextlib.suppress(RefusedError):
+            # Without it tasks that have ended keep their places, and a full table is counted.
+            self._module.attach_rawtp("sched_process_free", "mt_task_freed")
         if filters.follow:
             self._module.attach_rawtp("sched_process_fork", "mt_target_fork")
             self._module.attach_rawtp("sched_process_free", "mt_target_free")

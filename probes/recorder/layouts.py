@@ -149,7 +149,7 @@ COUNTER = Layout(
         Field(name, "u64")
         for name in (
             *("seen", "streamed", "aggregated", "ring_full"),
-            *("sum_order", "sum_pfn", "unmatched_entry", "failed"),
+            *("sum_order", "sum_pfn", "unmatched_entry", "failed", "no_room"),
         )
     ),
 )

@@ -71,6 +71,8 @@ def event_counters(
             sum_order=int(v["sum_order"]),
             sum_pfn=int(v["sum_pfn"]),
             failed=int(v["failed"]),
+            no_room=int(v["no_room"]),
+            no_exit=int(v["unmatched_entry"]),
             seen_before=None if before is None else int(before["seen"][i]),
         )
         for i, (name, v) in enumerate(zip(NAMES, values, strict=True))

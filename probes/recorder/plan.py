@@ -16,6 +16,8 @@ from memtrace.probes.programs.fentry import why_no_fentry
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.obtain import obtain
 from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.recorder.buffers import memory_bytes
+from memtrace.probes.recorder.contexts import contexts, tasks_now
 from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.recorder.maps import SAMPLE_ORDERS
 from memtrace.probes.recorder.watched import for_victims, victims_only, watched_events
@@ -128,6 +130,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
 def _entries(system: System, summed: int, shape: Shape) -> dict[str, int]:
     """Return the sizes of the maps that are sized to the machine (MT_SIZED in BPF C)."""
     return {
+        "mt_open": contexts(memory_bytes(), tasks_now()),
         "mt_rings": system.cpus,
         "mt_cpus": system.cpus,
         "mt_cells": system.cpus * summed * system.nids * 4 * shape.buckets,
@@ -270,7 +273,7 @@ def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bo
     useful = {ladder.event for ladder in ladders if ladder.candidates and ladder.event in watched}
     topics = (topic for topic in TOPICS if useful & {event.name for event in topic.EVENTS})
     chosen = (name for topic in topics for name in topic.SOURCES)
-    return (*(("sites/sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets")
+    return (*(("sites/sampler",) if sampling else ()), *chosen, "bpf/calibrate", "bpf/targets", "bpf/nest")
 
 
 def _numbers(events: tuple[str, ...], filters: Filters, shape: Shape) -> dict[str, str]:

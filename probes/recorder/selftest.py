@@ -220,6 +220,7 @@ def _loss_check(run: Run) -> Check:
         "return probe missed": losses.kretprobe_missed,
         "recursion": losses.recursion,
         "entry without exit": losses.entry_without_exit,
+        "no room": losses.no_room,
     }
     found = ", ".join(f"{name} {'unknown' if value is None else value}" for name, value in parts.items())
     # The kernel skips a program that is active on the CPU (bpf_prog_enter), also while it is preempted.

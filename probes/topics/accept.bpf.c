@@ -77,10 +77,9 @@ static __always_inline int mt_is_accept(u8 event)
 }
 
 /* Returns the task's innermost open frame that is an accept.* (or is none: accepts 0), or 0. */
-static __always_inline struct mt_frame_t *mt_innermost(u64 task, int accepts)
+static __always_inline struct mt_frame_t *mt_innermost(int accepts)
 {
-	u64 context = mt_context(task);
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
 	struct mt_frame_t *found = 0;
 
 	if (!frames)
@@ -112,7 +111,7 @@ static __always_inline struct mt_conf_t *mt_accept_end(int event, u64 key, u8 si
 		o->nid = mt_pfn_nid(conf, o->pfn);
 	o->flags = 0;
 	o->rare = 1;
-	alloc = mt_innermost(o->task, 0);
+	alloc = mt_innermost(0);
 	if (alloc && alloc->event == MT_EV_ALLOC) {
 		o->order = alloc->order;
 		o->gfp = alloc->alloc.gfp;
@@ -262,7 +261,7 @@ static __always_inline int mt_accept_arch_enter(void *ctx, enum mt_way way)
 
 	if (!mt_gate())
 		return 0;
-	around = mt_innermost(bpf_get_current_pid_tgid(), 1);
+	around = mt_innermost(1);
 	called = around && around->event == MT_EV_ACCEPT_CALL;
 	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, mt_key(ctx, way));
 	if (!f)

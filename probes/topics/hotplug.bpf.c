@@ -218,8 +218,8 @@ int mt_hot_kprobe(struct pt_regs *ctx)
 /* The frame with the key says which event's return this is. */
 int mt_hot_kretprobe(struct pt_regs *ctx)
 {
-	u64 key = PT_REGS_SP(ctx) - 8, context = mt_context(bpf_get_current_pid_tgid());
-	struct mt_frames_t *frames = mt_open.lookup(&context);
+	struct mt_frames_t *frames = mt_frames();
+	u64 key = PT_REGS_SP(ctx) - 8;
 	struct mt_hot_function_t *fn;
 	int at, event = -1;
 

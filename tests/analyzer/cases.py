@@ -149,7 +149,7 @@ def _lossy_case() -> Case:
     rows = [streamed("alloc", 0, 200 + i, pfn=i) for i in range(40)]
     (seen,) = counters(rows, "alloc")
     told = dataclasses.replace(seen, seen=50, streamed=40, ring_full=10, sum_order=3, sum_pfn=12345)
-    losses = Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1)
+    losses = Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1, no_room=0)
     failed = dataclasses.replace(header("alloc").manifest[0], proven=False)
     return Case(rows, header("alloc", manifest=(failed,)), status(counters=(told,), losses=losses))
 

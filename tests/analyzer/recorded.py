@@ -14,7 +14,7 @@ import pyarrow as pa
 from memtrace.traces.histogram import bucket_of, lower_edge
 from memtrace.traces.run import Fact, Node, ProbeSite, RunHeader, RunStatus, TracerCost
 from memtrace.traces.schema import COLUMN_NAMES, Flag, arrow_schema
-from memtrace.traces.totals import EventCounters, RootTotal
+from memtrace.traces.totals import EventCounters, Losses, RootTotal
 from memtrace.traces.writer import RunWriter
 
 Row = dict[str, Any]
@@ -115,6 +115,7 @@ def header(*events: str, **fields: Any) -> RunHeader:
 def status(seconds: float = 2.0, **fields: Any) -> RunStatus:
     """The status of a finished run of a command."""
     plain = RunStatus(
+        losses=Losses(no_room=0),
         complete=True,
         started_ns=START,
         ended_ns=START + round(seconds * SECOND),

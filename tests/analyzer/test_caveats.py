@@ -64,11 +64,11 @@ def test_a_clean_run_has_none(run_of: RunOf) -> None:
             "alloc count differs by -1",
         ),
         (
-            with_status(losses=Losses(kretprobe_missed=10)),
+            with_status(losses=Losses(kretprobe_missed=10, no_room=0)),
             "losses",
             "lost 10 of 50 (20.00%): kretprobe missed 10",
         ),
-        (with_status(losses=Losses(recursion=None)), "losses-unknown", "lost to recursion"),
+        (with_status(losses=Losses(recursion=None, no_room=0)), "losses-unknown", "lost to recursion"),
         (with_status(tasks_dropped=3), "tasks-full", "3 occurrences have no process"),
         (with_site(proven=False), "site-failed", "do not trust these"),
         (with_site(proven=None), "site-unproven", "not checked against known work): alloc"),

@@ -8,7 +8,7 @@ from memtrace.tests.analyzer.recorded import status
 from memtrace.traces.totals import EventCounters, Losses
 
 SOME = status(
-    losses=Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1),
+    losses=Losses(ring_full=10, kretprobe_missed=5, recursion=None, entry_without_exit=1, no_room=0),
     counters=(EventCounters("alloc", 100, 90, 0, 10, 0, 0),),
 )
 
@@ -44,15 +44,17 @@ def test_the_sentence() -> None:
 
 
 def test_without_counters_the_file_is_what_was_seen() -> None:
-    assert occurrences(status(losses=Losses(ring_full=3)), 7) == 10
+    assert occurrences(status(losses=Losses(ring_full=3, no_room=0)), 7) == 10
 
 
 def test_rows_the_disk_did_not_take_were_seen() -> None:
-    told = status(losses=Losses(not_written=4), counters=(EventCounters("alloc", 10, 10, 0, 0, 0, 0),))
+    told = status(
+        losses=Losses(not_written=4, no_room=0), counters=(EventCounters("alloc", 10, 10, 0, 0, 0, 0),)
+    )
     assert occurrences(told, 6) == 10
     assert sentence(told, 6) == "lost 4 of 10 (40.00%): row not written 4"
 
 
 def test_a_page_draws_the_table_only_if_something_was_lost() -> None:
-    assert len(losses(SOME, 90).page()[0]) == 5
+    assert len(losses(SOME, 90).page()[0]) == len(Losses.__dataclass_fields__)
     assert losses(status(), 7).page()[0] == ()

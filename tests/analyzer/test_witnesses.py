@@ -37,7 +37,7 @@ def case(
     **fields: Any,
 ) -> Case:
     """A run whose node 0 had these counters, in kB, at its start and end."""
-    losses = fields.pop("losses", Losses())
+    losses = fields.pop("losses", Losses(no_room=0))
     vms = fields.pop("vms", ())
     start = taken("start", START, {"0": before or {}}, nr_balloon_pages=balloon[0])
     end = taken("end", START + 2 * SECOND, {"0": after or {}}, nr_balloon_pages=balloon[1])
@@ -88,7 +88,7 @@ def test_a_site_in_a_cold_caller_only_is_as_good_as_silent(run_of: RunOf) -> Non
         accepting((), 12 * MIB_KB),
         accepting((), 512 * MIB_KB, left_kb=512 * MIB_KB),
         accepting((), 512 * MIB_KB, filters={"command_only": "yes"}),
-        accepting((), 512 * MIB_KB, losses=Losses(kretprobe_missed=100)),
+        accepting((), 512 * MIB_KB, losses=Losses(kretprobe_missed=100, no_room=0)),
         accepting((), 512 * MIB_KB, "alloc"),
         accepting((), 512 * MIB_KB, events=("alloc",)),
         accepting((), 512 * MIB_KB, manifest=tuple(ProbeSite(event, None) for event in ACCEPTS)),

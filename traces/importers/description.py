@@ -190,7 +190,9 @@ def status(files: list[File], merged: Run | None, tables: list[pa.Table]) -> Run
         complete=True,
         started_ns=min(starts, default=0),
         ended_ns=max(ends, default=0),
-        losses=Losses(ring_full=lost, kretprobe_missed=None, recursion=None, entry_without_exit=unreturned),
+        losses=Losses(
+            ring_full=lost, kretprobe_missed=None, recursion=None, entry_without_exit=unreturned, no_room=0
+        ),
     )
 
 

@@ -56,7 +56,7 @@ def test_the_unseen_share_is_a_caveat(report_of: Any) -> None:
 
 
 def test_losses_of_the_recording_are_a_caveat(report_of: Any) -> None:
-    case: Case = accepting(stall(START + MS), losses=Losses(ring_full=9))
+    case: Case = accepting(stall(START + MS), losses=Losses(ring_full=9, no_room=0))
     assert "losses" in {c.id for c in report_of(case).caveats}
 
 

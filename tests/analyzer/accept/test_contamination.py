@@ -107,7 +107,7 @@ def test_shares_below_a_hundredth_are_told_as_such(tables: Tables) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"losses": Losses(ring_full=3)}, "3 events were lost"),
+        ({"losses": Losses(ring_full=3, no_room=0)}, "3 events were lost"),
         ({"filters": {"pid": "7"}}, "filters were on"),
         ({"snapshots": ()}, "no counter confirms"),
         ({"after": (512, 100)}, "Unaccepted fell by 412Mi"),

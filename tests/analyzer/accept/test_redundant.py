@@ -105,7 +105,7 @@ def test_accepts_whose_place_is_unknown_make_it_a_lower_bound(tables: Tables) ->
 @pytest.mark.parametrize(
     ("told", "why"),
     [
-        ({"losses": Losses(ring_full=5)}, "5 events were lost"),
+        ({"losses": Losses(ring_full=5, no_room=0)}, "5 events were lost"),
         ({"filters": {"pid": "7"}}, "filters were on (pid)"),
     ],
 )

@@ -183,7 +183,7 @@ def test_what_was_accepted_eagerly_no_probe_saw(folder: Path, compared: Compare)
 
 def losing(lost: int) -> Any:
     def edit(made: RunHeader, ended: RunStatus) -> tuple[RunHeader, RunStatus]:
-        return made, dataclasses.replace(ended, losses=Losses(entry_without_exit=lost))
+        return made, dataclasses.replace(ended, losses=Losses(entry_without_exit=lost, no_room=0))
 
     return edit
 

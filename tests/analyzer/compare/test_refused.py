@@ -90,7 +90,7 @@ def test_what_was_cut_short_at_its_beginning_is_no_evidence(sides: Path) -> None
 
 def test_a_side_without_evidence_is_125(folder: Path) -> None:
     def losing(made: RunHeader, ended: RunStatus) -> tuple[RunHeader, RunStatus]:
-        return made, dataclasses.replace(ended, losses=Losses(ring_full=500), counters=())
+        return made, dataclasses.replace(ended, losses=Losses(ring_full=500, no_room=0), counters=())
 
     write_side(folder / "good", 3)
     for i in range(3):
