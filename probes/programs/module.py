@@ -7,10 +7,12 @@ for the refusal is part of the answer.  Neither BCC nor LLVM is needed here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from memtrace.errors import MemtraceError
@@ -74,6 +76,18 @@ class Module:
         """File descriptors of all loaded programs."""
         return tuple(self._programs.values())
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Detach all that is attached inside if it raises RefusedError, as if it had never been tried."""
+        attached, hooked = len(self._attached), set(self.hooked)
+        try:
+            yield
+        except RefusedError:
+            while len(self._attached) > attached:
+                os.close(self._attached.pop())
+            self.hooked = hooked
+            raise
+
     def attach_fentry(self, function: str, *, entry: bool = True, exit_: bool = True) -> None:
         """Attach fentry and fexit to ``function``: both or neither, unless only one is asked for.
 
@@ -82,15 +96,11 @@ class Module:
         if function in self.hooked:
             return
         stem = self._variant.fentry.get(function, "")
-        exiting = self._trace(f"{stem}_fexit", function, FEXIT) if exit_ else None
-        if entry:
-            try:
+        with self.transaction():
+            if exit_:
+                self._trace(f"{stem}_fexit", function, FEXIT)
+            if entry:
                 self._trace(f"{stem}_fentry", function, FENTRY)
-            except RefusedError:
-                if exiting is not None:
-                    self._attached.remove(exiting)
-                    os.close(exiting)
-                raise
         self.hooked.add(function)
 
     def has_fentry(self, function: str) -> bool:
@@ -120,14 +130,11 @@ class Module:
         return tried(lambda: perf.open_tracepoint(number, loaded))
 
     def attach_cpu_clock(self, program: str, frequency: int, cpus: Iterable[int]) -> None:
-        """Sample the clock of each of ``cpus`` so many times a second; raises RefusedError."""
+        """Sample the clock of each of ``cpus`` so many times a second: all or none; raises RefusedError."""
         loaded = self._loaded(program, PERF_EVENT)
-
-        def attach() -> None:
+        with self.transaction():
             for cpu in cpus:
-                self._attached.append(perf.open_cpu_clock(cpu, frequency, loaded))
-
-        tried(attach)
+                self._attached.append(tried(partial(perf.open_cpu_clock, cpu, frequency, loaded)))
 
     def leave(self, *fds: int) -> None:
         """Detach what open_rawtp() and open_tracepoint() attached, in the background.
@@ -173,6 +180,11 @@ class Module:
                 self.update("mt_rings", ctypes.c_uint32(cpu), ctypes.c_uint32(fd))
         return fds
 
+    def run(self, program: str) -> None:
+        """Run a program of a raw tracepoint once, as this task; raises RefusedError."""
+        loaded = self._loaded(program, RAW_TRACEPOINT)
+        tried(lambda: libbpf.run_program(loaded))
+
     def update(self, name: str, key: Any, value: Any) -> None:
         """Set one element of a map, both as ctypes objects; raises MemtraceError."""
         try:
@@ -206,11 +218,9 @@ class Module:
             raise MemtraceError(f"map {spec.name} can't be made ({error.strerror})") from error
         self._specs[spec.name] = spec
 
-    def _trace(self, program: str, function: str, attach_type: int) -> int:
+    def _trace(self, program: str, function: str, attach_type: int) -> None:
         loaded = self._loaded(program, TRACING, attach_type, function)
-        fd = tried(lambda: libbpf.open_raw_tracepoint(None, loaded))
-        self._attached.append(fd)
-        return fd
+        self._attached.append(tried(lambda: libbpf.open_raw_tracepoint(None, loaded)))
 
     def _attach_kprobe(self, function: str, program: str, offset: int, returns: bool) -> None:
         loaded = self._loaded(program, KPROBE)

@@ -87,7 +87,7 @@ def named(prefix: str, event: str) -> str:
 
 
 def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
-    """Attach the first candidate that the kernel takes, leaving out the kinds in ``avoid``.
+    """Attach the first candidate that the kernel takes whole, leaving out the kinds in ``avoid``.
 
     Returns the event's line of the manifest, and the candidate, which is None if none was taken.
     """
@@ -97,7 +97,8 @@ def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[
             refused.append(Refusal(candidate.site, "avoided", f"--avoid {candidate.kind}"))
             continue
         try:
-            candidate.attach(module)
+            with module.transaction():
+                candidate.attach(module)
         except RefusedError as error:
             refused.append(Refusal(candidate.site, error.reason, error.detail))
             continue

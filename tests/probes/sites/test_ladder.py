@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from memtrace.errors import MemtraceError
+from memtrace.probes.programs.compiled import Compiled
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.refusal import RefusedError
+from memtrace.probes.programs.values import variant
 from memtrace.probes.sites import code
 from memtrace.probes.sites.ladder import Candidate, Ladder, climb, together
 from memtrace.probes.sites.system import System
@@ -116,6 +118,9 @@ def test_without_kprobes_call_sites_are_out_and_the_reason_is_the_config(
     assert ladder.ruled_out[-1] == Refusal("kprobe", "config missing", "CONFIG_KPROBES is not set")
 
 
+NO_PROGRAMS = Module(Compiled("", "", "", (), (), ()), variant({}))
+
+
 def candidate(site: str, kind: str, error: RefusedError | None = None) -> Candidate:
     def attach(module: Module) -> None:
         if error is not None:
@@ -134,7 +139,7 @@ def test_the_first_that_the_kernel_takes_wins_and_each_refusal_is_kept() -> None
         ),
         (Refusal("leaf", "absent"),),
     )
-    site, chosen = climb(ladder, None)  # type: ignore[arg-type]
+    site, chosen = climb(ladder, NO_PROGRAMS)
     assert chosen is ladder.candidates[1]
     assert site.site == "kprobe:f"
     assert [(r.candidate, r.reason) for r in site.refused] == [
@@ -145,7 +150,7 @@ def test_the_first_that_the_kernel_takes_wins_and_each_refusal_is_kept() -> None
 
 def test_an_avoided_kind_is_passed_over() -> None:
     ladder = Ladder("alloc", (candidate("fentry:f", "fentry"), candidate("rawtp:t", "rawtp")))
-    site, _ = climb(ladder, None, avoid=("fentry",))  # type: ignore[arg-type]
+    site, _ = climb(ladder, NO_PROGRAMS, avoid=("fentry",))
     assert site.site == "rawtp:t"
     assert site.refused[0].detail == "--avoid fentry"
 
