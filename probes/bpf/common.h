@@ -8,7 +8,8 @@
  *   MT_NEVENTS, MT_NIDS               how many events and nodes there are
  *   MT_EV_*, MT_SITE_*                event and site numbers
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
- *   MT_NID_SHIFT                      page flags >> shift = node (BTF); absent: one node
+ *   MT_NID_SHIFT                      page flags >> shift = node (BTF)
+ *   MT_ONE_NODE                       there is only node 0
  *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
  *   MT_MOVABLE_GFP                    __GFP_MOVABLE
  *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT start of the direct map, or the address that holds it
@@ -132,8 +133,10 @@ static __always_inline s16 mt_page_nid(u64 page)
 	if (bpf_probe_read_kernel(&flags, sizeof(flags), (void *)(page + MT_PAGE_FLAGS)))
 		return -1;
 	return flags >> MT_NID_SHIFT;
-#else
+#elif defined(MT_ONE_NODE)
 	return 0;
+#else
+	return -1;
 #endif
 }
 

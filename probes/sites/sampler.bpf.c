@@ -65,21 +65,22 @@ int mt_sample(struct mt_perf_event_data *ctx)
 	struct mt_sample_pending_t *pending;
 	int zero = 0, in_alloc = 0, in_user = 0, in_clear;
 	struct mt_sample_total_t *total;
+	struct mt_conf_t *conf = mt_gate();
 	struct mt_sample_stack_t *stack;
 	long got;
 
-	if (!mt_gate())
+	if (!conf)
 		return 0;
 	total = mt_sample_total.lookup(&zero);
 	stack = mt_sample_stack.lookup(&zero);
 	pending = mt_sample_pending.lookup(&zero);
-	if (!total || !stack || !pending || !mt_wanted(task, 127))
+	if (!total || !stack || !pending || !mt_wanted(conf, task, 127))
 		return 0;
 	total->all++;
 	if (!(ip >> 63))
 		return 0;
 	total->kernel++;
-	if (task >> 32 == MT_RECORDER) {
+	if (task >> 32 == conf->recorder) {
 		total->recorder++;
 		return 0;
 	}
@@ -131,6 +132,23 @@ static __always_inline void mt_sample_forget(u64 task)
 	}
 }
 
+/* Counts the samples of an allocation that has no cell: it failed, or its node is not known. */
+static __always_inline void mt_sample_unsettled(u64 task)
+{
+	struct mt_sample_pending_t *pending;
+	struct mt_sample_total_t *total;
+	int zero = 0;
+
+	pending = mt_sample_pending.lookup(&zero);
+	total = mt_sample_total.lookup(&zero);
+	if (!pending || !total || pending->tid != (u32)task)
+		return;
+	total->unsettled_alloc += pending->alloc;
+	total->unsettled_zero += pending->zero;
+	pending->alloc = 0;
+	pending->zero = 0;
+}
+
 /* Adds the task's pending samples to the cell of the allocation that has just ended. */
 static __always_inline void mt_sample_settle(struct mt_occurrence *o)
 {
@@ -141,8 +159,10 @@ static __always_inline void mt_sample_settle(struct mt_occurrence *o)
 	pending = mt_sample_pending.lookup(&zero);
 	if (!pending || !pending->alloc || pending->tid != (u32)o->task)
 		return;
-	if (o->nid < 0 || o->nid >= MT_NIDS || o->order < 0 || o->order >= MT_SAMPLE_ORDERS)
+	if (o->nid < 0 || o->nid >= MT_NIDS || o->order < 0 || o->order >= MT_SAMPLE_ORDERS) {
+		mt_sample_unsettled(o->task);
 		return;
+	}
 	index = (o->nid * MT_SAMPLE_ORDERS + o->order) * 2 + (o->flags & MT_FLAG_ZEROED ? 1 : 0);
 	cell = mt_sample_cells.lookup(&index);
 	if (!cell)

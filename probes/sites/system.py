@@ -192,6 +192,8 @@ class System:
             }
             if self.nids > 1 and btf.nodes_shift:
                 numbers["MT_NID_SHIFT"] = 64 - btf.nodes_shift
+        if self.nids == 1:
+            numbers["MT_ONE_NODE"] = 1
         return {
             name: f"{value}{'ULL' if value >= 1 << 31 else ''}"
             for name, value in numbers.items()

@@ -47,10 +47,13 @@ static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_alloc_failed(void)
+static __always_inline int mt_alloc_failed(u64 task)
 {
 	struct mt_counter_t *counter = mt_counter(MT_EV_ALLOC);
 
+#ifdef MT_SAMPLE
+	mt_sample_unsettled(task);
+#endif
 	if (counter)
 		counter->failed++;
 	return 0;
@@ -73,7 +76,7 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 	o.kind = MT_KIND_GFP;
 	o.gfp = f.alloc.gfp;
 	if (!page) {
-		mt_alloc_failed();
+		mt_alloc_failed(o.task);
 		if (!f.accepts)
 			return 0;
 		o.flags |= MT_FLAG_FAILED;
@@ -155,7 +158,7 @@ int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
 	}
 	o.page = ctx->args[0];
 	if (!o.page)
-		return mt_alloc_failed();
+		return mt_alloc_failed(o.task);
 	o.dur = MT_UNKNOWN_NS;
 	o.self = MT_UNKNOWN_NS;
 	o.kind = MT_KIND_GFP;
