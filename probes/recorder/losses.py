@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four ways in which the kernel side can lose an event, each counted where it happens."""
+"""The five ways in which the kernel side can lose an event, each counted where it happens."""
 
 from __future__ import annotations
 
@@ -34,24 +34,28 @@ def recursion_misses(module: Module) -> int | None:
 
 
 def losses(
-    module: Module, counters: npt.NDArray[Any], manifest: tuple[ProbeSite, ...], open_frames: int
+    module: Module,
+    counters: npt.NDArray[Any],
+    manifest: tuple[ProbeSite, ...],
+    open_frames: int,
+    counts_skipped: bool,
 ) -> Losses:
     """Return what has been lost so far.
 
     ``counters`` is maps.counters(), and ``open_frames`` the number of intervals still open
     when recording ended.  A return probe that was missed leaves its entry behind, and is
     counted by that: the kernel's own count (nmissed) is not readable for probes that live
-    with their recorder.  Kernels before 6.7 skip a kprobe program silently when another runs
-    on the CPU, so with kprobes or call sites ``recursion`` is None instead of 0.
+    with their recorder.  With kprobes or call sites ``recursion`` is None unless the kernel
+    counts their programs that it skips (``counts_skipped``, System.counts_skipped_kprobes).
     """
     kinds = {site.kind for site in manifest if site.site}
     left_behind = int(counters["unmatched_entry"].sum())
-    recursion = recursion_misses(module)
-    if recursion == 0 and kinds & {"kprobe", "callsite"}:
-        recursion = None
+    told = counts_skipped or not kinds & {"kprobe", "callsite"}
+    recursion = recursion_misses(module) if told else None
     return Losses(
         ring_full=int(counters["ring_full"].sum()),
         kretprobe_missed=left_behind if "kprobe" in kinds or "callsite" in kinds else 0,
         recursion=recursion,
+        no_room=int(counters["no_room"].sum()),
         entry_without_exit=open_frames + (0 if kinds & {"kprobe", "callsite"} else left_behind),
     )

@@ -102,7 +102,9 @@ class Sums:
         tasks = totals.tasks(timed, self._page_size, self._recorder)
         open_frames = maps.open_frames(module) if complete else 0
         return Told(
-            losses=losses(module, counters, self._attached.manifest, open_frames),
+            losses=losses(
+                module, counters, self._attached.manifest, open_frames, self._system.counts_skipped_kprobes
+            ),
             counters=maps.event_counters(counters, before),
             tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
             tasks_dropped=maps.tasks_dropped(module, cpus),

@@ -129,6 +129,15 @@ class System:
         return None if symbol is None or item is None else symbol.address + 8 * item
 
     @cached_property
+    def counts_skipped_kprobes(self) -> bool:
+        """Whether the kernel counts the kprobe programs that it skips because one runs on the CPU.
+
+        It does from 6.7 on (dd8657894c11, trace_call_bpf()).  The same series added ``missed`` to
+        struct bpf_link_info (e2b2cd592adf), by which it is known; before, it skips silently.
+        """
+        return bool(self.btf and self.btf.offset_of("bpf_link_info", "kprobe_multi.missed") is not None)
+
+    @cached_property
     def cgroups(self) -> bool:
         """Whether the kernel was built with cgroups, and so can tell BPF the cgroup of a task."""
         return re.search(r"^nodev\tcgroup2$", Path("/proc/filesystems").read_text(), re.M) is not None
