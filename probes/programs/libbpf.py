@@ -75,8 +75,11 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_lookup_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "bpf_map_lookup_and_delete_batch": (
+        c_int,
+        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+    ),
     "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
-    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "btf__load_vmlinux_btf": (c_void_p, ()),
     "btf__load_module_btf": (c_void_p, (c_char_p, c_void_p)),
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
@@ -236,21 +239,19 @@ def lookup(fd: int, key: Any, value: Any) -> None:
     _checked(library().bpf_map_lookup_elem(fd, ctypes.byref(key), ctypes.byref(value)))
 
 
-def lookup_batch(fd: int, after: Any, position: Any, keys: Any, values: Any, count: Any) -> None:
+def lookup_batch(
+    fd: int, after: Any, position: Any, keys: Any, values: Any, count: Any, take: bool = False
+) -> None:
     """Read up to ``count`` elements, from ``after`` (None: the first); sets ``position`` and ``count``.
 
-    Raises OSError: ENOENT where these were the last ones.
+    ``take`` removes them from the map.  Raises OSError: ENOENT where these were the last ones.
     """
     places = (
         None if after is None else ctypes.byref(after),
         *map(ctypes.byref, (position, keys, values, count)),
     )
-    _checked(library().bpf_map_lookup_batch(fd, *places, None))
-
-
-def delete(fd: int, key: Any) -> None:
-    """Remove an element."""
-    _checked(library().bpf_map_delete_elem(fd, ctypes.byref(key)))
+    batch = library().bpf_map_lookup_and_delete_batch if take else library().bpf_map_lookup_batch
+    _checked(batch(fd, *places, None))
 
 
 def _checked(result: int) -> int:

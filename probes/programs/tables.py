@@ -40,28 +40,45 @@ def element(module: Module, name: str, key: int, dtype: np.dtype[Any]) -> npt.ND
     return value
 
 
-def hash_items(
-    module: Module, name: str, key: np.dtype[Any], value: np.dtype[Any]
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return keys and values of a hash, each of shape (elements,), read in batches (Linux 5.6 on).
+Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+"""Keys and values of elements of a hash, each of shape (elements,)."""
 
-    An element that is added meanwhile may or may not be included, as in any walk of a map in use.
-    Raises MemtraceError if the map cannot be read.
+
+def hash_batches(
+    module: Module,
+    name: str,
+    key: np.dtype[Any],
+    value: np.dtype[Any],
+    fd: int | None = None,
+    take: bool = False,
+) -> Iterator[Batch]:
+    """Yield the elements of a hash in batches (Linux 5.6 on), each valid until the next is asked for.
+
+    ``fd`` is that of another map like ``name`` to read instead (Module.another()); ``take``
+    removes what is read.  An element that is added meanwhile may or may not be included, as in
+    any walk of a map in use.  Raises MemtraceError if the map cannot be read or written.
     """
+    if fd is None:
+        fd = module.map_fd(name)
     keys, values = np.zeros(_BATCH, dtype=key), np.zeros(_BATCH, dtype=value)
-    found: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
-    position, here = ctypes.c_uint32(), None
-    while True:
-        count, last = ctypes.c_uint32(_BATCH), False
-        with _sentence(name, "read"):
+    position, here, last = ctypes.c_uint32(), None, False
+    while not last:
+        count = ctypes.c_uint32(_BATCH)
+        with _sentence(name, "emptied" if take else "read"):
             try:
-                libbpf.lookup_batch(module.map_fd(name), here, position, _place(keys), _place(values), count)
+                libbpf.lookup_batch(fd, here, position, _place(keys), _place(values), count, take)
             except FileNotFoundError:
                 last = True
-        found.append((keys[: count.value].copy(), values[: count.value].copy()))
-        if last:
-            return np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
+        if count.value:
+            yield keys[: count.value], values[: count.value]
         here = position
+
+
+def hash_items(module: Module, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Batch:
+    """Return all elements of a hash, read as hash_batches() does; raises MemtraceError likewise."""
+    batches = hash_batches(module, name, key, value)
+    found = [(np.zeros(0, key), np.zeros(0, value)), *((k.copy(), v.copy()) for k, v in batches)]
+    return np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
 
 
 def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any], cpus: int) -> None:
@@ -72,18 +89,15 @@ def clear_percpu(module: Module, name: str, elements: int, dtype: np.dtype[Any],
             libbpf.update(module.map_fd(name), ctypes.c_uint32(index), _place(zeros))
 
 
-def clear_hash(module: Module, name: str) -> None:
-    """Remove every element of a hash that no program writes meanwhile.
+def clear_hash(module: Module, name: str, fd: int | None = None) -> None:
+    """Remove every element of a hash, or of ``fd`` that is like it, that no program writes meanwhile.
 
-    Raises MemtraceError if it cannot be read or written.
+    Raises MemtraceError if it cannot be emptied.
     """
     spec = module.map_spec(name)
-    keys, _ = hash_items(
-        module, name, np.dtype((np.void, spec.key_bytes)), np.dtype((np.void, spec.value_bytes))
-    )
-    with _sentence(name, "written"):
-        for at in range(len(keys)):
-            libbpf.delete(module.map_fd(name), _place(keys[at : at + 1]))
+    key, value = (np.dtype((np.void, size)) for size in (spec.key_bytes, spec.value_bytes))
+    for _ in hash_batches(module, name, key, value, fd, take=True):
+        pass
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_items, percpu
+from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_batches, hash_items, percpu
 from memtrace.probes.recorder.details import Totals
 from memtrace.probes.recorder.layouts import COUNTER, FLAT, TASK, TASK_KEY, TASK_SLOT
 from memtrace.probes.topics.events import NAMES
@@ -166,4 +166,5 @@ def open_frames(module: Module) -> int:
     """Return the number of intervals that are still open (probes/bpf/nest.h), over all contexts."""
     spec = module.map_spec("mt_open")
     frames = np.dtype({"names": ["depth"], "formats": ["<u8"], "itemsize": spec.value_bytes})
-    return int(hash_items(module, "mt_open", np.dtype("<u8"), frames)[1]["depth"].sum())
+    batches = hash_batches(module, "mt_open", np.dtype("<u8"), frames)
+    return sum(int(values["depth"].sum()) for _, values in batches)

@@ -13,7 +13,14 @@ import pytest
 from memtrace.errors import MemtraceError
 from memtrace.probes.programs.compiler import compiled
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_hash, clear_percpu, element, hash_items, percpu
+from memtrace.probes.programs.tables import (
+    clear_hash,
+    clear_percpu,
+    element,
+    hash_batches,
+    hash_items,
+    percpu,
+)
 from memtrace.probes.programs.values import variant
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -51,8 +58,27 @@ def test_a_hash_is_read_whole_over_several_batches(module: Module) -> None:
     assert len(hash_items(module, "kept", U32, U64)[0]) == 0
 
 
+def test_batches_have_each_element_once_and_are_in_memory_one_at_a_time(module: Module) -> None:
+    for key in range(MORE_THAN_A_BATCH):
+        module.update("kept", ctypes.c_uint32(key), ctypes.c_uint64(3 * key))
+    found, places = [], set()
+    for keys, values in hash_batches(module, "kept", U32, U64, take=True):
+        assert (values == 3 * keys.astype(U64)).all()
+        found += keys.tolist()
+        places |= {keys.ctypes.data, values.ctypes.data}
+    assert sorted(found) == list(range(MORE_THAN_A_BATCH))
+    assert len(places) == 2
+    assert list(hash_batches(module, "kept", U32, U64)) == []
+
+
+def test_a_batch_may_be_of_the_last_elements_and_no_other(module: Module) -> None:
+    module.update("kept", ctypes.c_uint32(1), ctypes.c_uint64(1))
+    ((keys, values),) = hash_batches(module, "kept", U32, U64, take=True)
+    assert (keys.tolist(), values.tolist()) == ([1], [1])
+
+
 def test_what_cannot_be_removed_is_an_error(module: Module) -> None:
-    with pytest.raises(MemtraceError, match=r"map sums can't be (read|written) \("):
+    with pytest.raises(MemtraceError, match=r"map sums can't be emptied \("):
         clear_hash(module, "sums")
 
 
