@@ -55,7 +55,7 @@ class TaskTotal:
 
     event: str
     pid: Pid | None
-    """None: outside the recorder's PID namespace; then it is all such processes of that name."""
+    """None: all of that name outside the recorder's PID namespace, or all but the largest of too many."""
     comm: str
     count: Count
     bytes: Count

@@ -2,7 +2,7 @@
 /*
  * Who pays, and for what: totals per process, event and detail (order, node, root).
  * For each event, a CPU keeps the sums of the process and detail that it last saw.  It
- * moves them to the shared table when another process or detail comes, so that the
+ * moves them to a shared table when another process or detail comes, so that the
  * table is not touched on every event.
  *
  * The detail, from the lowest byte up: order (255: unknown), two bytes of node (65535:
@@ -15,43 +15,55 @@
 #define MT_DETAIL_REMOTE 8	/* the memory is not on the CPU's node */
 
 BPF_PERCPU_ARRAY(mt_task_slot, struct mt_task_slot_t, MT_NEVENTS);
-BPF_PERCPU_ARRAY(mt_task_new, struct mt_task_t, 1);
+/* Keys that were put into a table, and events that found it full. */
+BPF_PERCPU_ARRAY(mt_tasks_added, u64, 1);
 BPF_PERCPU_ARRAY(mt_tasks_dropped, u64, 1);
-BPF_HASH(mt_tasks, struct mt_task_key_t, struct mt_task_t, 65536);
+/*
+ * Of two tables like this one mt_tasks holds the one that is written.  User space puts the other
+ * one in its place to empty it (probes/recorder/tasktable.py).
+ */
+BPF_HASH(mt_task_table, struct mt_task_key_t, struct mt_task_t, MT_SIZED);
+BPF_TABLE("array_of_maps$mt_task_table", u32, u32, mt_tasks, 1);
 
 static __always_inline void mt_task_put(struct mt_task_slot_t *slot, u32 event)
 {
 	struct mt_task_key_t key = {
 		.tgid = slot->tgid - 1, .event = event, .detail = slot->detail,
 	};
-	struct mt_task_t *task, *fresh;
-	int zero = 0;
+	struct mt_task_t *task = 0;
+	int zero = 0, added = 0;
+	u64 *sum;
+	void *table;
 
-	task = mt_tasks.lookup(&key);
-	if (!task) {
-		fresh = mt_task_new.lookup(&zero);
-		if (!fresh)
-			return;
-		mt_tasks.insert(&key, fresh);
-		task = mt_tasks.lookup(&key);
+	table = mt_tasks.lookup(&zero);
+	if (table)
+		task = bpf_map_lookup_elem(table, &key);
+	if (table && !task) {
+		added = !bpf_map_update_elem(table, &key, &slot->task, BPF_NOEXIST);
+		/* Another CPU may have been first. */
+		if (!added)
+			task = bpf_map_lookup_elem(table, &key);
 	}
-	if (task) {
-		__builtin_memcpy(task->comm, slot->comm, sizeof(task->comm));
+	if (added) {
+		sum = mt_tasks_added.lookup(&zero);
+		if (sum)
+			__sync_fetch_and_add(sum, 1);
+	} else if (task) {
+		__builtin_memcpy(task->comm, slot->task.comm, sizeof(task->comm));
 		/* At its very end a task has no number any more. */
-		if (slot->shown)
-			task->shown = slot->shown;
-		__sync_fetch_and_add(&task->sum.count, slot->sum.count);
-		__sync_fetch_and_add(&task->sum.pages, slot->sum.pages);
-		__sync_fetch_and_add(&task->sum.total_ns, slot->sum.total_ns);
+		if (slot->task.shown)
+			task->shown = slot->task.shown;
+		__sync_fetch_and_add(&task->sum.count, slot->task.sum.count);
+		__sync_fetch_and_add(&task->sum.pages, slot->task.sum.pages);
+		__sync_fetch_and_add(&task->sum.total_ns, slot->task.sum.total_ns);
 	} else {
-		u64 *dropped = mt_tasks_dropped.lookup(&zero);
-
-		if (dropped)
-			*dropped += slot->sum.count;
+		sum = mt_tasks_dropped.lookup(&zero);
+		if (sum)
+			__sync_fetch_and_add(sum, slot->task.sum.count);
 	}
-	slot->sum.count = 0;
-	slot->sum.pages = 0;
-	slot->sum.total_ns = 0;
+	slot->task.sum.count = 0;
+	slot->task.sum.pages = 0;
+	slot->task.sum.total_ns = 0;
 }
 
 static __always_inline u64 mt_detail(struct mt_occurrence *o)
@@ -86,17 +98,17 @@ static __always_inline void mt_task_add(struct mt_conf_t *conf, struct mt_occurr
 			mt_task_put(slot, event);
 		if (slot->tgid != tgid + 1) {
 			slot->age = 0;
-			slot->shown = (u32)(mt_shown(conf, o->task) >> 32) + 1;
+			slot->task.shown = (u32)(mt_shown(conf, o->task) >> 32) + 1;
 		}
 		slot->tgid = tgid + 1;
 		slot->detail = detail;
 	}
 	/* A task may change its name (exec), so read it again now and then. */
 	if (!(slot->age++ & 15))
-		bpf_get_current_comm(slot->comm, sizeof(slot->comm));
-	slot->sum.count += o->count ? o->count : 1;
+		bpf_get_current_comm(slot->task.comm, sizeof(slot->task.comm));
+	slot->task.sum.count += o->count ? o->count : 1;
 	if (o->pages != MT_PAGES_UNKNOWN)
-		slot->sum.pages += o->pages;
+		slot->task.sum.pages += o->pages;
 	if (o->dur != MT_UNKNOWN_NS)
-		slot->sum.total_ns += o->dur;
+		slot->task.sum.total_ns += o->dur;
 }

@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,8 @@ class Module:
         self._programs: dict[tuple[str, str], int] = {}
         self._attached: list[int] = []
         self._leaving: list[threading.Thread] = []
-        self._ring_fds: list[int] = []
+        self._more_fds: list[int] = []
+        """Of rings and of what another() made."""
         self.hooked: set[str] = set()
         """Names of functions that must not be hooked again."""
         try:
@@ -70,6 +71,15 @@ class Module:
     def map_spec(self, name: str) -> MapSpec:
         """Return what a map was made as."""
         return self._specs[name]
+
+    def another(self, name: str) -> int:
+        """Return the file descriptor of one more map like ``name``, which closes with the module.
+
+        Raises MemtraceError if it cannot be made.
+        """
+        fd = self._made(self._specs[name])
+        self._more_fds.append(fd)
+        return fd
 
     @property
     def program_fds(self) -> tuple[int, ...]:
@@ -146,12 +156,17 @@ class Module:
             for fd in fds:
                 os.close(fd)
 
-        thread = threading.Thread(target=close)
+        self.background(close)
+
+    def background(self, work: Callable[[], None]) -> threading.Thread:
+        """Run ``work`` in a thread, which left() and close() wait for."""
+        thread = threading.Thread(target=work)
         thread.start()
-        self._leaving.append(thread)
+        self._leaving = [*(one for one in self._leaving if one.is_alive()), thread]
+        return thread
 
     def left(self) -> None:
-        """Return when all that was given to leave() is detached."""
+        """Return when all that runs in the background is done, such as detaching what leave() was given."""
         while self._leaving:
             self._leaving.pop().join()
 
@@ -170,7 +185,7 @@ class Module:
                     f"could not make a ring of {size >> 10} KiB for CPU {cpu} ({error.strerror}): "
                     "choose a smaller --ring-size"
                 ) from error
-            self._ring_fds.append(fds[cpu])
+            self._more_fds.append(fds[cpu])
         numbers = ctypes.c_uint32 * len(fds)
         try:
             # The kernel waits for all running programs once, and not after each element.
@@ -202,21 +217,24 @@ class Module:
     def close(self) -> None:
         """Detach, and free the programs and maps."""
         self.detach()
-        for fd in (*self._programs.values(), *self._map_fds.values(), *self._ring_fds):
+        for fd in (*self._programs.values(), *self._map_fds.values(), *self._more_fds):
             os.close(fd)
         self._programs.clear()
-        self._ring_fds.clear()
+        self._more_fds.clear()
         self._map_fds.clear()
 
     def _make(self, spec: MapSpec) -> None:
+        self._map_fds[spec.name] = self._made(spec)
+        self._specs[spec.name] = spec
+
+    def _made(self, spec: MapSpec) -> int:
         inner = self._map_fds[spec.inner] if spec.inner else 0
         try:
-            self._map_fds[spec.name] = libbpf.create_map(
+            return libbpf.create_map(
                 spec.kind, spec.name, spec.key_bytes, spec.value_bytes, spec.entries, spec.flags, inner
             )
         except OSError as error:
             raise MemtraceError(f"map {spec.name} can't be made ({error.strerror})") from error
-        self._specs[spec.name] = spec
 
     def _trace(self, program: str, function: str, attach_type: int) -> None:
         loaded = self._loaded(program, TRACING, attach_type, function)

@@ -157,17 +157,21 @@ COUNTER = Layout(
 CELL = Layout("mt_cell_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns", "pages")))
 FLAT = Layout("mt_flat_t", tuple(Field(name, "u64") for name in ("count", "total_ns", "self_ns")))
 TASK_KEY = Layout("mt_task_key_t", (Field("tgid", "u32"), Field("event", "u32"), Field("detail", "u64")))
-_SHOWN = Field("shown", "u32", "tgid in the recorder's PID namespace, plus one; 0: it has none there")
-TASK = Layout("mt_task_t", (Field("comm", "char[16]"), Field("sum", _SUM), _SHOWN))
+TASK = Layout(
+    "mt_task_t",
+    (
+        Field("comm", "char[16]"),
+        Field("sum", _SUM),
+        Field("shown", "u32", "tgid in the recorder's PID namespace, plus one; 0: it has none there"),
+    ),
+)
 TASK_SLOT = Layout(
     "mt_task_slot_t",
     (
+        Field("task", TASK, "first, because it is what is put into a table"),
         Field("tgid", "u64", "plus one, so that an untouched slot belongs to nobody"),
         Field("age", "u64"),
         Field("detail", "u64"),
-        Field("comm", "char[16]"),
-        Field("sum", _SUM),
-        _SHOWN,
     ),
 )
 SELF = Layout(

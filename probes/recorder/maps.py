@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the kernel side's sums: counters, cells, tasks and samples."""
+"""Reads the kernel side's sums: counters, cells and samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
-from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_batches, hash_items, percpu
-from memtrace.probes.recorder.details import Totals
-from memtrace.probes.recorder.layouts import COUNTER, FLAT, TASK, TASK_KEY, TASK_SLOT
+from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_batches, percpu
+from memtrace.probes.recorder.layouts import COUNTER, FLAT
 from memtrace.probes.topics.events import NAMES
 from memtrace.traces.totals import EventCounters
 
@@ -104,13 +103,10 @@ class Cells:
 
 
 def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) -> None:
-    """Set all sums to zero, as in a module that has seen nothing."""
+    """Set all sums to zero but those by task (tasktable.py), as in a module that has seen nothing."""
     cells.clear()
     clear_percpu(module, "mt_counters", len(NAMES), COUNTER.dtype, cpus)
     clear_percpu(module, "mt_flat", len(NAMES), FLAT.dtype, cpus)
-    clear_percpu(module, "mt_task_slot", len(NAMES), TASK_SLOT.dtype, cpus)
-    clear_percpu(module, "mt_tasks_dropped", 1, np.dtype("<u8"), cpus)
-    clear_hash(module, "mt_tasks")
     clear_hash(module, "mt_open")
     if sampling:
         clear_percpu(module, "mt_sample_total", 1, SAMPLE_TOTAL, cpus)
@@ -122,25 +118,6 @@ def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) ->
 def flat(module: Module, cpus: int) -> npt.NDArray[Any]:
     """Return the sums that have no buckets, over CPUs: shape (events,), type FLAT."""
     return _by_event(module, "mt_flat", FLAT.dtype, cpus)
-
-
-def totals(module: Module, cpus: int) -> Totals:
-    """Return the totals by process, event and detail, including what CPUs still hold in their slots."""
-    found = Totals()
-    keys, values = hash_items(module, "mt_tasks", TASK_KEY.dtype, TASK.dtype)
-    for (tgid, event, detail), (comm, sums, shown) in zip(keys.tolist(), values.tolist(), strict=True):
-        found.add(tgid, event, detail, comm, sums, shown - 1)
-    for event in range(len(NAMES)):
-        for slot in percpu(module, "mt_task_slot", event, TASK_SLOT.dtype, cpus):
-            if slot["tgid"]:
-                tgid, _, detail, comm, sums, shown = slot.tolist()
-                found.add(tgid - 1, event, detail, comm, sums, shown - 1)
-    return found
-
-
-def tasks_dropped(module: Module, cpus: int) -> int:
-    """Return the number of events that found the task table full."""
-    return int(percpu(module, "mt_tasks_dropped", 0, np.dtype("<u8"), cpus).sum())
 
 
 def sample_totals(module: Module, cpus: int) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memtrace.probes.recorder.details import NUMBERED_TASKS
 from memtrace.traces.run import ProbeSite, RunStatus
 
 
@@ -53,5 +54,8 @@ def _nothing_seen_of(pid: int, status: RunStatus) -> bool:
     answer.
     """
     if status.stopped_by != "command" or status.tasks_dropped:
+        return False
+    if len(status.tasks) > NUMBERED_TASKS:
+        # It may be among those that are told by name only.
         return False
     return not any(task.event == "alloc" and task.pid == pid for task in status.tasks)

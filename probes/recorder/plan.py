@@ -17,7 +17,7 @@ from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.obtain import obtain
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.recorder.buffers import memory_bytes
-from memtrace.probes.recorder.contexts import contexts, tasks_now
+from memtrace.probes.recorder.contexts import contexts, keys, tasks_now
 from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.recorder.maps import SAMPLE_ORDERS
 from memtrace.probes.recorder.watched import for_victims, victims_only, watched_events
@@ -35,8 +35,7 @@ DEFAULT_TAIL_NS = 100_000
 FEWEST_SUMMED = 2
 """Number of events whose order 0 is always summed in the kernel: alloc and zero.alloc.
 
-The events that zero page by page (zero.page and zero.free) come after these where they are watched.
-"""
+Those that zero page by page (zero.page and zero.free) come after these where they are watched."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,7 @@ def _entries(system: System, summed: int, shape: Shape) -> dict[str, int]:
     """Return the sizes of the maps that are sized to the machine (MT_SIZED in BPF C)."""
     return {
         "mt_open": contexts(memory_bytes(), tasks_now()),
+        "mt_task_table": keys(memory_bytes(), system.cpus),
         "mt_rings": system.cpus,
         "mt_cpus": system.cpus,
         "mt_cells": system.cpus * summed * system.nids * 4 * shape.buckets,

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One recording, from the first snapshot to the closed file.
 
-The order matters.  The state is read before anything is loaded.  Everything that
-allocates (compiler, rings, staging buffer, output file) is done before the gate opens.
-The gate closes before probes are detached, so that open intervals still end.  The
-kernel's sums are read last, when nothing writes them any more.
+The order matters.  The state is read before anything is loaded.  Everything that allocates
+(compiler, rings, staging buffer, output file) is done before the gate opens.  The gate closes
+before probes are detached, so that open intervals still end.  The kernel's sums are read last.
 """
 
 from __future__ import annotations
@@ -230,6 +229,7 @@ class Recorder:
     def _take_in(self) -> float:
         """Stage what the rings hold; return how full the fullest ring was, from 0 to 1."""
         fullest = self._staging.fill()
+        self._sums.make_room()
         if self._hot.due(self._staging):
             self._changes.note(self._snapshot(), happened=True)
         return fullest

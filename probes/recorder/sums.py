@@ -10,10 +10,12 @@ from typing import Any
 import numpy.typing as npt
 
 from memtrace.probes.recorder import maps
+from memtrace.probes.recorder.details import Totals
 from memtrace.probes.recorder.folding import Folder
 from memtrace.probes.recorder.identity import Identity
 from memtrace.probes.recorder.losses import losses
 from memtrace.probes.recorder.plan import Attached
+from memtrace.probes.recorder.tasktable import WORTH_IT, TaskTables
 from memtrace.probes.sites.proof import Counted
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics.events import NAMES
@@ -46,13 +48,22 @@ class Sums:
         page_size: int,
         hz: int,
     ) -> None:
-        """Map the cells, of ``buckets`` buckets each; ``hz`` is the rate of the CPU clock samples."""
+        """Map the cells, of ``buckets`` buckets each, and make the tables of totals by task.
+
+        ``hz`` is the rate of the CPU clock samples.  Raises MemtraceError.
+        """
         self._recorder = identity.tgid
         self._attached, self._module, self._system = attached, attached.module, system
         self._page_size = page_size
         self._hz = hz
         self._cells = maps.Cells(self._module, system.cpus, attached.summed, system.nids, buckets)
+        self._tables = TaskTables(self._module, system.cpus)
+        self._totals = self._make_totals()
         self.folder = self._make_folder()
+
+    def _make_totals(self) -> Totals:
+        timed = {site.event for site in self._attached.manifest if site.time == "exact"}
+        return Totals(self._recorder, timed, self._page_size)
 
     def _make_folder(self) -> Folder:
         sites = {site.event: site for site in self._attached.manifest}
@@ -84,9 +95,22 @@ class Sums:
             user = maps.sample_totals(module, system.cpus)["user"]
         return self.folder.fold(now, self._cells.sum(), samples, user, maps.flat(module, system.cpus))
 
+    def make_room(self) -> None:
+        """Take what a full table of totals by task holds, and see to it that a table does not fill up.
+
+        To be called again and again while recording; it takes no more than the kernel side added.
+        """
+        self._tables.exchange()
+        self._take()
+
+    def _take(self, wait: bool = False) -> None:
+        self._totals.add(self._totals.batch(self._tables.take(wait)))
+
     def clear(self) -> None:
         """Set all sums of the module to zero."""
         system = self._system
+        self._tables.clear()
+        self._totals = self._make_totals()
         maps.clear(self._module, self._cells, system.cpus, system.nids, self._attached.sampling)
 
     def told(self, complete: bool, before: npt.NDArray[Any] | None = None) -> Told:
@@ -95,22 +119,30 @@ class Sums:
         ``complete`` is true at the end, where all tasks and roots are included.  ``before`` is
         counters() from before the rows of a checkpoint were taken.
         """
-        module, cpus = self._module, self._system.cpus
+        module = self._module
         counters = self.counters()
-        timed = frozenset(site.event for site in self._attached.manifest if site.time == "exact")
-        totals = maps.totals(module, cpus)
-        tasks = totals.tasks(timed, self._page_size, self._recorder)
+        tasks, roots, untold = self._by_task(complete)
         open_frames = maps.open_frames(module) if complete else 0
         return Told(
             losses=losses(
                 module, counters, self._attached.manifest, open_frames, self._system.counts_skipped_kprobes
             ),
             counters=maps.event_counters(counters, before),
-            tasks=tasks if complete else tasks[:_CHECKPOINT_TASKS],
-            tasks_dropped=maps.tasks_dropped(module, cpus),
-            roots=totals.roots(timed, self._page_size, self._recorder) if complete else (),
+            tasks=tasks,
+            tasks_dropped=self._tables.dropped() + untold,
+            roots=roots,
             samples=self._samples(),
         )
+
+    def _by_task(self, complete: bool) -> tuple[tuple[TaskTotal, ...], tuple[RootTotal, ...], int]:
+        """Return the totals, and the number of events for which there is no room among them."""
+        self._take(wait=True)
+        held = self._totals.batch(self._tables.held())
+        if not complete:
+            self._tables.exchange(WORTH_IT)
+            return self._totals.largest(_CHECKPOINT_TASKS, held), (), 0
+        tasks, untold = self._totals.tasks(held)
+        return tasks, self._totals.roots(held), untold
 
     def _samples(self) -> dict[str, int]:
         if not self._attached.sampling:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of open intervals has room for what a machine runs, in a hundredth of its memory."""
+"""The tables have room for what a machine runs, each kind in a hundredth of its memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from memtrace.probes.recorder.contexts import contexts, tasks_now
+from memtrace.probes.recorder.contexts import contexts, keys, tasks_now
 
 GIB = 1 << 30
 
@@ -24,6 +24,20 @@ GIB = 1 << 30
 )
 def test_places(memory: int, tasks: int, places: int) -> None:
     assert contexts(memory, tasks) == places
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "places"),
+    [
+        (24 * GIB, 2, 32_768),
+        (1024 * GIB, 256, 262_144),
+        (4 * GIB, 256, 167_772),
+        (GIB // 2, 2, 20_971),
+        (GIB // 32, 1, 4096),
+    ],
+)
+def test_places_for_totals(memory: int, cpus: int, places: int) -> None:
+    assert keys(memory, cpus) == places
 
 
 def test_the_number_of_tasks_counts_a_thread_that_is_started() -> None:
