@@ -245,6 +245,11 @@ def _kernel(run: Run, events: Sequence[Row]) -> Found:
             "init-on-alloc",
             "whether init_on_alloc is on is unknown: the allocator clears all pages or only __GFP_ZERO ones",
         )
+    if fact(run.header, "init_on_free") == "unknown" and seen & {"alloc", "zero.alloc"}:
+        yield (
+            "init-on-free",
+            "whether init_on_free is on is unknown, and so what the allocator clears of what it allocates",
+        )
     if fact(run.header, "pid_namespace") == "own":
         yield (
             "pid-namespace",

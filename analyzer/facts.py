@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.losses import sentence
+from memtrace.traces.derived import answer
 from memtrace.traces.run import RunHeader, to_json
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def title(run: Run) -> str:
 def fact(header: RunHeader, name: str) -> str:
     """The value of a platform fact, "unknown" where the run has none."""
     return next((f.value for f in header.facts if f.name == name), "unknown")
+
+
+def init_on(header: RunHeader) -> tuple[bool | None, bool | None]:
+    """Whether init_on_alloc and init_on_free were on; None where the run does not tell."""
+    return answer(header.facts, "init_on_alloc"), answer(header.facts, "init_on_free")
 
 
 def gib(size: int | None) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.facts import init_on
 from memtrace.analyzer.tables import Row
 from memtrace.errors import MemtraceError
+from memtrace.traces.derived import tells_zeroing
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -85,10 +87,14 @@ def parse_keys(text: str | None) -> tuple[Key, ...]:
 
 
 def readable(rows: Iterable[Row], header: RunHeader) -> list[Row]:
-    """The rows with flags and gfp bits as names, ``zeroed`` as yes or no, and no parent as "none"."""
+    """The rows with flags and gfp bits as names, ``zeroed`` as yes or no, and no parent as "none".
+
+    Where the run does not tell what the allocator zeroes, ``zeroed`` is None rather than no.
+    """
+    told = tells_zeroing(*init_on(header))
     words: dict[str, Callable[[Any], Any]] = {
         "flags": flag_names,
-        "zeroed": lambda value: "yes" if value else "no",
+        "zeroed": lambda value: "yes" if value else "no" if told else None,
         "gfp": lambda bits: None if bits is None else gfp_text(bits, header),
         "parent": lambda name: name or "none",
     }

@@ -30,7 +30,7 @@ class Flag(IntFlag):
     """Bits of the ``flags`` column."""
 
     ZEROED = 1 << 0
-    """The allocator zeroes these pages (want_init_on_alloc(), mm/page_alloc.c)."""
+    """The allocator zeroes these pages: init_on_alloc is on or __GFP_ZERO asked for, and init_on_free is off."""
     REDUNDANT = 1 << 1
     """Reserved for pages cleared again though nothing had been written since; nothing sets it."""
     ESTIMATED = 1 << 2
@@ -38,7 +38,7 @@ class Flag(IntFlag):
     VICTIM = 1 << 3
     """The task waited for work that was not its own request."""
     IRQ_OFF = 1 << 4
-    """Interrupts were off for the whole interval."""
+    """Interrupts were off for the whole interval: accept.arch inside accept.call, and its steps."""
     AGGREGATED = 1 << 5
     """An aggregate made in the kernel: ``ts_ns`` ends its window, ``dur_ns`` is its bucket."""
     TRACER = 1 << 6

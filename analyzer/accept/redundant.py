@@ -43,8 +43,10 @@ from memtrace.analyzer.accept.reuse import Reuse, reuse, uses_missed
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, Accepts
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.cells import APART
+from memtrace.analyzer.facts import init_on
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
+from memtrace.traces.derived import tells_zeroing
 
 if TYPE_CHECKING:
     import duckdb
@@ -106,6 +108,8 @@ def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | No
 def _notes(run: Run, row: dict[str, Any], what: Platform) -> tuple[str, ...]:
     zeroed = row["zeroed_bytes"]
     if zeroed is None:
+        if not tells_zeroing(*init_on(run.header)):
+            return ("unknown: whether init_on_alloc or init_on_free is on is not known",)
         return ("unknown: allocations were not recorded (-e alloc), or the address of accepts is unknown",)
     said = []
     amount = f"{row['bound'] + ' ' if row['bound'] != 'exact' else ''}{written(zeroed, 'bytes')}"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 from memtrace.analyzer.callers import query
+from memtrace.analyzer.facts import init_on
 from memtrace.analyzer.losses import known_losses
+from memtrace.traces.derived import tells_zeroing
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def _seen_uses(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection
     partial = accepts.summed > 0 or bool((~known & (spans.size != 0)).any())
     spans = spans.where(known)
     accepted = int(spans.size.sum()) if len(spans) else None
-    if accepted is None or "alloc" not in run.header.events:
+    if accepted is None or "alloc" not in run.header.events or not tells_zeroing(*init_on(run.header)):
         return Reuse(accepted, None, None, "unknown", partial)
     rows = run.relation(connection, ["event", "flags", "ts_ns", "bytes", "count"])
     since = int(spans.end.min())

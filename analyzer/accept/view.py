@@ -132,7 +132,7 @@ def _general(run: Run, parts: Partials) -> tuple[Caveat, ...]:
     return tuple(
         c
         for c in caveats(run, events, (), DEFAULT, parts, integrity(parts, run.status))
-        if c.id not in ("init-on-alloc", "config-unknown", "inferred", "tasks-full", "empty")
+        if c.id not in ("init-on-alloc", "init-on-free", "config-unknown", "inferred", "tasks-full", "empty")
     )
 
 

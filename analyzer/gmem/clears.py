@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.facts import fact
+from memtrace.analyzer.facts import init_on
 from memtrace.analyzer.gmem.rows import FAILED, ZEROED, ask, of, seen
 from memtrace.analyzer.tables import Column, Row, Table
+from memtrace.traces.derived import allocator_zeroes, tells_zeroing
 
 if TYPE_CHECKING:
     import duckdb
@@ -70,6 +71,9 @@ def _row(run: Run, row: Row, allocated: Row | None) -> Row:
     expected = None if cleared is None else pages * int(cleared)
     complete = allocated is not None and allocated["seen"] and allocated["found"] == allocated["seen"]
     by_allocator = allocated["zeroed"] if complete and allocated is not None else None
+    told = tells_zeroing(*init_on(run.header))
+    if allocated is not None and by_allocator != allocated["seen"] and not told:
+        by_allocator = None
     counted = by_allocator if by_allocator is not None else expected
     per_page = None
     if by_gmem is not None and counted is not None and pages:
@@ -86,12 +90,8 @@ def _row(run: Run, row: Row, allocated: Row | None) -> Row:
 
 
 def _cleared_by_allocator(run: Run) -> bool | None:
-    """Whether the host's allocator clears what it gives out: want_init_on_alloc(), mm/page_alloc.c."""
-    words = {"yes": True, "no": False}
-    on_alloc, on_free = (words.get(fact(run.header, f"init_on_{when}") or "") for when in ("alloc", "free"))
-    if on_alloc is False or on_free is True:
-        return False
-    return None if on_alloc is None or on_free is None else True
+    """Whether the host's allocator clears what it gives out unasked."""
+    return allocator_zeroes(False, *init_on(run.header))
 
 
 _NAMES = ("vm", "pages", "by_gmem", "by_allocator", "expected_allocator", "per_page", "is_expected")

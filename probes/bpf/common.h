@@ -10,7 +10,10 @@
  *   MT_PAGE_SIZEOF, MT_PAGE_FLAGS     struct page: size, offset of flags (BTF)
  *   MT_NID_SHIFT                      page flags >> shift = node (BTF)
  *   MT_ONE_NODE                       there is only node 0
- *   MT_ZERO_GFP, MT_INIT_ON_ALLOC, MT_INIT_ON_FREE   when the allocator zeroes
+ *   MT_ZERO_GFP                       __GFP_ZERO
+ *   MT_ZEROES_ASKED, MT_ZEROES_OTHERS whether the allocator zeroes for a request with and
+ *                                     without it (traces/derived.py)
+ *   MT_ACCEPTS_IRQS_OFF               accept_memory() keeps interrupts off (traces/derived.py)
  *   MT_MOVABLE_GFP                    __GFP_MOVABLE
  *   MT_PAGE_OFFSET, MT_PAGE_OFFSET_AT start of the direct map, or the address that holds it
  *   MT_STREAM_ALL, MT_TAIL_NS, MT_STACKS             what is streamed
@@ -170,12 +173,10 @@ static __always_inline u64 mt_virtual_pfn(u64 address)
 	return base && address >= base ? (address - base) >> 12 : 0;
 }
 
-/* want_init_on_alloc() and want_init_on_free(), include/linux/mm.h. */
+/* Returns the flag of an allocation with these gfp flags: allocator_zeroes(), traces/derived.py. */
 static __always_inline u32 mt_zeroed(u64 gfp)
 {
-	if (MT_INIT_ON_FREE)
-		return 0;
-	return MT_INIT_ON_ALLOC || (gfp & MT_ZERO_GFP) ? MT_FLAG_ZEROED : 0;
+	return (gfp & MT_ZERO_GFP ? MT_ZEROES_ASKED : MT_ZEROES_OTHERS) ? MT_FLAG_ZEROED : 0;
 }
 
 static __always_inline struct mt_counter_t *mt_counter(int event)

@@ -52,13 +52,16 @@ class Totals:
     The details of a process are not kept, except what a TaskTotal tells of them.
     """
 
-    def __init__(self, recorder: int, timed: Collection[str], page_size: int) -> None:
+    def __init__(
+        self, recorder: int, timed: Collection[str], page_size: int, tells_zeroing: bool = True
+    ) -> None:
         """Hold nothing.
 
         ``recorder`` is the kernel's own number of the recorder.  ``timed`` names the events
-        whose time is seen; for the others ``total_ns`` is None.
+        whose time is seen; for the others ``total_ns`` is None.  Without ``tells_zeroing`` it is
+        not known what the allocator zeroes.
         """
-        self._known = Processes(recorder)
+        self._known = Processes(recorder, tells_zeroing)
         self._timed = np.array([name in timed for name in NAMES])
         self._page_size = page_size
         self._processes, self._details = Keyed(SUMS), Keyed(SUMS)
@@ -109,7 +112,7 @@ class Totals:
         remembered = order[~added_up[order]][: 2 * number]
         self._top = found.processes[np.isin(found.places, remembered)]
         self._changed.clear()
-        return found.totals(order[:number], self._timed, self._page_size, self._known.comms)
+        return found.totals(order[:number], self._timed, self._page_size, self._known)
 
     def _costs(self, more: Batch, numberless: U64 | None = None) -> Costs:
         return costs(joined((self._processes.whole(), more.processes)), self._known, numberless)
@@ -126,7 +129,7 @@ class Totals:
         """
         found = self._costs(more, self._small(more, most, numbered))
         order = found.order(self._timed)
-        told = found.totals(order[:most], self._timed, self._page_size, self._known.comms)
+        told = found.totals(order[:most], self._timed, self._page_size, self._known)
         return told, int(found.sums[0][order[most:]].sum())
 
     def _small(self, more: Batch, most: int, numbered: int) -> U64 | None:

@@ -39,9 +39,11 @@ ZEROED = 1
 class Processes:
     """Command names by number, and the numbers of processes in the recorder's PID namespace."""
 
-    def __init__(self, recorder: int) -> None:
+    def __init__(self, recorder: int, tells_zeroing: bool = True) -> None:
         """Know nobody; ``recorder`` is the kernel's own number of the recorder."""
         self.recorder = recorder
+        self.tells_zeroing = tells_zeroing
+        """Whether the flag ZEROED is set wherever the allocator zeroes."""
         self.comms: list[str] = []
         self._numbers: dict[bytes, int] = {}
         # Pages that are not written take no memory: at most 16 MiB each, where numbers go that far.
@@ -142,7 +144,7 @@ class Costs:
         )
 
     def totals(
-        self, places: npt.NDArray[np.intp], timed: npt.NDArray[np.bool_], page_size: int, comms: list[str]
+        self, places: npt.NDArray[np.intp], timed: npt.NDArray[np.bool_], page_size: int, known: Processes
     ) -> tuple[TaskTotal, ...]:
         """Return the elements at ``places``."""
         plain = (self.shown, self.comm, self.event, self.tracer, self.root)
@@ -151,13 +153,13 @@ class Costs:
             TaskTotal(
                 event=NAMES[event],
                 pid=shown if shown >= 0 else None,
-                comm=comms[comm],
+                comm=known.comms[comm],
                 count=count,
                 bytes=pages * page_size,
                 total_ns=ns if timed[event] else None,
                 root=named(root) or "",
-                zeroed_count=zeroed,
-                zeroed_bytes=zeroed_pages * page_size,
+                zeroed_count=zeroed if known.tells_zeroing else None,
+                zeroed_bytes=zeroed_pages * page_size if known.tells_zeroing else None,
                 tracer=tracer,
             )
             for shown, comm, event, tracer, root, count, pages, ns, zeroed, zeroed_pages in zip(

@@ -63,7 +63,7 @@ class Sums:
 
     def _make_totals(self) -> Totals:
         timed = {site.event for site in self._attached.manifest if site.time == "exact"}
-        return Totals(self._recorder, timed, self._page_size)
+        return Totals(self._recorder, timed, self._page_size, self._system.tells_zeroing)
 
     def _make_folder(self) -> Folder:
         sites = {site.event: site for site in self._attached.manifest}

@@ -13,6 +13,7 @@ from memtrace.probes.machine import tracefs
 from memtrace.probes.machine.kernel import SystemDescription
 from memtrace.probes.sites.btf import Btf
 from memtrace.probes.sites.symbols import SymbolTable
+from memtrace.traces.derived import GFP_ZERO, allocator_zeroes, answer, interrupts_off, tells_zeroing
 
 _MM_PAGE_ALLOC = "events/kmem/mm_page_alloc"
 
@@ -27,8 +28,9 @@ def possible(path: str) -> int:
 class System:
     """A view of the running kernel; each part is read on first use."""
 
-    init_on_alloc: bool
-    init_on_free: bool
+    init_on_alloc: bool | None
+    init_on_free: bool | None
+    """Whether they are on; None where nothing tells."""
     config: dict[str, str]
     confidential: str = "unknown"
     """TDX, SEV-SNP, …, plain or unknown, as the fact "confidential" says."""
@@ -40,8 +42,8 @@ class System:
         """Return the view of the kernel that ``description`` describes."""
         facts = {fact.name: fact.value for fact in description.facts}
         return cls(
-            init_on_alloc=facts.get("init_on_alloc") == "yes",
-            init_on_free=facts.get("init_on_free") == "yes",
+            init_on_alloc=answer(description.facts, "init_on_alloc"),
+            init_on_free=answer(description.facts, "init_on_free"),
             config=description.config,
             confidential=facts.get("confidential", "unknown"),
             own_pids=facts.get("pid_namespace") == "own",
@@ -109,7 +111,16 @@ class System:
     @cached_property
     def zero_gfp(self) -> int:
         """Value of __GFP_ZERO: 0x100 in every kernel from 4.x on, unless this one says otherwise."""
-        return self.gfp_names.get("__GFP_ZERO", 0x100)
+        return self.gfp_names.get("__GFP_ZERO", GFP_ZERO)
+
+    def zeroes(self, asked: bool) -> bool | None:
+        """Return whether the allocator zeroes for a request with (``asked``) or without __GFP_ZERO."""
+        return allocator_zeroes(asked, self.init_on_alloc, self.init_on_free)
+
+    @property
+    def tells_zeroing(self) -> bool:
+        """Whether it is known of every request whether the allocator zeroes for it."""
+        return tells_zeroing(self.init_on_alloc, self.init_on_free)
 
     @cached_property
     def vmemmap_base(self) -> int | None:
@@ -176,8 +187,9 @@ class System:
             "MT_NIDS": self.nids,
             "MT_ZERO_GFP": self.zero_gfp,
             "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),
-            "MT_INIT_ON_ALLOC": int(self.init_on_alloc),
-            "MT_INIT_ON_FREE": int(self.init_on_free),
+            "MT_ZEROES_ASKED": int(self.zeroes(True) is True),
+            "MT_ZEROES_OTHERS": int(self.zeroes(False) is True),
+            "MT_ACCEPTS_IRQS_OFF": int(interrupts_off(True)),
         }
         if self.page_offset is not None:
             numbers["MT_PAGE_OFFSET"] = self.page_offset

@@ -252,23 +252,23 @@ static __always_inline int mt_accept_call_exit(void *ctx, enum mt_way way)
 	return 0;
 }
 
-/* accept.arch; interrupts are off where accept_memory() calls it */
+/* accept.arch; interrupts_off(), traces/derived.py, says when they are */
 static __always_inline int mt_accept_arch_enter(void *ctx, enum mt_way way)
 {
 	u64 start = mt_arg(ctx, way, 0), end = mt_arg(ctx, way, 1);
 	struct mt_frame_t *f, *around;
-	int called;
+	int off;
 
 	if (!mt_gate())
 		return 0;
 	around = mt_innermost(1);
-	called = around && around->event == MT_EV_ACCEPT_CALL;
+	off = around && around->event == MT_EV_ACCEPT_CALL && MT_ACCEPTS_IRQS_OFF;
 	f = mt_begin(MT_EV_ACCEPT_ARCH, 127, mt_key(ctx, way));
 	if (!f)
 		return 0;
 	f->accept.pfn = start >> 12;
 	f->accept.pages = (end - start) >> 12;
-	f->accept.irqs_off = called;
+	f->accept.irqs_off = off;
 	return mt_stamp(f);
 }
 

@@ -135,8 +135,10 @@ def free_ladder(system: System) -> Ladder:
     With init_on_free the leaf zeroes what is freed.
     """
     if not system.init_on_free:
-        off = Refusal("callsite", "absent", "init_on_free is off: nothing is cleared when it is freed")
-        return Ladder("zero.free", (), (off,))
+        off = "init_on_free is off: nothing is cleared when it is freed"
+        unknown = "whether init_on_free is on is not known, nor what clears then"
+        why = unknown if system.init_on_free is None else off
+        return Ladder("zero.free", (), (Refusal("callsite", "absent", why),))
     leaves, ruled_out, macros = _leaves(system, "zero.free")
     calls = _page_ladder(system, "zero.free", clears.FREE_CALLERS, "mt_free")
     if leaves:
@@ -152,6 +154,14 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
         ruled_out = (Refusal(str(leaves[0].function), "absent", why),)
         leaves, macros = (), {}
     calls, refusal = _call_sites(system)
+    if not system.tells_zeroing:
+        why = "neither the log, nor command line, nor config tells init_on_alloc and init_on_free"
+        return Ladder(
+            "zero.alloc",
+            (*leaves, *calls),
+            (*ruled_out, *refusal, Refusal("inferred:gfp", "absent", why)),
+            macros,
+        )
     inferred = Candidate(
         event="zero.alloc",
         site="inferred:gfp",
@@ -196,6 +206,10 @@ def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, .
     sites, refusal = clears.allocator_sites(system)
     if refusal is not None:
         return (), (refusal,)
+    if not system.tells_zeroing and any(site.target in clears.HOOKS for site in sites):
+        # What the hook does is not seen: it follows from the gfp flags.
+        why = "whether the hook zeroes depends on init_on_alloc and init_on_free, which are not known"
+        return (), (Refusal(f"callsite:{clears.main_target(sites)}", "absent", why),)
     candidate = Candidate(
         event="zero.alloc",
         site=f"callsite:{clears.main_target(sites)}",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from memtrace.tests.analyzer.cleared import clears, clears_summed, zeroing
 from memtrace.tests.analyzer.recorded import (
+    NOT_ON_FREE,
     PERIOD,
     SECOND,
     START,
@@ -60,7 +61,7 @@ def _streamed_case() -> Case:
             "alloc",
             "zero.alloc",
             stream_all=True,
-            facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "yes", "cmdline")),
+            facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "yes", "cmdline"), NOT_ON_FREE),
             snapshots=(
                 Snapshot("before_load", START - 3 * SECOND, taken | {"nr_free_pages": 530_000}, nodes),
                 Snapshot("after_load", START - SECOND, taken, nodes),

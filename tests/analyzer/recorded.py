@@ -90,6 +90,9 @@ def time_only(event: str, samples: int, order: int | None = 0, **columns: Any) -
     return row | columns
 
 
+NOT_ON_FREE = Fact("init_on_free", "no", "no sign of it")
+
+
 def header(*events: str, **fields: Any) -> RunHeader:
     """A header whose events all have proven sites with exact times."""
     plain = RunHeader(
@@ -103,7 +106,7 @@ def header(*events: str, **fields: Any) -> RunHeader:
         machine="x86_64",
         page_size=4096,
         config={"CONFIG_INIT_ON_ALLOC_DEFAULT_ON": "n"},
-        facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "no", "no sign of it")),
+        facts=(Fact("confidential", "plain"), Fact("init_on_alloc", "no", "no sign of it"), NOT_ON_FREE),
         cpus=2,
         nodes=(Node(0, (0,), ((0, 1 << 19),), 2 << 30), Node(1, (1,), ((1 << 19, 1 << 20),), 2 << 30)),
         gfp_names={"GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40, "__GFP_FS": 0x80, "__GFP_ZERO": 0x100},

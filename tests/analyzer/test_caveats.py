@@ -12,7 +12,7 @@ from memtrace.analyzer.keys import DEFAULT, parse_keys
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.cases import CASES
-from memtrace.tests.analyzer.recorded import Case, aggregated, counters, header, status, streamed
+from memtrace.tests.analyzer.recorded import NOT_ON_FREE, Case, aggregated, counters, header, status, streamed
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, TracerCost
 from memtrace.traces.totals import Losses
@@ -74,8 +74,9 @@ def test_a_clean_run_has_none(run_of: RunOf) -> None:
         (with_site(proven=None), "site-unproven", "not checked against known work): alloc"),
         (with_site(site=None), "site-absent", "no site here: alloc"),
         (with_site(count="inferred"), "inferred", "not observed: alloc"),
-        (with_header(facts=()), "init-on-alloc", "unknown"),
-        (with_header(facts=(Fact("init_on_alloc", "yes"),)), "init-on-alloc", "clears all pages"),
+        (with_header(facts=(NOT_ON_FREE,)), "init-on-alloc", "unknown"),
+        (with_header(facts=(Fact("init_on_alloc", "no"),)), "init-on-free", "what the allocator clears"),
+        (with_header(facts=(Fact("init_on_alloc", "yes"), NOT_ON_FREE)), "init-on-alloc", "clears all pages"),
         (with_header(config={}), "config-unknown", "configuration is unknown"),
         (
             with_header(kernel_cmdline="quiet memtrace.clock=instructions", cpus=1),

@@ -16,6 +16,7 @@ from memtrace.analyzer.keys import (
 )
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.recorded import header
+from memtrace.traces.run import Fact
 from memtrace.traces.schema import COLUMN_NAMES, Flag
 
 
@@ -67,3 +68,6 @@ def test_readable_names_what_is_known_and_leaves_the_rest() -> None:
     row = {"event": "alloc", "flags": 1, "zeroed": False, "gfp": None, "parent": None, "count": 3}
     named = {"event": "alloc", "flags": "zeroed", "zeroed": "no", "gfp": None, "parent": "none", "count": 3}
     assert readable([row], header()) == [named]
+    untold = header(facts=(Fact("init_on_free", "unknown"),))
+    assert readable([row], untold) == [named | {"zeroed": None}]
+    assert readable([row | {"zeroed": True}], untold) == [named | {"zeroed": "yes"}]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.errors import MemtraceError
 from memtrace.traces.compact import compact
+from memtrace.traces.derived import answer
 from memtrace.traces.importers import (
     bounds,
     clocks,
@@ -194,11 +195,13 @@ def _write(request: Request, files: list[File], boot: BootFacts, merged: Run | N
 def _tables(files: list[File], boot: BootFacts, merged: Run | None) -> list[pa.Table]:
     """The rows of each file; beside a merged run, those before it where it has the event too."""
     nodes = boot.nodes or (merged.header.nodes if merged is not None else ())
+    facts = (*boot.facts, *(merged.header.facts if merged is not None else ()))
     every = [occurrence for file in files for occurrence in file.paired.occurrences]
     around = rows.Surroundings(
         rows.Places(nodes, rows.added(every)),
         rows.direct_map_base(boot.cmdline),
-        any(fact.name == "init_on_alloc" and fact.value == "yes" for fact in boot.facts),
+        answer(facts, "init_on_alloc"),
+        answer(facts, "init_on_free"),
         frozenset(name for o in every for name in (o.topic.event, o.site))
         | {stamp.what for file in files for stamp in file.parsed.stamps},
     )

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memtrace.traces.derived import GFP_ZERO
 from memtrace.traces.schema import Flag
 
 Fields = Mapping[str, str]
 Values = dict[str, Any]
 
 PAGE = 4096
-GFP_ZERO = 0x100
-"""__GFP_ZERO, include/linux/gfp_types.h."""
 MAX_ORDER = 10
 """MAX_PAGE_ORDER on x86, the only architecture whose page allocator accepts memory."""
 
@@ -181,9 +180,9 @@ def accept_call(entry: Fields, back: Fields) -> Values:
 
 
 def accept_arch(entry: Fields, back: Fields) -> Values:
-    """start and end, interrupts off in between."""
+    """start and end; whether interrupts are off in between depends on the caller (rows.py)."""
     pfn, size = span(entry)
-    return {"pfn": pfn, "bytes": size, "flags": Flag.IRQ_OFF}
+    return {"pfn": pfn, "bytes": size}
 
 
 def accept_block(entry: Fields, back: Fields) -> Values:
@@ -236,15 +235,20 @@ def guest_split(entry: Fields, back: Fields) -> Values:
 
 
 def alloc(entry: Fields, back: Fields) -> Values:
-    """get_page_from_freelist(gfp, order, …) and the tracepoint kmem:mm_page_alloc."""
+    """get_page_from_freelist(gfp, order, …) and the tracepoint kmem:mm_page_alloc.
+
+    ``asked``: whether zeroed memory was; None if the flags were not printed.
+    """
     order, pfn, gfp = (number(entry, name) for name in ("order", "pfn", "gfp"))
     # The tracepoint has pfn -1 for an allocation that failed, and prints 0; frame 0 is never free.
     failed = returned(back) == 0 or pfn in (0, -1, (1 << 64) - 1)
-    zeroed = not failed and ("__GFP_ZERO" in entry.get("gfp_flags", "") or bool((gfp or 0) & GFP_ZERO))
+    names = entry.get("gfp_flags")
+    asked = "__GFP_ZERO" in (names or "") or bool((gfp or 0) & GFP_ZERO)
     return {
         "order": order,
         "bytes": None if failed else block_bytes(order),
         "pfn": None if failed else pfn,
         "gfp": gfp,
-        "flags": Flag.FAILED * failed | Flag.ZEROED * zeroed,
+        "asked": None if gfp is None and names is None else asked,
+        "flags": Flag.FAILED * failed,
     }

@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memtrace.traces.derived import allocator_zeroes, interrupts_off
 from memtrace.traces.importers.fields import LARGEST_ORDER, PAGE, Values, words
 from memtrace.traces.importers.occurrence import Occurrence
 from memtrace.traces.importers.topics import SITES
@@ -132,7 +133,8 @@ class Surroundings:
     places: Places
     bases: Sequence[int] = ()
     """Where the direct map of physical memory may begin."""
-    init_on_alloc: bool = False
+    init_on_alloc: bool | None = None
+    init_on_free: bool | None = None
     seen: frozenset[str] = frozenset()
     """Events and functions that the files have."""
 
@@ -169,10 +171,9 @@ def _row(occurrence: Occurrence, shift_ns: int, around: Surroundings) -> dict[st
     pfn, nid = values.get("pfn"), values.get("nid")
     if (address := values.get("address")) is not None:
         pfn = _pfn_of(address, around.bases)
-    flags = values.get("flags", 0) | occurrence.flags | Flag.IMPORTED
     event = occurrence.topic.event
-    if around.init_on_alloc and event == "alloc" and not flags & Flag.FAILED:
-        flags |= Flag.ZEROED
+    flags = values.get("flags", 0) | occurrence.flags | Flag.IMPORTED
+    flags |= _derived(occurrence, values, around)
     row = {
         "ts_ns": occurrence.ts_ns + shift_ns,
         "dur_ns": occurrence.dur_ns,
@@ -194,6 +195,17 @@ def _row(occurrence: Occurrence, shift_ns: int, around: Surroundings) -> dict[st
     for name in _BY_FIELDS:
         row[name] = values.get(name)
     return row
+
+
+def _derived(occurrence: Occurrence, values: Values, around: Surroundings) -> int:
+    """The flags that follow from what the occurrence is, as traces/derived.py defines them."""
+    match occurrence.topic.event:
+        case "alloc" if not values["flags"] & Flag.FAILED:
+            zeroes = allocator_zeroes(values["asked"], around.init_on_alloc, around.init_on_free)
+            return Flag.ZEROED * (zeroes is True)
+        case "accept.arch":
+            return Flag.IRQ_OFF * interrupts_off(occurrence.parent == "accept.call")
+    return 0
 
 
 def _pfn_of(address: int, bases: Sequence[int]) -> int | None:

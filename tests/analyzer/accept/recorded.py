@@ -18,8 +18,9 @@ UNIT = 2 * MIB
 PAGES = BLOCK // 4096
 LEVELS = ("accept.burst", "accept.block", "accept.call", "accept.arch")
 ALL = ("alloc", *LEVELS)
-TDX = (Fact("confidential", "TDX"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"))
-SNP = (Fact("confidential", "SEV-SNP"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"))
+ZEROING = (Fact("init_on_alloc", "yes"), Fact("init_on_free", "no"))
+TDX = (Fact("confidential", "TDX"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"), *ZEROING)
+SNP = (Fact("confidential", "SEV-SNP"), Fact("accept_memory", "lazy"), Fact("lazy_accept", "yes"), *ZEROING)
 STACK = "entry;asm_exc_page_fault;handle_mm_fault;do_anonymous_page;alloc_anon_folio;get_page_from_freelist"
 NODES = (Node(0, (0, 1), ((0, 1 << 19),), 2 << 30), Node(1, (2, 3), ((1 << 19, 1 << 20),), 2 << 30))
 

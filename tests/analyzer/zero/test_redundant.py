@@ -7,6 +7,7 @@ import pytest
 
 from memtrace.analyzer.zero.kinds import Counted
 from memtrace.analyzer.zero.redundant import AGAIN, OVER, UNASKED, UNSEEN, UNSURE, redundant
+from memtrace.tests.analyzer.accept.recorded import ZEROING
 from memtrace.tests.analyzer.recorded import START, Case, header, status, streamed, total
 from memtrace.tests.analyzer.zero.tables import RunOf, rows
 from memtrace.traces.run import Fact
@@ -76,7 +77,7 @@ def test_a_clear_after_acceptance_is_redundant_where_accepting_zeroes(
     elsewhere = [{**taken, "pfn": 4096}, {**cleared, "pfn": 4096}]
     case = Case(
         [accepted, taken, cleared, *again, *elsewhere],
-        header("alloc", "zero.alloc", "accept.call", facts=(Fact("confidential", platform),)),
+        header("alloc", "zero.alloc", "accept.call", facts=(Fact("confidential", platform), *ZEROING)),
         status(),
     )
     after = [row for row in rows(run_of(case), "redundant") if row["why"] == "after acceptance"]

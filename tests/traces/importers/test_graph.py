@@ -41,7 +41,8 @@ def test_an_allocation_that_returned_null_is_none(
             lines += f" 0)   5.000 us    |  {name}; {comment}\n"
         else:
             lines += f" 0)               |  {name} {{\n 0)   5.000 us    |  }} {comment}\n"
-    run = import_(text(GRAPH + lines))
+    log = "[    0.097255] mem auto-init: stack:all(zero), heap alloc:off, heap free:off\n"
+    run = import_(text(GRAPH + lines), text(log, "log.txt"))
     (row,) = run.of("alloc")
     assert (row["order"], row["bytes"], row["gfp"]) == (9, 2 << 20, 0x140DCA)
     assert row["flags"] & Flag.ZEROED and not row["flags"] & Flag.FAILED

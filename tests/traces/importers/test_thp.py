@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from memtrace.tests.traces.importers.conftest import DATA, Import
+from memtrace.tests.traces.importers.conftest import DATA, Import, Text
 from memtrace.traces.schema import Flag
 
 PROBED = ["thp-kprobe-tgid-6.12.trace", "thp-kprobe-noirq-6.12.trace"]
@@ -58,11 +58,14 @@ def test_the_process_is_known_only_where_the_text_has_it(import_: Import) -> Non
     assert (without["pid"], without["tid"]) == (None, 215)
 
 
-def test_an_allocation_says_whether_it_was_to_be_zeroed(import_: Import) -> None:
-    allocs = import_(PROBED[0]).of("alloc")
+def test_an_allocation_says_whether_it_was_to_be_zeroed(import_: Import, text: Text) -> None:
+    """By its gfp flags, where the kernel's log says what else zeroes; else that is not known."""
+    assert not any(r["flags"] & Flag.ZEROED for r in import_(PROBED[0]).of("alloc"))
+    log = "[    0.097255] mem auto-init: stack:all(zero), heap alloc:off, heap free:off\n"
+    allocs = import_(PROBED[0], text(log)).of("alloc")
     zeroed = [bool(r["flags"] & Flag.ZEROED) for r in allocs]
-    text = (DATA / PROBED[0]).read_text()
-    assert sum(zeroed) == sum("__GFP_ZERO" in line for line in text.splitlines() if "mm_page_alloc:" in line)
+    said = (DATA / PROBED[0]).read_text()
+    assert sum(zeroed) == sum("__GFP_ZERO" in line for line in said.splitlines() if "mm_page_alloc:" in line)
     assert {r["gfp"] is not None for r in allocs} == {True}
 
 
