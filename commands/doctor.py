@@ -43,6 +43,7 @@ _SECTIONS = {
         "cpu_fsrm",
         "cpu_rep_good",
         "clocksource",
+        "preempt_rt",
     ),
     "What tracing has to work with": (
         "bcc",

@@ -16,13 +16,15 @@ architecture has that accepts memory.
 
 IRQ_OFF: interrupts are off for the whole interval.  accept_memory(),
 drivers/firmware/efi/unaccepted_memory.c, takes its lock with spin_lock_irqsave() and keeps
-interrupts off while the platform accepts.  Outside of it the platform's function converts
-shared memory to private, with interrupts on.
+interrupts off while the platform accepts.  On PREEMPT_RT that lock sleeps, and taking it
+disables no interrupts.  Outside of accept_memory() the platform's function converts shared
+memory to private, with interrupts on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from memtrace.traces.run import Fact
 
@@ -51,6 +53,25 @@ def tells_zeroing(on_alloc: bool | None, on_free: bool | None) -> bool:
     return None not in (allocator_zeroes(asked, on_alloc, on_free) for asked in (False, True))
 
 
-def interrupts_off(called: bool) -> bool:
+def interrupts_off(called: bool, preempt_rt: bool | None) -> bool | None:
     """Whether they are while the platform accepts; ``called``: inside accept_memory()."""
-    return called
+    if not called or preempt_rt:
+        return False
+    return True if preempt_rt is False else None
+
+
+def preemption(version: str, config: Mapping[str, str]) -> Fact:
+    """The fact ``preempt_rt``: yes, no or unknown.
+
+    ``version`` is what ``uname -v`` and the kernel's log say, which names its preemption
+    (init/Makefile, build-version); where it does not, the configuration counts.
+    """
+    name, key = "preempt_rt", "CONFIG_PREEMPT_RT"
+    if re.search(r"\bPREEMPT[_ ]RT\b", version):
+        return Fact(name, "yes", f"uname -v: {version}")
+    if key in config:
+        return Fact(name, "yes" if config[key] == "y" else "no", f"{key}={config[key]}")
+    # Every such string begins with the number of the build, unless a distribution made it up.
+    if version.startswith("#"):
+        return Fact(name, "no", f"uname -v: {version}")
+    return Fact(name, "unknown", "neither a kernel config nor its version string")

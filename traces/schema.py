@@ -38,7 +38,7 @@ class Flag(IntFlag):
     VICTIM = 1 << 3
     """The task waited for work that was not its own request."""
     IRQ_OFF = 1 << 4
-    """Interrupts were off for the whole interval: accept.arch inside accept.call, and its steps."""
+    """Interrupts were off for the whole interval: accept.arch inside accept.call, and its steps; not on PREEMPT_RT."""
     AGGREGATED = 1 << 5
     """An aggregate made in the kernel: ``ts_ns`` ends its window, ``dur_ns`` is its bucket."""
     TRACER = 1 << 6

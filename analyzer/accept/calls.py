@@ -24,10 +24,11 @@ p50_ns … max_ns
 
 Interrupts: accept_memory() (drivers/firmware/efi/unaccepted_memory.c) keeps them
 off while the platform accepts, and on again only between the tries of a caller
-that found its range being accepted by another.  So an accept.arch is the time
+that found its range being accepted by another.  So an accept.arch with IRQ_OFF is the time
 that interrupts were off (less a few instructions); an accept.call is that or
 more, an upper bound where callers compete; an accept.block has the hand-over to
-the free lists besides.
+the free lists besides.  On PREEMPT_RT interrupts stay on, and another task may run
+in between: the durations are of wall time.
 """
 
 from __future__ import annotations
@@ -127,6 +128,16 @@ def distribution(durations: Ints) -> dict[str, Any]:
     return out
 
 
+def _interrupts(spans: Spans) -> str:
+    """Whether they were off during the platform's accepts, by the flag IRQ_OFF of each."""
+    off, every = int(((spans.flags & int(Flag.IRQ_OFF)) != 0).sum()), len(spans)
+    if off == every:
+        return "which runs with interrupts off: so long no interrupt was served on that CPU"
+    if not off:
+        return "of which it is not known that interrupts were off: on PREEMPT_RT they are not"
+    return f"with interrupts off in {off} of {every}: so long no interrupt was served on that CPU"
+
+
 def _notes(accepts: Accepts) -> tuple[str, ...]:
     spans = accepts.levels[accepts.work]
     if not len(spans):
@@ -134,8 +145,7 @@ def _notes(accepts: Accepts) -> tuple[str, ...]:
     if not spans.timed.any():
         return ("the sites of this run saw that memory was accepted, not for how long",)
     why = {
-        ARCH: "the platform's accept alone, which runs with interrupts off: so long no interrupt was"
-        " served on that CPU",
+        ARCH: f"the platform's accept alone, {_interrupts(spans)}",
         CALL: "accept_memory() from entry to return, since the platform's own accept has no site in this"
         " run: interrupts are off while it accepts, on while it waits its turn, so where calls compete"
         " this is more than interrupts were off",

@@ -23,6 +23,7 @@ from memtrace.probes.machine.sources import (
     uname,
 )
 from memtrace.probes.machine.topology import nodes, online_cpus
+from memtrace.traces.derived import preemption
 from memtrace.traces.run import Fact, Node
 
 _NT_GNU_BUILD_ID = 3
@@ -109,6 +110,7 @@ def kernel_facts(root: Root, log: KernelLog, config: KernelConfig, cmdline: str)
         kprobes(root, config),
         btf(root, config),
         bpf_jit(root),
+        preemption(uname(root, "version"), config.chosen()),
         function_tracing(root, config),
         lockdown(root, log, config, cmdline),
         pid_namespace(root),

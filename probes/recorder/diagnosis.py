@@ -172,6 +172,8 @@ _MEANINGS = {
     ("init_on_free", "yes"): "pages are zeroed when freed, so allocating zeroes nothing: no zero.alloc.",
     ("struct_page_init", "lazy"): "an allocation may initialise struct pages first (deferred_grow_zone), and "
     "its time has that in it; this is not a mainline behaviour.",
+    ("preempt_rt", "yes"): "accepting memory leaves interrupts on, and other tasks may run in between: its "
+    "times are wall time, and each accept.step is a row.",
     ("lazy_accept", "yes"): "an allocation may stop to accept memory, and its time has that in it.",
     (
         "accept_memory",

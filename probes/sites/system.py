@@ -34,6 +34,8 @@ class System:
     config: dict[str, str]
     confidential: str = "unknown"
     """TDX, SEV-SNP, …, plain or unknown, as the fact "confidential" says."""
+    preempt_rt: bool | None = None
+    """Whether the kernel is PREEMPT_RT; None where nothing tells."""
     own_pids: bool = False
     """Whether this process is in a PID namespace of its own."""
 
@@ -46,6 +48,7 @@ class System:
             init_on_free=answer(description.facts, "init_on_free"),
             config=description.config,
             confidential=facts.get("confidential", "unknown"),
+            preempt_rt=answer(description.facts, "preempt_rt"),
             own_pids=facts.get("pid_namespace") == "own",
         )
 
@@ -189,7 +192,7 @@ class System:
             "MT_MOVABLE_GFP": self.gfp_names.get("__GFP_MOVABLE", 0x8),
             "MT_ZEROES_ASKED": int(self.zeroes(True) is True),
             "MT_ZEROES_OTHERS": int(self.zeroes(False) is True),
-            "MT_ACCEPTS_IRQS_OFF": int(interrupts_off(True)),
+            "MT_ACCEPTS_IRQS_OFF": int(interrupts_off(True, self.preempt_rt) is True),
         }
         if self.page_offset is not None:
             numbers["MT_PAGE_OFFSET"] = self.page_offset

@@ -59,7 +59,8 @@
 #endif
 
 /*
- * Sums of the steps inside an accept.arch that runs with interrupts off.  On a host that maps
+ * Sums of the steps inside an accept.arch that runs with interrupts off, so that no other task
+ * gets in between on this CPU.  With interrupts on, as on PREEMPT_RT, each step is a row.  On a host that maps
  * 4 KiB at a time, 2 MiB take 513 steps.  The index is level - 1 for accepted steps, plus
  * MT_LEVELS for refused ones.
  */

@@ -11,7 +11,8 @@ accept.call    accept_memory(), drivers/firmware/efi/unaccepted_memory.c.  Its s
                ``bytes`` are those of the accept.arch inside: less than asked for where units
                were accepted before, more by the guard unit behind a range; null where no
                accept.arch is seen.
-accept.arch    the platform's acceptance of a range, interrupts off from entry to return.
+accept.arch    the platform's acceptance of a range, interrupts off from entry to return
+               (on PREEMPT_RT they stay on, and its steps are not summed).
                Outside an accept.call it is a conversion of shared memory back to private.
 accept.step    what the platform was asked for: by page size on TDX, including refused
                requests (FAILED); by call on SEV-SNP.  The steps of an accept.arch are

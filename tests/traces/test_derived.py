@@ -9,7 +9,7 @@ import pytest
 
 from memtrace.probes.sites.system import System
 from memtrace.tests.traces.importers.conftest import Import, Text, import_, text
-from memtrace.traces.derived import allocator_zeroes
+from memtrace.traces.derived import allocator_zeroes, answer, preemption
 from memtrace.traces.schema import Flag
 
 __all__ = ["import_", "text"]
@@ -72,9 +72,39 @@ def test_the_program_has_the_macros_alone_to_decide_by() -> None:
 def test_both_sides_say_irq_off_inside_accept_memory_alone(
     import_: Import, text: Text, around: str | None
 ) -> None:
-    (arch,) = import_(text(_acceptance(around))).of("accept.arch")
+    log = text(_log(True, False), "log.txt")
+    (arch,) = import_(text(_acceptance(around)), log).of("accept.arch")
     assert bool(arch["flags"] & Flag.IRQ_OFF) is (around == "accept_memory")
-    assert System(True, False, {}).macros()["MT_ACCEPTS_IRQS_OFF"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "value"),
+    [
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1 (2026-11-14)", {}, "no"),
+        ("#1 SMP PREEMPT_RT Debian 6.12.117-1 (2026-11-14)", {}, "yes"),
+        ("#6 SMP PREEMPT RT Sat Nov 21 03:54:04 UTC 2026", {}, "yes"),
+        ("#6 SMP Sat Nov 21 03:54:04 UTC 2026", {"CONFIG_PREEMPT_RT": "n"}, "no"),
+        ("made up", {"CONFIG_PREEMPT_RT": "y"}, "yes"),
+        ("", {}, "unknown"),
+    ],
+)
+def test_both_sides_say_irq_off_on_a_kernel_that_is_known_not_to_be_preempt_rt(
+    import_: Import, text: Text, version: str, config: dict[str, str], value: str
+) -> None:
+    """accept_memory()'s lock sleeps there, and leaves interrupts on."""
+    fact = preemption(version, config)
+    assert fact.value == value
+    macros = System(True, False, {}, preempt_rt=answer((fact,), "preempt_rt")).macros()
+    assert macros["MT_ACCEPTS_IRQS_OFF"] == str(int(value == "no"))
+    if config:
+        return
+    files = [text(_acceptance("accept_memory"))]
+    if version:
+        files.append(text(f"[    0.000000] Linux version 6.12.0 (a@b) (gcc 12) {version}\n", "log.txt"))
+    run = import_(*files)
+    (arch,) = run.of("accept.arch")
+    assert bool(arch["flags"] & Flag.IRQ_OFF) is (value == "no")
+    assert [f.value for f in run.header.facts if f.name == "preempt_rt"] == ([value] if version else [])
 
 
 def _allocation(asked: bool) -> str:

@@ -202,6 +202,7 @@ def _tables(files: list[File], boot: BootFacts, merged: Run | None) -> list[pa.T
         rows.direct_map_base(boot.cmdline),
         answer(facts, "init_on_alloc"),
         answer(facts, "init_on_free"),
+        answer(facts, "preempt_rt"),
         frozenset(name for o in every for name in (o.topic.event, o.site))
         | {stamp.what for file in files for stamp in file.parsed.stamps},
     )

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from memtrace.traces.derived import preemption
 from memtrace.traces.importers.parsed import BootFacts, Moment, Parsed, Relation
 from memtrace.traces.run import Fact, Node, Phase
 
@@ -51,7 +52,9 @@ class _Reader:
 
     def banner(self, match: re.Match[str], line: Line) -> None:
         version = match[2].rpartition(") ")[2] if ") " in match[2] else match[2]
-        self.boot = replace(self.boot, release=match[1], version=version[version.find("#") :].strip())
+        told = version[version.find("#") :].strip()
+        self.boot = replace(self.boot, release=match[1], version=told)
+        self.facts["preempt_rt"] = preemption(told, {})
 
     def cmdline(self, match: re.Match[str], line: Line) -> None:
         self.boot = replace(self.boot, cmdline=match[1].strip())

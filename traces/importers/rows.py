@@ -135,6 +135,7 @@ class Surroundings:
     """Where the direct map of physical memory may begin."""
     init_on_alloc: bool | None = None
     init_on_free: bool | None = None
+    preempt_rt: bool | None = None
     seen: frozenset[str] = frozenset()
     """Events and functions that the files have."""
 
@@ -204,7 +205,8 @@ def _derived(occurrence: Occurrence, values: Values, around: Surroundings) -> in
             zeroes = allocator_zeroes(values["asked"], around.init_on_alloc, around.init_on_free)
             return Flag.ZEROED * (zeroes is True)
         case "accept.arch":
-            return Flag.IRQ_OFF * interrupts_off(occurrence.parent == "accept.call")
+            off = interrupts_off(occurrence.parent == "accept.call", around.preempt_rt)
+            return Flag.IRQ_OFF * (off is True)
     return 0
 
 

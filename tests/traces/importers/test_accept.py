@@ -11,6 +11,7 @@ from memtrace.tests.traces.importers.conftest import Import, Text, accepts
 from memtrace.traces.schema import Flag
 
 MIB = 1 << 20
+BANNER = "[    0.000000] Linux version 6.12.0 (a@b) (gcc 12.2.0) #1 SMP {} Debian 6.12-1\n"
 
 
 def test_probes_saw_each_accept_since_they_were_there(import_: Import) -> None:
@@ -79,7 +80,7 @@ def test_bytes_of_a_call_are_what_the_platform_accepted_inside(import_: Import, 
         f"{head}2.000000: am: (accept_memory+0x0/0x9) start=0x100000000 size=0x400000\n"
         f"{head}2.000010: ar: (__accept_page+0x5/0x9 <- accept_memory)\n"
     )
-    run = import_(text(lines))
+    run = import_(text(lines), text(BANNER.format("PREEMPT_DYNAMIC"), "log.txt"))
     calls = run.of("accept.call")
     assert [(r["bytes"], r["bytes_requested"]) for r in calls] == [(4 * MIB, 4 * MIB), (0, 4 * MIB)]
     assert [r["self_ns"] for r in calls] == [200_000, 10_000]

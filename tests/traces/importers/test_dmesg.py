@@ -36,7 +36,8 @@ def test_the_log_tells_kernel_machine_and_settings(import_: Import) -> None:
     assert "trace_event=initcall:*" in header.kernel_cmdline
     assert (header.machine, header.cpus, header.origin) == ("x86_64", 2, "imported")
     facts = {f.name: f.value for f in header.facts}
-    assert facts == {"init_on_alloc": "yes", "init_on_free": "no", "struct_page_init": "deferred"}
+    zeroing = {"init_on_alloc": "yes", "init_on_free": "no"}
+    assert facts == zeroing | {"preempt_rt": "no", "struct_page_init": "deferred"}
     assert [n.nid for n in header.nodes] == [0, 1]
     assert header.nodes[1].pfn_ranges == ((0x40000, 0x7FFDD),)
 
@@ -130,7 +131,7 @@ def test_unaccepted_memory_and_how_it_is_accepted_are_facts(import_: Import, tex
         "[    0.100001] efi: ACPI=0x7fb7e000 MEMATTR=0x7ec41018 Unaccepted=0x7bb1e018\n"
     )
     facts = {f.name: f.value for f in import_(text(log)).header.facts}
-    assert facts == {"unaccepted_table": "yes", "accept_memory": "lazy"}
+    assert facts == {"preempt_rt": "no", "unaccepted_table": "yes", "accept_memory": "lazy"}
     eager = {f.name: f.value for f in import_("eager-boot-6.12.dmesg.gz").header.facts}
     assert eager["accept_memory"] == "eager"
 
