@@ -49,7 +49,7 @@ class Fact:
 class Refusal:
     """Why a better site was not used.
 
-    ``reason``: absent, inlined, notrace, blacklisted, refused by policy,
+    ``reason``: absent, inlined, thunked, notrace, blacklisted, refused by policy,
     config missing, not allowed, failed, or avoided.
     """
 

@@ -41,6 +41,7 @@ Survey = Callable[[], tuple[ProbeSite, ...]]
 REASONS = {
     "absent": "no such function in this kernel: not built, renamed, or inlined everywhere",
     "inlined": "the function exists, but its callers hold copies that no hook sees",
+    "thunked": "calls are made through thunks (retbleed=stuff), and none of those leads here",
     "notrace": "the kernel was built without a place to hook this function",
     "blacklisted": "the kernel forbids kprobes on this function",
     "refused by policy": "the kernel could, and says no: a security module or lockdown decides",

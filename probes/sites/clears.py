@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from memtrace.probes.machine.sources import read_text
 from memtrace.probes.programs.module import Module
 from memtrace.probes.sites import code
 from memtrace.probes.sites.ladder import why_untraceable
 from memtrace.probes.sites.system import System
 from memtrace.traces.run import Refusal
 
+_RETBLEED = "/sys/devices/system/cpu/vulnerabilities/retbleed"
 LEAVES = ("clear_highpages_kasan_tagged", "kernel_init_pages", "kernel_init_free_pages")
 """Functions (page, number of pages) that zero memory for the allocator, mm/page_alloc.c."""
 CLEAR_PAGE = ("clear_page_erms", "clear_page_rep", "clear_page_orig")
@@ -76,7 +78,7 @@ def allocator_sites(system: System) -> tuple[Sites, Refusal | None]:
     sites, refusal = _sites(system, ALLOCATOR, (*CLEAR_PAGE, *HOOKS, *LEAVES))
     if refusal is None and not any(site.function == FREELIST for site in sites):
         why = f"{FREELIST} calls none of clear_page_*, {', '.join((*HOOKS, *LEAVES))}"
-        return (), Refusal("callsite", "inlined", why)
+        return (), _no_calls(why)
     return sites, refusal
 
 
@@ -129,7 +131,9 @@ def _sites(
     system: System, callers: tuple[str, ...], targets: tuple[str, ...], inlined: bool = False
 ) -> tuple[Sites, Refusal | None]:
     symbols = system.symbols
-    known = {s.address: s.name for name in targets if (s := symbols.one(name))}
+    called = [s for name in targets if (s := symbols.one(name))]
+    known = {s.address: s.name for s in called}
+    known |= {at: s.name for s in called if (at := code.thunk_of(s)) is not None}
     there = [name for name in callers if symbols.one(name)]
     if not there:
         why = "no address for these functions (kptr_restrict), or none is in this kernel: "
@@ -147,8 +151,15 @@ def _sites(
     if not found:
         what = "clear of pages, called or inlined," if inlined else "call to what clears pages"
         why = f"no {what} found in a traceable function of {', '.join(there)}"
-        return (), Refusal("callsite", "inlined", why)
+        return (), _no_calls(why)
     return tuple(found), None
+
+
+def _no_calls(why: str) -> Refusal:
+    """Return why no call was found: none is there, or the kernel has pointed them elsewhere."""
+    if "Stuffing" in (read_text("/", _RETBLEED) or ""):
+        return Refusal("callsite", "thunked", f"{why}; {_RETBLEED} says Stuffing")
+    return Refusal("callsite", "inlined", why)
 
 
 def _no_kcore() -> Refusal:

@@ -6,6 +6,10 @@ in).  A near call is ``e8`` and a 32-bit displacement; a byte that only looks
 like one would have to name the target exactly, and the kernel checks the
 instruction boundary once more when a kprobe is set there.
 
+With ``retbleed=stuff`` the kernel counts the depth of calls (arch/x86/kernel/callthunks.c): it
+points each call at a thunk that it wrote into the padding before the function, and that
+runs on into it.  Such a call is one of the function.
+
 From 7.0 on clear_pages() (arch/x86/include/asm/page_64.h) is inlined as seven bytes:
 a call where the CPU has no fast string instructions, else the string instruction
 itself, padded with a nop if it is shorter.
@@ -13,6 +17,7 @@ itself, padded with a nop if it is shorter.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +33,15 @@ _CLEARS = {b"\xf3\xaa\x0f\x1f\x44\x00\x00": 2, b"\x48\xc1\xe9\x03\xf3\x48\xab": 
 The two forms are ``rep stosb``, and ``shr $3,%rcx; rep stosq``.
 """
 _PT_LOAD = 1
+_PADDING = 32
+"""Bytes before a function that may hold its thunk: at most CONFIG_FUNCTION_PADDING_BYTES."""
+_THUNK = re.compile(
+    rb"\x65\x48\xc1(?:\x3c\x25|\x3d).{4}\x05(?:\x65\x48\xff(?:\x04\x25|\x05).{4})?\Z", re.DOTALL
+)
+"""``sarq $5, %gs:call_depth``, absolute or relative to %rip, and with CONFIG_CALL_THUNKS_DEBUG ``incq``.
+
+INCREMENT_CALL_DEPTH, arch/x86/include/asm/nospec-branch.h.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,18 @@ def read_text(symbol: Symbol, path: Path = Path("/proc/kcore")) -> bytes | None:
     except OSError:
         pass
     return None
+
+
+def thunk_in(padding: bytes, address: int) -> int | None:
+    """Return the address of the call thunk in the ``padding`` that ends at ``address``, or None."""
+    found = _THUNK.search(padding)
+    return None if found is None else address - (len(padding) - found.start())
+
+
+def thunk_of(symbol: Symbol) -> int | None:
+    """Return the address of the call thunk before a kernel function; None if it has none."""
+    before = Symbol(f"{symbol.name} (padding)", symbol.address - _PADDING, symbol.address)
+    return thunk_in(read_text(before) or b"", symbol.address)
 
 
 def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[CallSite, ...]:

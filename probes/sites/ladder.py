@@ -2,7 +2,7 @@
 """The site ladder: for each logical event, the best form of site that this kernel takes.
 
 The kernel's version decides nothing.  Candidates are tried best first, and each one that
-fails leaves its reason in the manifest (absent, inlined, notrace, blacklisted, config
+fails leaves its reason in the manifest (absent, inlined, thunked, notrace, blacklisted, config
 missing, refused by policy, not allowed, failed; avoided on request).
 """
 

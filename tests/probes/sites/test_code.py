@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace.probes.sites.code import INLINED, CallSite, find_calls, find_clears, read_text
+from memtrace.probes.sites.code import INLINED, CallSite, find_calls, find_clears, read_text, thunk_in
 from memtrace.probes.sites.symbols import Symbol, SymbolTable
 
 DATA = Path(__file__).parents[1] / "data"
@@ -29,6 +29,29 @@ def test_a_call_is_found_at_its_offset() -> None:
 def test_calls_elsewhere_and_cut_off_calls_are_not() -> None:
     code = call(0, TARGET + 1) + b"\xe8\xe8\xe8" + call(8, TARGET)[:4]
     assert find_calls(code, Symbol("caller", BASE, BASE + len(code)), {TARGET: "clear_page_erms"}) == ()
+
+
+DEPTH = bytes.fromhex("6548c13d80f2bf7e05")
+"""sarq $5, %gs:pcpu_hot+16(%rip), as Linux 6.12 writes it before a function."""
+OLDER = bytes.fromhex("6548c13c2590a8020005")
+"""The same by absolute address, before 6.8."""
+COUNTED = bytes.fromhex("6548ff0510a1bf7e")
+"""incq %gs:__x86_call_count(%rip), behind it with CONFIG_CALL_THUNKS_DEBUG."""
+
+
+@pytest.mark.parametrize("thunk", [DEPTH, OLDER, DEPTH + COUNTED])
+def test_a_call_of_the_thunk_before_a_function_is_one_of_the_function(thunk: bytes) -> None:
+    """retbleed=stuff, arch/x86/kernel/callthunks.c: the thunk runs on into the function."""
+    at = thunk_in(b"\x90" * (32 - len(thunk)) + thunk, TARGET)
+    assert at == TARGET - len(thunk)
+    code = call(0, TARGET - len(thunk)) + call(5, TARGET - len(thunk) - 1)
+    symbol = Symbol("caller", BASE, BASE + len(code))
+    assert find_calls(code, symbol, {at: "post_alloc_hook"}) == (CallSite("caller", 0, "post_alloc_hook"),)
+
+
+@pytest.mark.parametrize("padding", [b"\x90" * 32, DEPTH + b"\x90", DEPTH[1:], b"\xcc" * 16, b""])
+def test_padding_that_does_not_run_into_the_function_as_a_thunk_is_none(padding: bytes) -> None:
+    assert thunk_in(padding, TARGET) is None
 
 
 @pytest.mark.parametrize(
