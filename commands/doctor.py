@@ -26,6 +26,7 @@ _SECTIONS = {
         "tdx_guest",
         "sev_guest",
         "sev_snp_guest",
+        "cca_guest",
         "hyperv_paravisor",
         "lazy_accept",
     ),

@@ -49,8 +49,8 @@ class Fact:
 class Refusal:
     """Why a better site was not used.
 
-    ``reason``: absent, inlined, thunked, notrace, blacklisted, refused by policy,
-    config missing, not allowed, failed, or avoided.
+    ``reason``: absent, unused, not loaded, not known, inlined, thunked, notrace, blacklisted,
+    refused by policy, config missing, not allowed, failed, or avoided.
     """
 
     candidate: str

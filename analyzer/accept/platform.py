@@ -53,7 +53,7 @@ class Platform:
     """What the run's header says of acceptance."""
 
     name: str
-    """TDX, SEV-SNP, emulated, paravisor, plain or unknown."""
+    """TDX, SEV-SNP, CCA, emulated, paravisor, plain or unknown."""
     mode: str
     """lazy, eager, not built in or unknown."""
     cleared: bool | None
@@ -77,7 +77,8 @@ def platform(header: RunHeader) -> Platform:
         return Platform("TDX", mode, True, None)
     if "SNP" in confidential:
         return Platform("SEV-SNP", mode, False, None)
-    return Platform("plain" if confidential == "plain" else "unknown", mode, None, None)
+    known = confidential if confidential in ("CCA", "plain") else "unknown"
+    return Platform(known, mode, None, None)
 
 
 def _emulated_bytes(ranges: str) -> int | None:
@@ -124,6 +125,9 @@ def needless(run: Run) -> str | None:
     are stronger evidence, and to be looked at first.
     """
     what = platform(run.header)
+    if what.name == "CCA":
+        where = _evidence(run, "confidential")
+        return f"a Realm of Arm CCA makes its memory its own at boot, before any probe of a recording{where}"
     if what.mode == "not built in":
         return f"this kernel is built without support for unaccepted memory{_evidence(run, 'accept_memory')}"
     if what.name == "paravisor":

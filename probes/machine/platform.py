@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from memtrace.probes.machine.evidence import Machine, observe
+from memtrace.probes.machine.signals import Signal, decide, logged, systemd
 from memtrace.probes.machine.sources import KernelLog, Root, counters, exists, option, read_text
 from memtrace.traces.run import Fact
 
@@ -34,35 +33,15 @@ _ENCRYPTION = "Memory Encryption Features active:"
 _ISOLATION = {0: "none", 1: "VBS", 2: "SEV-SNP", 3: "TDX"}
 
 
-@dataclass(frozen=True)
-class Signal:
-    """What one source says: True, False, or None if it says nothing either way."""
-
-    value: bool | None
-    evidence: str
-
-
-def decide(name: str, signals: Iterable[Signal]) -> Fact:
-    """Return the fact that ``signals`` agree on; "unknown" if they are silent or contradict each other."""
-    heard = list(signals)
-    yes = [s.evidence for s in heard if s.value is True]
-    no = [s.evidence for s in heard if s.value is False]
-    if yes and no:
-        return Fact(name, "unknown", f"contradiction: yes by {'; '.join(yes)}; no by {'; '.join(no)}")
-    if yes or no:
-        return Fact(name, "yes" if yes else "no", "; ".join(yes or no))
-    return Fact(name, "unknown", "; ".join(s.evidence for s in heard) or "nothing to go by")
-
-
 def platform_facts(root: Root = "/", log: KernelLog | None = None) -> tuple[Fact, ...]:
     """Return the facts of this module, in this order.
 
-    They are virtualized, tdx_guest, sev_guest, sev_snp_guest, hyperv_paravisor,
-    confidential and lazy_accept.
+    They are virtualized, tdx_guest, sev_guest, sev_snp_guest, cca_guest,
+    hyperv_paravisor, confidential and lazy_accept.
 
     ``virtualized`` is "no", a hypervisor's name, "yes" (a guest of an unnamed one)
     or "unknown"; ``confidential`` is "plain", "TDX", "SEV-SNP", "SEV",
-    "Hyper-V paravisor" or "unknown"; the others are yes, no or unknown.
+    "CCA", "Hyper-V paravisor" or "unknown"; the others are yes, no or unknown.
     """
     return facts_of(observe(root, log))
 
@@ -74,13 +53,14 @@ def facts_of(machine: Machine) -> tuple[Fact, ...]:
     tdx = _tdx(machine, paravisor)
     snp = _snp(machine, paravisor)
     sev = _sev(machine, paravisor, snp)
-    summary = confidential(tdx, sev, snp, paravisor)
-    return (virtualized, tdx, sev, snp, paravisor, summary, lazy_accept(machine))
+    cca = _cca(machine)
+    summary = confidential(tdx, sev, snp, cca, paravisor)
+    return (virtualized, tdx, sev, snp, cca, paravisor, summary, lazy_accept(machine))
 
 
-def confidential(tdx: Fact, sev: Fact, snp: Fact, paravisor: Fact) -> Fact:
+def confidential(tdx: Fact, sev: Fact, snp: Fact, cca: Fact, paravisor: Fact) -> Fact:
     """Sum up the kinds: the one that is "yes", "plain" if all are "no", else "unknown"."""
-    kinds = {"TDX": tdx, "SEV-SNP": snp, "Hyper-V paravisor": paravisor}
+    kinds = {"TDX": tdx, "SEV-SNP": snp, "CCA": cca, "Hyper-V paravisor": paravisor}
     yes = [kind for kind, fact in kinds.items() if fact.value == "yes"]
     if len(yes) == 1:
         return Fact("confidential", yes[0], kinds[yes[0]].evidence)
@@ -91,7 +71,9 @@ def confidential(tdx: Fact, sev: Fact, snp: Fact, paravisor: Fact) -> Fact:
         return Fact("confidential", "unknown", f"undecided: {', '.join(open_questions)}")
     if sev.value == "yes":
         return Fact("confidential", "SEV", sev.evidence)
-    return Fact("confidential", "plain", "no sign of TDX, SEV or a paravisor in sources that would show one")
+    return Fact(
+        "confidential", "plain", "no sign of TDX, SEV, CCA or a paravisor in sources that would show one"
+    )
 
 
 def _virtualized(m: Machine) -> Fact:
@@ -190,8 +172,8 @@ def _tdx(m: Machine, paravisor: Fact) -> Fact:
     # Behind a paravisor this line names the hardware, not what the kernel does (arch/x86/hyperv/ivm.c).
     if paravisor.value != "yes":
         pattern = f"^tdx: Guest detected|{_ENCRYPTION}.* TDX"
-        signals.append(_logged(m.log, pattern, "tdx: Guest detected"))
-    return decide("tdx_guest", signals + _systemd(m, signals, "tdx"))
+        signals.append(logged(m.log, pattern, "tdx: Guest detected"))
+    return decide("tdx_guest", signals + systemd(m, signals, "tdx"))
 
 
 def _snp(m: Machine, paravisor: Fact) -> Fact:
@@ -204,8 +186,8 @@ def _snp(m: Machine, paravisor: Fact) -> Fact:
     if m.flags is not None and {"sev_snp", "hypervisor"} <= m.flags:
         signals.append(Signal(True, "/proc/cpuinfo has the sev_snp and hypervisor flags"))
     if paravisor.value != "yes":
-        signals.append(_logged(m.log, f"{_ENCRYPTION}.* SEV-SNP", f"{_ENCRYPTION} ... SEV-SNP"))
-    return decide("sev_snp_guest", signals + _systemd(m, signals, "sev-snp"))
+        signals.append(logged(m.log, f"{_ENCRYPTION}.* SEV-SNP", f"{_ENCRYPTION} ... SEV-SNP"))
+    return decide("sev_snp_guest", signals + systemd(m, signals, "sev-snp"))
 
 
 def _sev(m: Machine, paravisor: Fact, snp: Fact) -> Fact:
@@ -213,8 +195,27 @@ def _sev(m: Machine, paravisor: Fact, snp: Fact) -> Fact:
         return Fact("sev_guest", "yes", f"sev_snp_guest: {snp.evidence}")
     signals = _amd(m, 0, "SEV")
     if paravisor.value != "yes":
-        signals.append(_logged(m.log, rf"{_ENCRYPTION}.* SEV\b", f"{_ENCRYPTION} ... SEV"))
-    return decide("sev_guest", signals + _systemd(m, signals, "sev"))
+        signals.append(logged(m.log, rf"{_ENCRYPTION}.* SEV\b", f"{_ENCRYPTION} ... SEV"))
+    return decide("sev_guest", signals + systemd(m, signals, "sev"))
+
+
+def _cca(m: Machine) -> Fact:
+    """Return whether this is a Realm of Arm CCA (arch/arm64/kernel/rsi.c).
+
+    The kernel makes the device from 6.14 on; 6.13 has the line in its log alone.
+    """
+    name = "cca_guest"
+    if m.flags is not None:
+        return Fact(name, "no", "/proc/cpuinfo: an x86 CPU")
+    signals = [
+        Signal(True, path)
+        for path in ("/sys/devices/platform/arm-cca-dev", "/sys/devices/platform/arm_cca_guest")
+        if exists(m.root, path)
+    ]
+    signals.append(logged(m.log, "RME: Using RSI version ", "RME: Using RSI version"))
+    if m.cpuinfo and not re.search(r"^CPU implementer\s*:", m.cpuinfo, re.MULTILINE):
+        signals.append(Signal(False, "/proc/cpuinfo: not an Arm CPU"))
+    return decide(name, signals + systemd(m, signals, "cca"))
 
 
 def _amd(m: Machine, bit: int, what: str) -> list[Signal]:
@@ -233,24 +234,6 @@ def _amd(m: Machine, bit: int, what: str) -> list[Signal]:
         has = bool(m.sev_status >> bit & 1)
         return [Signal(has, f"MSR 0xC0010131 has {what} {'active' if has else 'off'}")]
     return [Signal(None, "neither /dev/cpu/0/cpuid nor /dev/cpu/0/msr can be read")]
-
-
-def _logged(log: KernelLog, pattern: str, words: str) -> Signal:
-    line = log.find(pattern)
-    if line is not None:
-        return Signal(True, f"{log.source}: {line}")
-    return Signal(False if log.complete else None, f"{log.why_silent()} ({words})")
-
-
-def _systemd(m: Machine, signals: list[Signal], kind: str) -> list[Signal]:
-    """Return what systemd-detect-virt --cvm adds where ``signals`` are silent.
-
-    Its "none" is no evidence: without /dev/cpu/0/msr it says "none" in an SEV guest too.
-    """
-    if any(s.value is not None for s in signals):
-        return []
-    answer = m.detect_virt("--cvm") or ""
-    return [Signal(True, f"systemd-detect-virt --cvm: {answer}")] if answer.startswith(kind) else []
 
 
 def lazy_accept(m: Machine) -> Fact:

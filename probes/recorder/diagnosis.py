@@ -40,6 +40,9 @@ Survey = Callable[[], tuple[ProbeSite, ...]]
 
 REASONS = {
     "absent": "no such function in this kernel: not built, renamed, or inlined everywhere",
+    "unused": "the function exists, and nothing on this machine, set up as it is, calls it",
+    "not loaded": "the kernel module that has it is not loaded",
+    "not known": "what a site would depend on cannot be read here",
     "inlined": "the function exists, but its callers hold copies that no hook sees",
     "thunked": "calls are made through thunks (retbleed=stuff), and none of those leads here",
     "notrace": "the kernel was built without a place to hook this function",
@@ -184,6 +187,8 @@ _MEANINGS = {
     ("lockdown", "confidentiality"): "the kernel refuses kprobes, perf, tracefs and BPF reads of its memory.",
     ("ftrace", "no"): "function entries are not patched: fentry and kprobes on them do not fire.",
     ("bpf_jit", "no"): "BPF programs are interpreted: fentry is impossible and every probe costs more.",
+    ("confidential", "CCA"): "the kernel makes all memory the Realm's own at boot (arm64_rsi_setup_memory(), "
+    "arch/arm64/kernel/rsi.c): what that takes is not seen, and nothing is accepted later.",
     ("confidential", "unknown"): "whether memory had to be accepted before the kernel ran is not known.",
     ("pid_namespace", "own"): "this is a PID namespace of its own, as in a container: processes have its "
     "numbers, also in the filters, and those outside it (record -a) have a name and none.",

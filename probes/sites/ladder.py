@@ -2,8 +2,8 @@
 """The site ladder: for each logical event, the best form of site that this kernel takes.
 
 The kernel's version decides nothing.  Candidates are tried best first, and each one that
-fails leaves its reason in the manifest (absent, inlined, thunked, notrace, blacklisted, config
-missing, refused by policy, not allowed, failed; avoided on request).
+fails leaves its reason in the manifest (absent, unused, not loaded, not known, inlined, thunked,
+notrace, blacklisted, config missing, refused by policy, not allowed, failed; avoided on request).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from __future__ import annotations
 import dataclasses
 
 from memtrace.probes.sites.functions import function_ladder
-from memtrace.probes.sites.ladder import Ladder, resolve
+from memtrace.probes.sites.ladder import Ladder, resolve, why_untraceable
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics.event import Event
 from memtrace.traces.run import Refusal
@@ -127,7 +127,7 @@ def _burst(system: System) -> Ladder:
     ladder = _ladder(system, BURST, "order, gfp: the alloc's; bytes: accept.block's")
     if system.confidential == "plain" and platform(system) is None:
         # Up to 6.16 every allocation calls the function, and would pay for a probe on it.
-        return _without(ladder, _nothing_accepts(BURST.functions[0], "a plain machine accepts nothing"))
+        return _without(ladder, _nothing_accepts(system, BURST.functions, "a plain machine accepts nothing"))
     count = _parameters(system, BURST.functions)
     return _with(ladder, MT_BURST_ARGS=len(count)) if count else _without_fentry(ladder)
 
@@ -160,7 +160,7 @@ def _call(system: System) -> Ladder:
 def _arch(system: System) -> Ladder:
     where = platform(system)
     if where is None:
-        return _without(Ladder("accept.arch", ()), _nothing_accepts("tdx_accept_memory, snp_accept_memory"))
+        return _without(Ladder("accept.arch", ()), _nothing_accepts(system, ARCH.functions))
     stem = _PLATFORMS[where][0] if where in _PLATFORMS else _LAB
     return _ladder(system, ARCH, "pfn, bytes: start, end; order, gfp: the alloc's", (stem,))
 
@@ -168,7 +168,7 @@ def _arch(system: System) -> Ladder:
 def _step(system: System) -> Ladder:
     where = platform(system)
     if where not in _PLATFORMS:
-        return _without(Ladder("accept.step", ()), _nothing_accepts("try_accept_one, __set_pages_state"))
+        return _without(Ladder("accept.step", ()), _nothing_accepts(system, STEP.functions))
     snp = where == "SEV-SNP"
     decode = "bytes: returned less vaddr" if snp else "order: level; bytes: returned, FAILED if none"
     ladder = _ladder(system, STEP, f"{decode}; summed in each accept.arch", (_PLATFORMS[where][1],))
@@ -203,6 +203,11 @@ def _without(ladder: Ladder, reason: Refusal) -> Ladder:
 
 
 def _nothing_accepts(
-    functions: str, why: str = "not known to be a TDX or SEV-SNP guest: nothing here calls it"
+    system: System,
+    functions: tuple[str, ...],
+    why: str = "not known to be a TDX or SEV-SNP guest: nothing here calls it",
 ) -> Refusal:
-    return Refusal(functions, "absent", why)
+    """Return that the functions are not called here, or that this kernel has none of them."""
+    if not any(system.symbols.names(function) for function in functions):
+        return why_untraceable(system, functions[0]) or Refusal(functions[0], "unused", why)
+    return Refusal(", ".join(functions), "unused", why)

@@ -76,7 +76,9 @@ def why_none(system: System) -> Refusal | None:
         if system.config.get("CONFIG_KVM") == "n":
             return Refusal("kvm", "config missing", "this kernel has no KVM: CONFIG_KVM is not set")
         return Refusal(
-            "kvm", "absent", "KVM is not loaded: modprobe kvm_amd or kvm_intel before recording gmem events"
+            "kvm",
+            "not loaded",
+            "KVM is not loaded: modprobe kvm_amd or kvm_intel before recording gmem events",
         )
     if not system.symbols.names("kvm_gmem_get_pfn"):
         return Refusal(

@@ -137,8 +137,9 @@ def free_ladder(system: System) -> Ladder:
     if not system.init_on_free:
         off = "init_on_free is off: nothing is cleared when it is freed"
         unknown = "whether init_on_free is on is not known, nor what clears then"
-        why = unknown if system.init_on_free is None else off
-        return Ladder("zero.free", (), (Refusal("callsite", "absent", why),))
+        known = system.init_on_free is not None
+        refusal = Refusal("callsite", "unused", off) if known else Refusal("callsite", "not known", unknown)
+        return Ladder("zero.free", (), (refusal,))
     leaves, ruled_out, macros = _leaves(system, "zero.free")
     calls = _page_ladder(system, "zero.free", clears.FREE_CALLERS, "mt_free")
     if leaves:
@@ -151,7 +152,7 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
     leaves, ruled_out, macros = _leaves(system, "zero.alloc")
     if system.init_on_free and leaves:
         why = "init_on_free is on: it clears what is freed (zero.free), and allocation clears nothing"
-        ruled_out = (Refusal(str(leaves[0].function), "absent", why),)
+        ruled_out = (Refusal(str(leaves[0].function), "unused", why),)
         leaves, macros = (), {}
     calls, refusal = _call_sites(system)
     if not system.tells_zeroing:
@@ -159,7 +160,7 @@ def alloc_ladder(system: System, sampling: bool) -> Ladder:
         return Ladder(
             "zero.alloc",
             (*leaves, *calls),
-            (*ruled_out, *refusal, Refusal("inferred:gfp", "absent", why)),
+            (*ruled_out, *refusal, Refusal("inferred:gfp", "not known", why)),
             macros,
         )
     inferred = Candidate(
@@ -209,7 +210,7 @@ def _call_sites(system: System) -> tuple[tuple[Candidate, ...], tuple[Refusal, .
     if not system.tells_zeroing and any(site.target in clears.HOOKS for site in sites):
         # What the hook does is not seen: it follows from the gfp flags.
         why = "whether the hook zeroes depends on init_on_alloc and init_on_free, which are not known"
-        return (), (Refusal(f"callsite:{clears.main_target(sites)}", "absent", why),)
+        return (), (Refusal(f"callsite:{clears.main_target(sites)}", "not known", why),)
     candidate = Candidate(
         event="zero.alloc",
         site=f"callsite:{clears.main_target(sites)}",

@@ -4,9 +4,9 @@
 Lines and where the kernel prints them: "Linux version", "Command line" (init/main.c,
 arch/x86/kernel/setup.c); "mem auto-init:", "SLUB: HWalign", "node N deferred pages
 initialised in N ms", "Early memory node ranges" (mm/mm_init.c, mm/slub.c);
-"sched_clock: Marking stable" (kernel/sched/clock.c); "Freeing unused kernel image",
-"Run … as init process" (init/main.c); "devtmpfs: initialized" is the first line of
-do_basic_setup().
+"sched_clock: Marking stable" (kernel/sched/clock.c); "RME: Using RSI version"
+(arch/arm64/kernel/rsi.c); "Freeing unused kernel image", "Run … as init process"
+(init/main.c); "devtmpfs: initialized" is the first line of do_basic_setup().
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ class _Reader:
     def firmware_range(self, match: re.Match[str], line: Line) -> None:
         self.left.append((int(match[1], 16), int(match[2], 16) + 1))
 
+    def realm(self, match: re.Match[str], line: Line) -> None:
+        self.facts["confidential"] = Fact("confidential", "CCA", f"dmesg: {line.text.strip()}")
+
     def emulation(self, match: re.Match[str], line: Line) -> None:
         self.unaccepted(match, line)
         self.emulated = True
@@ -120,6 +123,7 @@ class _Reader:
             (r"efi: .*\bUnaccepted=0x", self.unaccepted),
             (r"efi: mem\d+: \[Unaccepted.*\] range=\[0x([0-9a-f]+)-0x([0-9a-f]+)\]", self.firmware_range),
             (r"unaccepted_emul: ", self.emulation),
+            (r"RME: Using RSI version ", self.realm),
             (r"mem auto-init: .*heap alloc:(on|off), heap free:(on|off)", self.auto_init),
             (r"SLUB: HWalign", self.mark("slub")),
             (r"clocksource: (?:refined-)?jiffies: .*max_idle_ns: (\d+)", self.jiffies),

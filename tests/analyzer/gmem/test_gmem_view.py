@@ -161,7 +161,7 @@ def test_runs_that_cannot_answer_say_why(
         view(run_of("streamed"), "gmem", PLAIN)
     assert "no private memory in it: VM 1 cannot have any" in refused(report_of, empty, "default")
     assert "no VM used a guest_memfd" in refused(report_of, empty, "snp")
-    why = (Refusal("kvm", "absent", "KVM is not loaded: modprobe kvm_amd"),)
+    why = (Refusal("kvm", "not loaded", "KVM is not loaded: modprobe kvm_amd"),)
     manifest = tuple(ProbeSite(event, None, refused=why) for event in EVENTS)
     assert refused(report_of, empty, manifest=manifest).endswith("KVM is not loaded: modprobe kvm_amd")
 

@@ -205,6 +205,31 @@ def test_an_arm_machine_is_neither_tdx_nor_sev(tree: Any) -> None:
     assert (facts["tdx_guest"], facts["sev_guest"], facts["sev_snp_guest"]) == ("no", "no", "no")
 
 
+REALM = "6,4,0,-;RME: Using RSI version 1.0\n"
+ARM = "processor\t: 0\nCPU implementer\t: 0x41\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cca", "kind"),
+    [
+        ({"/dev/kmsg": FIRST + REALM}, "yes", "CCA"),
+        ({"/sys/devices/platform/arm-cca-dev/uevent": ""}, "yes", "CCA"),
+        ({"/dev/kmsg": FIRST}, "no", "plain"),
+        # Neither the device nor the whole of a log: a kernel of 6.13 makes no device.
+        ({}, "unknown", "unknown"),
+        ({"/proc/cpuinfo": "processor 0: version = 00\n", "/dev/kmsg": FIRST}, "no", "plain"),
+        ({"/proc/cpuinfo": cpu("GenuineIntel", "tsc"), "/dev/kmsg": FIRST}, "no", "plain"),
+    ],
+)
+def test_a_realm_of_arm_is_told_by_its_device_or_its_log(
+    tree: Any, files: dict[str, str], cca: str, kind: str
+) -> None:
+    facts = values(tree({"/proc/cpuinfo": ARM, **files}))
+    assert facts["cca_guest"] == cca
+    if facts["hyperv_paravisor"] == "no" or cca != "no":
+        assert facts["confidential"] == kind
+
+
 def test_an_empty_tree_knows_nothing(tmp_path: Path) -> None:
     facts = values(tmp_path)
     assert set(facts.values()) == {"unknown"}

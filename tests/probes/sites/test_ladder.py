@@ -83,7 +83,25 @@ def test_with_init_on_free_the_leaf_clears_what_is_freed_and_not_what_is_allocat
     assert ladders["zero.free"].macros["MT_LEAF_FREES"] == "1"
     assert "MT_FN_ZERO_LEAF" not in ladders["zero.alloc"].macros
     assert not [site for site in sites(ladders["zero.alloc"]) if leaf in site]
-    assert [r.candidate for r in ladders["zero.alloc"].ruled_out] == [leaf]
+    assert [(r.candidate, r.reason) for r in ladders["zero.alloc"].ruled_out] == [(leaf, "unused")]
+
+
+@pytest.mark.parametrize(
+    ("on_alloc", "on_free", "reason", "inferred"),
+    [(True, False, "unused", True), (None, False, "unused", False), (True, None, "not known", False)],
+)
+def test_what_depends_on_a_setting_that_nothing_tells_is_not_known(
+    recorded: Callable[..., System], on_alloc: bool | None, on_free: bool | None, reason: str, inferred: bool
+) -> None:
+    """Neither the hook's calls nor gfp flags tell what is cleared; calls of clear_page do."""
+    system = dataclasses.replace(recorded("debian-6.12"), init_on_alloc=on_alloc, init_on_free=on_free)
+    ladders = {ladder.event: ladder for ladder in zero.ladders(system, False)}
+    assert [r.reason for r in ladders["zero.free"].ruled_out] == [reason]
+    calls = ["callsite:clear_page"]
+    assert sites(ladders["zero.alloc"]) == calls + ["inferred:gfp"] * inferred
+    hooked = dataclasses.replace(recorded("debian-7.3"), init_on_alloc=on_alloc, init_on_free=on_free)
+    (alloc_,) = (each for each in zero.ladders(hooked, False) if each.event == "zero.alloc")
+    assert ("callsite:post_alloc_hook" in sites(alloc_)) is inferred
 
 
 def test_where_no_function_that_clears_can_be_read_the_reason_is_not_that_it_is_absent(

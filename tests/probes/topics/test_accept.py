@@ -128,7 +128,9 @@ def test_the_platform_decides_what_accepts_not_what_the_kernel_was_built_with() 
     both = ("accept_memory", "tdx_accept_memory", "snp_accept_memory")
     for unknown in ("plain", "unknown"):
         arch = acceptance(unknown, *both, accept_memory="start size")["arch"]
-        assert (sites(arch), [r.reason for r in arch.ruled_out]) == ([], ["absent"])
+        assert (sites(arch), [r.reason for r in arch.ruled_out]) == ([], ["unused"])
+        without = acceptance(unknown, "accept_memory", accept_memory="start size")["arch"]
+        assert [r.reason for r in without.ruled_out] == ["absent"]
     lab = acceptance("plain", *both, "unaccepted_emul_accept", accept_memory="start size")
     assert sites(lab["arch"])[0] == "fentry:unaccepted_emul_accept"
     assert sites(lab["step"]) == []

@@ -125,6 +125,16 @@ def test_interleaved_lines_of_a_console_are_unparsed(import_: Import, text: Text
     assert (source.unparsed, source.examples[0]) == (2, "[    0.2[    0.200001] x")
 
 
+def test_a_log_of_a_realm_says_that_it_is_confidential(import_: Import, text: Text) -> None:
+    """Arm CCA: arch/arm64/kernel/rsi.c."""
+    log = (
+        "[    0.000000] Linux version 6.14.0 (a@b) #1\n[    0.000000] RME: Using RSI version 1.0\n"
+        "[    0.097255] mem auto-init: stack:all(zero), heap alloc:off, heap free:off\n"
+    )
+    (fact,) = [f for f in import_(text(log)).header.facts if f.name == "confidential"]
+    assert (fact.value, fact.evidence) == ("CCA", "dmesg: RME: Using RSI version 1.0")
+
+
 def test_unaccepted_memory_and_how_it_is_accepted_are_facts(import_: Import, text: Text) -> None:
     log = (
         "[    0.100000] Linux version 6.12.0 (a@b) #1\n"
