@@ -53,6 +53,7 @@ struct mt_frame_t {
 		} accept;
 		struct mt_step_frame_t {	/* accept.step */
 			u64 address;
+			u32 pages;
 			u8 level;
 		} step;
 		struct mt_hot_frame_t {

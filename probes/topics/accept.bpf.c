@@ -12,13 +12,15 @@
  *                 snp_accept_memory(), both with (start, end)
  *   accept.step   one attempt inside.  TDX: try_accept_one(start, len, level), which returns
  *                 the bytes it accepted, 0 if refused.  SEV-SNP: __set_pages_state(desc, vaddr,
- *                 vaddr_end, op), which returns the address it reached
+ *                 vaddr_end, op), which returns the address it reached, or where that is inlined
+ *                 set_pages_state(vaddr, npages, op), which does all and returns nothing
  *
  *   MT_ACCEPT_HAS_SIZE   accept_memory(start, size), from 6.12 on; else (start, end)
  *   MT_BLOCK_PAGES       pages of a block: 1 << MAX_PAGE_ORDER (BTF)
  *   MT_BLOCK_HAS_PAGE    the block's function has (zone, flags, page); else (zone)
  *   MT_BURST_ARGS        number of parameters of the burst's function, (zone, order, ...)
  *   MT_STEP_SNP          the steps are those of SEV-SNP, which have no fixed size
+ *   MT_STEP_WHOLE        and they are calls of set_pages_state()
  */
 #ifdef MT_ACCEPT_HAS_SIZE
 #define MT_ACCEPT_PAGES(start, second) ((second) >> 12)
@@ -32,15 +34,26 @@
 #define MT_LEVELS 3      /* PG_LEVEL_4K, _2M, _1G: orders 0, 9, 18 */
 #ifdef MT_STEP_SNP
 #define MT_STEP_ORDER(level) -1
+#ifdef MT_STEP_WHOLE
+#define MT_STEP_START_ARG 0
+#define MT_STEP_ARGS 3
+#define MT_STEP_LEVEL(ctx, way) ((u32)mt_arg(ctx, way, 2) == MT_SNP_PRIVATE)
+#else
 #define MT_STEP_START_ARG 1
 #define MT_STEP_ARGS 4
 #define MT_STEP_LEVEL(ctx, way) ((u32)mt_arg(ctx, way, 3) == MT_SNP_PRIVATE)
+#endif
 #else
 #define MT_STEP_ORDER(level) (((level) - 1) * 9)
 #define MT_STEP_START_ARG 0
 #define MT_STEP_ARGS 3
 #define MT_STEP_LEVEL(ctx, way) ((u32)mt_arg(ctx, way, 2))
 #endif
+/*
+ * snp_accept_memory() may end in a jump to set_pages_state(), whose kprobe then sees the stack
+ * pointer of the other's.  The step is the inner one.
+ */
+#define MT_STEP_KEY(ctx, way) (mt_key(ctx, way) - 1)
 #ifdef MT_BURST_ARGS
 #define MT_BURST_KNOWN 1
 #else
@@ -334,20 +347,25 @@ static __always_inline int mt_accept_step_enter(void *ctx, enum mt_way way)
 
 	if (level < 1 || level > MT_LEVELS)
 		return 0;
-	f = mt_begin(MT_EV_ACCEPT_STEP, 127, mt_key(ctx, way));
+	f = mt_begin(MT_EV_ACCEPT_STEP, 127, MT_STEP_KEY(ctx, way));
 	if (!f)
 		return 0;
 	f->step.address = start;
 	f->step.level = level;
+#ifdef MT_STEP_WHOLE
+	f->step.pages = mt_arg(ctx, way, 1);
+#endif
 	return mt_stamp(f);
 }
 
 static __always_inline int mt_accept_step_exit(void *ctx, enum mt_way way)
 {
+#ifndef MT_STEP_WHOLE
 	u64 result = mt_result(ctx, way, MT_STEP_ARGS);
+#endif
 	struct mt_occurrence o = {};
 	struct mt_frame_t f, *parent;
-	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, mt_key(ctx, way),
+	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, MT_STEP_KEY(ctx, way),
 					       MT_SITE_BY(ACCEPT_STEP, way), &o, &f, &parent);
 	struct mt_counter_t *counter = mt_counter(MT_EV_ACCEPT_STEP);
 	struct mt_step_t *step;
@@ -358,7 +376,11 @@ static __always_inline int mt_accept_step_exit(void *ctx, enum mt_way way)
 	o.rare = 0;
 	o.order = MT_STEP_ORDER(f.step.level);
 #ifdef MT_STEP_SNP
+#ifdef MT_STEP_WHOLE
+	o.pages = f.step.pages;
+#else
 	o.pages = (result - f.step.address) >> 12;
+#endif
 #ifdef MT_PAGE_OFFSET
 	o.pfn = (f.step.address - MT_PAGE_OFFSET) >> 12;
 #else

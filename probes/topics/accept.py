@@ -88,9 +88,9 @@ EVENTS = (
         "one size of page asked of the platform, accepted or refused",
         about=(
             "For TDX by size of page, refused or not, for SEV-SNP by call: one row for each accept.arch "
-            "and size."
+            "and size. Where __set_pages_state() is inlined (7.2 on), a call is the whole range."
         ),
-        functions=("try_accept_one", "__set_pages_state"),
+        functions=("try_accept_one", "__set_pages_state", "set_pages_state"),
         fields={"count": "steps of one size in one accept.arch", "order": "of the pages asked for"},
         needs=("alloc", "accept.arch"),
     ),
@@ -103,6 +103,7 @@ _PLATFORMS = {
     "SEV-SNP": (ARCH.functions[1], STEP.functions[1]),
 }
 """By the fact "confidential": the function that accepts a range, and the one that it calls for a step."""
+_WHOLE = "set_pages_state"
 _LAB = "unaccepted_emul_accept"
 """The function (start, end) of the lab's kernel, which waits instead of accepting."""
 
@@ -170,9 +171,26 @@ def _step(system: System) -> Ladder:
     if where not in _PLATFORMS:
         return _without(Ladder("accept.step", ()), _nothing_accepts(system, STEP.functions))
     snp = where == "SEV-SNP"
+    if snp and not system.symbols.names(_PLATFORMS[where][1]):
+        return _whole_step(system)
     decode = "bytes: returned less vaddr" if snp else "order: level; bytes: returned, FAILED if none"
     ladder = _ladder(system, STEP, f"{decode}; summed in each accept.arch", (_PLATFORMS[where][1],))
     return _with(ladder, MT_STEP_SNP=1) if snp else ladder
+
+
+def _whole_step(system: System) -> Ladder:
+    """Return the ladder of accept.step by set_pages_state(vaddr, npages, op), arch/x86/coco/sev/core.c.
+
+    It returns nothing: what it cannot do ends the guest.
+    """
+    ladder = _ladder(system, STEP, "bytes: npages; summed in each accept.arch", (_WHOLE,))
+    clones = [name for name in system.symbols.names(_WHOLE) if "." in name]
+    if clones:
+        why = f"its callers go on in {clones[0]}, whose arguments are not known"
+        return _without(ladder, Refusal(_WHOLE, "inlined", why))
+    if ladder.candidates and _parameters(system, (_WHOLE,)) != ("vaddr", "npages", "op"):
+        return _without(ladder, Refusal(_WHOLE, "not known", "no BTF to tell its arguments, or others"))
+    return _with(ladder, MT_STEP_SNP=1, MT_STEP_WHOLE=1)
 
 
 def _ladder(system: System, event: Event, decode: str, functions: tuple[str, ...] = ()) -> Ladder:

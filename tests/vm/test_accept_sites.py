@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a kernel accepts, and that the reasons say so where it does not.
 
-Boots: 2.
+Boots: 3.
 """
 
 import json
@@ -81,3 +81,11 @@ def test_the_sites_of_tdx_and_sev_snp_are_taken_by_a_kernel_that_has_them(guest:
         assert found[f"SEV-SNP {kind}"]["accept.arch"] == "notrace"
         assert found[f"SEV-SNP {kind}"]["accept.step"] in ("notrace", "absent")
         assert found[f"SEV-SNP {kind}"]["accept.call"] == f"{kind}:accept_memory"
+
+
+def test_a_step_of_sev_snp_on_7_3_is_taken_where_it_is_a_function(guest: Guest) -> None:
+    folder = guest("accept-7.3", TRY_PLATFORMS, time_limit_s=600).results
+    found = json.loads((folder / "sites.json").read_text())
+    for kind in ("fentry", "kprobe"):
+        assert found[f"SEV-SNP {kind}"]["accept.arch"] == f"{kind}:snp_accept_memory"
+        assert found[f"SEV-SNP {kind}"]["accept.step"] == f"{kind}:set_pages_state"

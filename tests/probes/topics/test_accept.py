@@ -79,6 +79,28 @@ def test_a_kernel_without_acceptance_says_so(recorded: Callable[..., System]) ->
         assert (sites(off), [r.reason for r in off.ruled_out]) == ([], ["config missing"]), off.event
 
 
+@pytest.mark.parametrize("kernel", ["debian-7.3", "accept-7.3"])
+def test_a_step_of_sev_snp_on_7_3_is_the_whole_range(recorded: Callable[..., System], kernel: str) -> None:
+    """__set_pages_state() is inlined there into set_pages_state(), whose arguments BTF names."""
+
+    def step(**parameters: str) -> Ladder:
+        system = dataclasses.replace(recorded(kernel), confidential="SEV-SNP")
+        type(system).btf = Types(accept_memory="start size", **parameters)  # type: ignore[assignment]
+        return {ladder.event: ladder for ladder in accept.ladders(system, False)}["accept.step"]
+
+    found = step(set_pages_state="vaddr npages op")
+    assert sites(found) == ["fentry:set_pages_state", "kprobe:set_pages_state"]
+    assert (found.macros["MT_STEP_SNP"], found.macros["MT_STEP_WHOLE"]) == ("1", "1")
+    other = step(set_pages_state="vaddr vaddr_end op")
+    assert (sites(other), [r.reason for r in other.ruled_out]) == ([], ["not known"])
+
+
+def test_a_step_of_sev_snp_that_goes_on_in_a_clone_is_not_guessed_at() -> None:
+    names = ("accept_memory", "snp_accept_memory", "set_pages_state", "set_pages_state.part.0")
+    found = acceptance("SEV-SNP", *names, accept_memory="start size", set_pages_state="vaddr npages op")
+    assert (sites(found["step"]), [r.reason for r in found["step"].ruled_out]) == ([], ["inlined"])
+
+
 def test_acceptance_on_ubuntu_6_17_in_tdx() -> None:
     found = acceptance(
         "TDX",
