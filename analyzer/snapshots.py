@@ -2,17 +2,18 @@
 """What the kernel's own counters did meanwhile.
 
 ``change`` is end less start, both read once, while recording was on.
-``loading`` is what the counter did between the snapshots before and after the
-programs were loaded: the recorder's own doing, before the window.  Units: vmstat
-as the kernel prints it (pages, or occurrences), node counters in kB (HugePages_*
-in huge pages).  nr_unaccepted counts queued blocks only, and MemFree includes
-unaccepted memory.  A counter that a kernel does not have is absent, not 0.
+``loading`` is what the counter did before the window, while the recorder loaded
+(analyzer/loading.py).  Units: vmstat as the kernel prints it (pages, or occurrences),
+node counters in kB (HugePages_* in huge pages).  nr_unaccepted counts queued blocks
+only, and MemFree includes unaccepted memory.  A counter that a kernel does not have is
+absent, not 0.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.loading import by_loading
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _IF_CHANGED = (
 def snapshots(run: Run) -> Table:
     """One row for each counter and node that start and end both have; none if either is missing."""
     taken = {s.label: s for s in run.snapshots}
-    rows = _rows(taken) if "start" in taken and "end" in taken else []
+    rows = _rows(run, taken) if "start" in taken and "end" in taken else []
     shown = tuple(
         i
         for i, row in enumerate(rows)
@@ -57,27 +58,24 @@ def snapshots(run: Run) -> Table:
     return Table("snapshots", title, _NAMES, tuple(rows), _COLUMNS, keys=3, shown=shown, notes=notes)
 
 
-def _rows(taken: dict[str, Snapshot]) -> list[dict[str, Any]]:
+def _rows(run: Run, taken: dict[str, Snapshot]) -> list[dict[str, Any]]:
     start, end = taken["start"], taken["end"]
-    before, after = taken.get("before_load"), taken.get("after_load")
     rows: list[dict[str, Any]] = []
     for nid in (None, *sorted(start.nodes, key=int)):
         old, new = _values(start, nid), _values(end, nid)
-        loaded = (_values(before, nid), _values(after, nid)) if before and after else ({}, {})
-        for name in sorted(n for n in old if n in new):
-            in_both = name in loaded[0] and name in loaded[1]
-            rows.append(
-                {
-                    "where": "machine" if nid is None else f"node {nid}",
-                    "nid": None if nid is None else int(nid),
-                    "counter": name,
-                    "unit": _unit(name, nid),
-                    "start": old[name],
-                    "end": new[name],
-                    "change": new[name] - old[name],
-                    "loading": loaded[1][name] - loaded[0][name] if in_both else None,
-                }
-            )
+        rows += [
+            {
+                "where": "machine" if nid is None else f"node {nid}",
+                "nid": None if nid is None else int(nid),
+                "counter": name,
+                "unit": _unit(name, nid),
+                "start": old[name],
+                "end": new[name],
+                "change": new[name] - old[name],
+                "loading": by_loading(run, name, nid),
+            }
+            for name in sorted(n for n in old if n in new)
+        ]
     rank = {name: i for i, name in enumerate((*_ALWAYS, *_IF_CHANGED))}
     rows.sort(key=lambda row: (row["nid"] is not None, row["nid"] or 0, rank.get(row["counter"], len(rank))))
     return rows

@@ -5,11 +5,9 @@
 times the CPUs.  ``probe_ns``: added to one page fault by all that is traced in it,
 measured with these probes after the run; times the allocations seen it is an
 estimate of the time that tracing added to the system, never subtracted from any
-number.  ``loading_bytes``: by how much free memory fell from the first snapshot, before
-anything was loaded, to the last one before the gate opened; ``loading_accepted_bytes``: by
-how much unaccepted memory did.  Both are of the whole machine, so that they include what
-others did meanwhile.  ``own_count``: occurrences that the recorder caused (flag TRACER), in no
-table but ``apart``.
+number.  ``loading_bytes``: by how much free memory fell while the recorder loaded;
+``loading_accepted_bytes``: by how much unaccepted memory did (analyzer/loading.py).
+``own_count``: occurrences that the recorder caused (flag TRACER), in no table but ``apart``.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import cells
+from memtrace.analyzer.loading import fell_by_loading
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
@@ -51,8 +50,8 @@ def tracer(run: Run, partials: Partials) -> Table:
     window = (status.ended_ns - status.started_ns) * run.header.cpus
     row: dict[str, Any] = dict.fromkeys(_NAMES)
     row |= {
-        "loading_bytes": _fell(run, "nr_free_pages"),
-        "loading_accepted_bytes": _fell(run, "nr_unaccepted"),
+        "loading_bytes": fell_by_loading(run, "nr_free_pages"),
+        "loading_accepted_bytes": fell_by_loading(run, "nr_unaccepted"),
     }
     if cost:
         each = cost.file_bytes / occurrences if cost.file_bytes and occurrences else None
@@ -69,15 +68,6 @@ def tracer(run: Run, partials: Partials) -> Table:
         }
     row["own_count"] = int(own.count.sum())
     return Table("tracer", "Cost of tracing", _NAMES, (row,), (), keys=0, shown=(), notes=(_sentence(row),))
-
-
-def _fell(run: Run, counter: str) -> int | None:
-    """Return by how many bytes a counter of pages fell while loading; None if it is not known."""
-    moments = {s.label: s for s in (*run.header.snapshots, *run.status.snapshots)}
-    before, after = (
-        moments[label].vmstat.get(counter) if label in moments else None for label in ("before_load", "start")
-    )
-    return None if before is None or after is None else (before - after) * run.header.page_size
 
 
 def _sentence(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.platform import Platform, at, before_recording, served
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, BURST, CALL, EVENTS, Accepts
+from memtrace.analyzer.loading import fell_by_loading
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Caveat, Row
 
@@ -77,19 +78,12 @@ def _unseen(run: Run, what: Platform) -> Found:
             f"not observed: {written(before, 'bytes')} accepted before recording, by firmware or kernel,"
             f" or never unaccepted{known}",
         )
-    loading = _loading(run)
-    if loading:
+    loading = fell_by_loading(run, "nr_unaccepted")
+    if loading is not None and loading > 0:
         yield (
             "unseen-loading",
             f"loading the probes itself had {written(loading, 'bytes')} accepted before that",
         )
-
-
-def _loading(run: Run) -> int:
-    before, start = at(run, "before_load"), at(run, "start")
-    if before is None or start is None or before.total is None or start.total is None:
-        return 0
-    return max(before.total - start.total, 0)
 
 
 def _sites(run: Run, accepts: Accepts) -> Found:

@@ -79,17 +79,22 @@ def taken(label: str, **counters: int) -> Snapshot:
     return Snapshot(label, START, counters, {"1": {"MemFree": counters["nr_free_pages"] * 4}})
 
 
-def test_snapshots_tell_the_recorders_doing_from_the_windows(run_of: RunOf) -> None:
+def test_snapshots_tell_the_recorders_doing_from_the_windows(
+    run_of: RunOf, partials_of: Callable[..., Partials]
+) -> None:
     before = (taken("before_load", nr_free_pages=1000), taken("after_load", nr_free_pages=900))
     at = (*before, taken("start", nr_free_pages=890, gone=1))
     case = Case(
         (), header("alloc", snapshots=at), status(snapshots=(taken("end", nr_free_pages=700, new=2),))
     )
-    table = snapshots(run_of(case))
-    assert [tuple(row.values()) for row in table.rows] == [
-        ("machine", None, "nr_free_pages", "pages", 890, 700, -190, -100),
-        ("node 1", 1, "MemFree", "kB", 3560, 2800, -760, -400),
+    run = run_of(case)
+    assert [tuple(row.values()) for row in snapshots(run).rows] == [
+        ("machine", None, "nr_free_pages", "pages", 890, 700, -190, -110),
+        ("node 1", 1, "MemFree", "kB", 3560, 2800, -760, -440),
     ]
+    # The line of the cost has the same number, in bytes.
+    (cost,) = tracer(run, partials_of(case)).rows
+    assert cost["loading_bytes"] == 110 * 4096
 
 
 def test_a_counter_that_was_not_read_before_loading_is_unknown_there(run_of: RunOf) -> None:
