@@ -103,16 +103,23 @@ def page(d: Diagnosis) -> str:
 
 
 def _remarks(d: Diagnosis, kind: str, title: str) -> str:
-    """The remarks of one kind; those that share a text are one item with several commands."""
+    """The remarks of one kind, each text and each command once.
+
+    Those that share a text have their commands below it, those that share their commands
+    stand together above them.
+    """
     from memtrace.commands.layout import command, sentences
 
     commands: dict[str, list[str]] = {}
     for remark in d.remarks:
         if remark.kind == kind:
             commands.setdefault(remark.text, []).extend([remark.command] if remark.command else [])
+    texts: dict[tuple[str, ...], list[str]] = {}
+    for text, lines in commands.items():
+        texts.setdefault(tuple(dict.fromkeys(lines)) or ("", text), []).append(text)
     items = [
-        "\n".join([sentences(text, first="- "), *(command(c) for c in lines)])
-        for text, lines in commands.items()
+        "\n".join([*(sentences(text, first="- ") for text in same), *(command(c) for c in lines if lines[0])])
+        for lines, same in texts.items()
     ]
     return "\n".join([title, *items]) if items else ""
 

@@ -53,6 +53,36 @@ def test_the_page_is_under_80_columns_and_ends_with_the_verdict(here: Diagnosis)
     assert lines[-1] == "memtrace record works here: alloc (time estimated); not zero.user"
 
 
+def test_each_cure_is_printed_once_below_all_that_it_cures(here: Diagnosis) -> None:
+    held = dataclasses.replace(
+        here.held, effective=frozenset(), uid=0, contained=True, initial_user_namespace=True
+    )
+    facts = (Fact("kcore", "hidden", "a device"), Fact("seccomp", "filter", "Seccomp 2"))
+    told = dataclasses.replace(here, held=held, container=facts)
+    by_id = {remark.id: remark for remark in told.remarks}
+    assert by_id["container"].command == by_id["kcore-hidden"].command
+    text = " ".join(page(told).split())
+    assert text.count("--cap-add=BPF") == 1
+    lacks, hidden = text.index("nobody can add what it was not given"), text.index("hides /proc/kcore")
+    assert max(lacks, hidden) < text.index("--cap-add=BPF")
+
+
+def test_lesser_needs_that_one_command_meets_have_it_once(here: Diagnosis) -> None:
+    held = dataclasses.replace(
+        here.held,
+        effective=frozenset({"CAP_BPF", "CAP_PERFMON"}),
+        contained=False,
+        initial_user_namespace=True,
+        kptr_restrict=1,
+    )
+    told = dataclasses.replace(here, held=held)
+    missing = [r for r in told.remarks if r.id in ("cap_syslog", "cap_dac_read_search", "cap_sys_rawio")]
+    assert len({r.command for r in missing}) == 1 < len(missing)
+    text = page(told)
+    assert all(f"{name} " in text or f"{name}\n" in text for name in ("CAP_SYSLOG", "CAP_SYS_RAWIO"))
+    assert text.count("    sudo /") + text.count("    sudo memtrace") == 1
+
+
 def test_each_reason_that_occurs_is_explained_and_no_other(here: Diagnosis) -> None:
     text = page(here)
     assert "not fentry:folio_zero_user: notrace" in text
