@@ -49,6 +49,21 @@ def test_a_call_of_the_thunk_before_a_function_is_one_of_the_function(thunk: byt
     assert find_calls(code, symbol, {at: "post_alloc_hook"}) == (CallSite("caller", 0, "post_alloc_hook"),)
 
 
+@pytest.mark.parametrize(
+    ("padding", "length"),
+    [
+        # Before clear_page_erms, post_alloc_hook and clear_page_rep of Debian's 6.12.117 as it ran with
+        # retbleed=stuff on an Intel CPU; nothing calls the last there.
+        ("38488d7f4075d990e9d39301000f1f00909090909090909" + "06548c13d408b357e05", 9),
+        ("65ff05117fc77eeb840f1f440000eb91909090909090909" + "06548c13d007fc77e05", 9),
+        ("0100662e0f1f8400000000000f1f4000" + "90" * 16, None),
+    ],
+)
+def test_thunks_that_a_kernel_wrote_are_found(padding: str, length: int | None) -> None:
+    found = thunk_in(bytes.fromhex(padding), TARGET)
+    assert found == (None if length is None else TARGET - length)
+
+
 @pytest.mark.parametrize("padding", [b"\x90" * 32, DEPTH + b"\x90", DEPTH[1:], b"\xcc" * 16, b""])
 def test_padding_that_does_not_run_into_the_function_as_a_thunk_is_none(padding: bytes) -> None:
     assert thunk_in(padding, TARGET) is None
