@@ -138,7 +138,9 @@ def _block(system: System) -> Ladder:
     ladder = _ladder(system, BLOCK, decode)
     orders = system.btf.elements_of("zone", "free_area") if system.btf else None
     if not orders:
-        return _without(ladder, Refusal(BLOCK.functions[0], "absent", "no BTF to tell how large a block is"))
+        return _without(
+            ladder, Refusal(BLOCK.functions[0], "not known", "no BTF to tell how large a block is")
+        )
     ladder = _with(ladder, MT_BLOCK_PAGES=1 << (orders - 1))
     if (resolve(system, BLOCK.functions) or "").startswith(BLOCK.functions[0]):
         ladder = _with(ladder, MT_BLOCK_VOID=1)
@@ -153,7 +155,8 @@ def _call(system: System) -> Ladder:
     if not parameters:
         # "end" became "size" in 6.12 (5adfeaecc487): without names the argument means nothing.
         return _without(
-            ladder, Refusal(CALL.functions[0], "absent", "no BTF to tell whether the argument is end or size")
+            ladder,
+            Refusal(CALL.functions[0], "not known", "no BTF to tell whether the argument is end or size"),
         )
     return _with(ladder, MT_ACCEPT_HAS_SIZE=1) if "size" in parameters else ladder
 

@@ -38,7 +38,7 @@ def ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     btf = None if refusal else system.kvm_btf
     macros = offsets(btf) if btf else None
     if refusal is None and macros is None:
-        refusal = Refusal("kvm", "absent", "no BTF of KVM to tell where its structures hold what")
+        refusal = Refusal("kvm", "not known", "no BTF of KVM to tell where its structures hold what")
     if refusal is not None or btf is None or macros is None:
         return tuple(Ladder(event.name, (), (refusal,) if refusal else ()) for event in EVENTS)
     get, first = get_ladder(system, btf), first_use(system, btf)

@@ -49,7 +49,7 @@ def first_use(system: System, btf: Btf) -> FirstUse:
     parameters = btf.parameters(resolve(system, (LOOKUP,)) or LOOKUP)
     uptodate = btf.enumerator("PG_uptodate", "pageflags")
     if uptodate is None:
-        return FirstUse(refused=(Refusal(LOOKUP, "absent", "no BTF to tell where a folio is up to date"),))
+        return FirstUse(refused=(Refusal(LOOKUP, "not known", "no BTF to tell where a folio is up to date"),))
     hook_tells = parameters is not None and "is_prepared" in parameters
     wanted = {"LOOKUP": LOOKUP} if hook_tells else {"FOLIO": FOLIO, "LOOKUP": LOOKUP}
     macros = {"MT_PG_UPTODATE": str(uptodate)}

@@ -28,7 +28,7 @@ def get_ladder(system: System, btf: Btf) -> Ladder:
     """Return the ladder of gmem.get: a look-up, whether or not it makes the page."""
     parameters = btf.parameters(GET)
     if parameters is None or "max_order" not in parameters:
-        return Ladder("gmem.get", (), (Refusal(GET, "absent", "no BTF of its arguments"),))
+        return Ladder("gmem.get", (), (Refusal(GET, "not known", "no BTF of its arguments"),))
     decode = f"{GUEST}; pfn, order: what the arguments pfn and max_order point to"
     ladder = plain(system, "gmem.get", GET, decode, ("alloc", "gmem.zero", "gmem.prepare"))
     slot, macros = binding(system, btf)
@@ -57,7 +57,7 @@ def map_ladder(system: System, btf: Btf) -> Ladder:
     }
     if None in offsets.values():
         why = "no BTF to tell where a fault has its file and its page"
-        return Ladder("gmem.map", (), (Refusal(MAP, "absent", why),))
+        return Ladder("gmem.map", (), (Refusal(MAP, "not known", why),))
     decode = "file, page: struct vm_fault; gfn: where the file is bound"
     ladder = plain(system, "gmem.map", MAP, decode, ("alloc", "gmem.zero"))
     return dataclasses.replace(
@@ -98,7 +98,7 @@ def _hook(system: System, btf: Btf) -> Ladder:
         return Ladder("gmem.prepare", (), (Refusal(HOOKS[0], "absent", why),))
     parameters = btf.parameters(hook)
     if parameters is None or "gfn" not in parameters or "pfn" not in parameters:
-        return Ladder("gmem.prepare", (), (Refusal(hook, "absent", "no BTF to tell pfn from gfn"),))
+        return Ladder("gmem.prepare", (), (Refusal(hook, "not known", "no BTF to tell pfn from gfn"),))
     macros = {f"MT_GMEM_PREPARE_{name.upper()}_ARG": str(parameters.index(name)) for name in ("gfn", "pfn")}
     macros["MT_GMEM_PREPARE_ARGS"] = str(len(parameters))
     if "nr_pages" in parameters:

@@ -204,7 +204,7 @@ def _ladder(system: System, part: _Part) -> Ladder:
     function = resolve(system, part.event.functions) or part.event.functions[0]
     names = system.btf.parameters(function.split(".")[0]) if system.btf else None
     if names is None:
-        unknown = Refusal(function, "absent", "no BTF to tell its arguments apart")
+        unknown = Refusal(function, "not known", "no BTF to tell its arguments apart")
         return dataclasses.replace(ladder, candidates=(), ruled_out=(*ladder.ruled_out, unknown), macros={})
     numbers = _arguments(part, function, names)
     macros = ladder.macros | {f"MT_HOT_{word}_{name.upper()}": str(n) for name, n in numbers.items()}
