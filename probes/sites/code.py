@@ -87,17 +87,27 @@ def thunk_of(symbol: Symbol) -> int | None:
     return thunk_in(read_text(before) or b"", symbol.address)
 
 
-def find_calls(code: bytes, symbol: Symbol, targets: dict[int, str]) -> tuple[CallSite, ...]:
-    """Return the calls in ``code`` (the text of ``symbol``) to any of ``targets`` (address -> name)."""
+def find_calls(
+    code: bytes, symbol: Symbol, targets: dict[int, str], opcode: bytes = b"\xe8"
+) -> tuple[CallSite, ...]:
+    """Return the calls in ``code`` (the text of ``symbol``) to any of ``targets`` (address -> name).
+
+    ``opcode`` e9 finds jumps instead.
+    """
     found = []
-    at = code.find(b"\xe8")
+    at = code.find(opcode)
     while 0 <= at <= len(code) - CALL_BYTES:
         (displacement,) = struct.unpack_from("<i", code, at + 1)
         target = targets.get(symbol.address + at + CALL_BYTES + displacement)
         if target is not None:
             found.append(CallSite(symbol.name, at, target))
-        at = code.find(b"\xe8", at + 1)
+        at = code.find(opcode, at + 1)
     return tuple(found)
+
+
+def goes_to(code: bytes, symbol: Symbol, target: int) -> bool:
+    """Return whether ``code`` (the text of ``symbol``) calls ``target``, or ends in a jump to it."""
+    return any(find_calls(code, symbol, {target: ""}, opcode) for opcode in (b"\xe8", b"\xe9"))
 
 
 def find_clears(code: bytes, symbol: Symbol) -> tuple[CallSite, ...]:

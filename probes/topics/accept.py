@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from memtrace.probes.sites import code
 from memtrace.probes.sites.functions import function_ladder
 from memtrace.probes.sites.ladder import Ladder, resolve, why_untraceable
 from memtrace.probes.sites.system import System
@@ -188,12 +189,19 @@ def _whole_step(system: System) -> Ladder:
     """
     ladder = _ladder(system, STEP, "bytes: npages; summed in each accept.arch", (_WHOLE,))
     clones = [name for name in system.symbols.names(_WHOLE) if "." in name]
-    if clones:
-        why = f"its callers go on in {clones[0]}, whose arguments are not known"
+    if clones and not _is_called(system, ARCH.functions[1], _WHOLE):
+        why = f"its callers may go on in {clones[0]}, whose arguments are not known"
         return _without(ladder, Refusal(_WHOLE, "inlined", why))
     if ladder.candidates and _parameters(system, (_WHOLE,)) != ("vaddr", "npages", "op"):
         return _without(ladder, Refusal(_WHOLE, "not known", "no BTF to tell its arguments, or others"))
     return _with(ladder, MT_STEP_SNP=1, MT_STEP_WHOLE=1)
+
+
+def _is_called(system: System, caller: str, function: str) -> bool:
+    """Return whether the code of ``caller`` can be read, and goes to ``function`` itself."""
+    by, to = system.symbols.one(caller), system.symbols.one(function)
+    text = code.read_text(by) if by is not None and to is not None else None
+    return by is not None and to is not None and bool(text) and code.goes_to(text or b"", by, to.address)
 
 
 def _ladder(system: System, event: Event, decode: str, functions: tuple[str, ...] = ()) -> Ladder:

@@ -84,7 +84,7 @@ def test_the_sites_of_tdx_and_sev_snp_are_taken_by_a_kernel_that_has_them(guest:
 
 
 def test_a_step_of_sev_snp_on_7_3_is_taken_where_it_is_a_function(guest: Guest) -> None:
-    folder = guest("accept-7.3", TRY_PLATFORMS, time_limit_s=600).results
+    folder = guest("debian-7.3", TRY_PLATFORMS, time_limit_s=600).results
     found = json.loads((folder / "sites.json").read_text())
     for kind in ("fentry", "kprobe"):
         assert found[f"SEV-SNP {kind}"]["accept.arch"] == f"{kind}:snp_accept_memory"

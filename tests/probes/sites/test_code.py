@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from memtrace.probes.sites.code import INLINED, CallSite, find_calls, find_clears, read_text, thunk_in
+from memtrace.probes.sites.code import (
+    INLINED,
+    CallSite,
+    find_calls,
+    find_clears,
+    goes_to,
+    read_text,
+    thunk_in,
+)
 from memtrace.probes.sites.symbols import Symbol, SymbolTable
 
 DATA = Path(__file__).parents[1] / "data"
@@ -24,6 +32,15 @@ def test_a_call_is_found_at_its_offset() -> None:
     assert find_calls(code, symbol, {TARGET: "clear_page_erms"}) == (
         CallSite("caller", 3, "clear_page_erms"),
     )
+
+
+def test_a_function_that_ends_in_a_jump_goes_there_too() -> None:
+    jump = b"\xe9" + call(3, TARGET)[1:]
+    code = b"\x90" * 3 + jump + b"\x90" * 4
+    symbol = Symbol("caller", BASE, BASE + len(code))
+    assert goes_to(code, symbol, TARGET) and goes_to(b"\x90" * 3 + call(3, TARGET), symbol, TARGET)
+    assert not goes_to(code, symbol, TARGET + 1)
+    assert find_calls(code, symbol, {TARGET: "x"}) == ()
 
 
 def test_calls_elsewhere_and_cut_off_calls_are_not() -> None:
