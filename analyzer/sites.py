@@ -35,6 +35,7 @@ def sites(header: RunHeader) -> Table:
             "decode": s.decode,
             "inclusive_of": ", ".join(s.inclusive_of),
             "refused": refusals(s),
+            "beside": s.beside,
         }
         for s in header.manifest
     )
@@ -67,6 +68,7 @@ _NAMES = (
     "decode",
     "inclusive_of",
     "refused",
+    "beside",
 )
 _COLUMNS = (
     Column("event", "event"),

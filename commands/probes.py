@@ -65,7 +65,7 @@ def table(sites: tuple[ProbeSite, ...], verbose: bool = False) -> str:
 def here(site: ProbeSite) -> str:
     """The site, or the reasons why there is none."""
     if site.site:
-        return site.site
+        return " and ".join(filter(None, (site.site, site.beside)))
     reasons = list(dict.fromkeys(r.reason for r in site.refused))
     return f"none: {', '.join(reasons)}" if reasons else "none"
 
@@ -99,6 +99,7 @@ def site_rows(sites: tuple[ProbeSite, ...]) -> list[dict[str, Any]]:
             "time": s.time if s.site else None,
             "count": s.count if s.site else None,
             "proven": s.proven,
+            "beside": s.beside,
         }
         for s in sites
     ]

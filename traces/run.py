@@ -90,6 +90,8 @@ class ProbeSite:
     unproven: str = ""
     """Why ``proven`` is None, in words; empty where nothing was tried (or by older recorders)."""
     refused: tuple[Refusal, ...] = ()
+    beside: str | None = None
+    """A second site of the event, which sees what the first does not."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ def _quality(before: Side, after: Side, event: str) -> Iterator[Difference]:
             yield "site-failed", text, _with_family(event), "site failed"
     times = [sorted({site.time for site in found}) for found in both]
     counts = [sorted({site.count for site in found}) for found in both]
-    places = [sorted({site.site or "none" for site in found}) for found in both]
+    places = [
+        sorted({" and ".join(filter(None, (site.site, site.beside))) for site in found}) for found in both
+    ]
     nested = [sorted({", ".join(site.inclusive_of) or "nothing" for site in found}) for found in both]
     if times[0] != times[1]:
         text = f"time of {event}: {_against(times)}"

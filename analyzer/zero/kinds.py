@@ -43,6 +43,8 @@ _BY_ROOT = {
 _FAULTS = ("root.fault", "root.thp_fault", "root.cow", "root.populate", "root.pin")
 ALLOCATOR, CALLER, FREE = "zero.alloc", ("zero.user", "zero.page"), "zero.free"
 CLEARING = (ALLOCATOR, *CALLER, FREE)
+MANY = ("alloc.bulk", "alloc.contig")
+"""Allocations of many pages at once, around the clears and single allocations in them."""
 
 
 def kind_of(total: RootTotal, rooted: bool = True) -> str:

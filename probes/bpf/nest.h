@@ -36,6 +36,12 @@ struct mt_frame_t {
 			u32 gfp;
 			u8 zero_site;
 		} alloc;
+		struct mt_many_frame_t {	/* alloc.bulk, alloc.contig */
+			u64 pfn;
+			u32 gfp;
+			u32 pages;	/* alloc.bulk: allocated inside; else: in the range */
+			u32 holds;	/* alloc.bulk: the array held pages before */
+		} many;
 		struct mt_zero_frame_t {	/* zero.alloc */
 			u64 address;	/* of the memory or of its struct page; 0: unknown */
 			u32 pages;
@@ -96,6 +102,12 @@ struct mt_frame_t {
 };
 struct mt_frames_t {
 	u64 depth;
+	struct mt_capture_t {	/* try_to_compact_pages() */
+		u64 at;		/* where it leaves the page; 0: it is not running */
+		u32 gfp;
+		s16 order;
+		s16 nid_requested;
+	} capture;
 	struct mt_frame_t frame[MT_DEPTH];
 };
 BPF_TABLE("hash", u64, struct mt_frames_t, mt_open, MT_SIZED);

@@ -26,7 +26,7 @@ from memtrace.traces.totals import RootTotal, TaskTotal
 
 _ASKED, _MOVABLE, _REMOTE = 2, 4, 8
 """MT_DETAIL_* of probes/bpf/tasks.h."""
-_GFP_EVENTS = ("alloc", "zero.alloc")
+_GFP_EVENTS = ("alloc", "alloc.bulk", "alloc.contig", "zero.alloc")
 _DETAIL_BITS = 48
 MOST_TASKS = 1 << 16
 """TaskTotals of a run: some 12 MiB as JSON, of the 32 MiB that are read (traces/gate.py)."""

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from memtrace.errors import MemtraceError
 from memtrace.probes.machine.topology import online_cpus
 from memtrace.probes.programs.compiler import source
-from memtrace.probes.programs.fentry import why_no_fentry
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.obtain import obtain
 from memtrace.probes.programs.refusal import RefusedError
 from memtrace.probes.recorder.buffers import memory_bytes
 from memtrace.probes.recorder.contexts import contexts, keys, tasks_now
+from memtrace.probes.recorder.fewer import without_kprobes, without_refused_fentry
 from memtrace.probes.recorder.layouts import declarations
 from memtrace.probes.recorder.maps import SAMPLE_ORDERS
 from memtrace.probes.recorder.watched import for_victims, victims_only, watched_events
 from memtrace.probes.sites import sampler
-from memtrace.probes.sites.ladder import Ladder, climb, rule_out, together
+from memtrace.probes.sites.ladder import Ladder, climb, together
 from memtrace.probes.sites.system import System
 from memtrace.probes.topics import accept, zero
 from memtrace.probes.topics.event import Event
@@ -99,7 +99,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     sampling = sampler.macros(system) if shape.sample_hz else None
     ladders = _ladders(system, sampling is not None)
     if "fentry" not in shape.avoid:
-        ladders = _without_refused_fentry(ladders)
+        ladders = without_refused_fentry(ladders)
     watched = watched_events(ladders, events)
     macros = system.macros() | _numbers(watched, filters, shape) | (sampling or {})
     if victims_only(events):
@@ -117,7 +117,7 @@ def attach(system: System, events: tuple[str, ...], filters: Filters, shape: Sha
     text = source(_sources(ladders, watched, sampling is not None), declarations("MT_GMEM" in macros))
     entries = _entries(system, int(macros["MT_AGG_EVENTS"]), shape)
     if "fentry" not in shape.avoid:
-        fewer = tuple(_without_kprobes(ladder) for ladder in ladders)
+        fewer = tuple(without_kprobes(ladder) for ladder in ladders)
         attached = _attach(text, macros, entries, fewer, watched, shape, sampling is not None)
         if not any(_could_be_better(ladder, attached, watched) for ladder in ladders):
             return _seen(attached, events)
@@ -176,11 +176,6 @@ def _seen(attached: Attached, events: tuple[str, ...]) -> Attached:
     raise MemtraceError(f"this kernel lets none of the events be seen ({reasons}): see `memtrace doctor`")
 
 
-def _without_kprobes(ladder: Ladder) -> Ladder:
-    kept = tuple(c for c in ladder.candidates if c.kind != "kprobe" or c.standalone)
-    return dataclasses.replace(ladder, candidates=kept)
-
-
 def _could_be_better(ladder: Ladder, attached: Attached, watched: tuple[str, ...]) -> bool:
     """Return whether the ladder has a kprobe, not compiled so far, above the site that was found."""
     chosen = next(site.site for site in attached.manifest if site.event == ladder.event)
@@ -202,8 +197,8 @@ def _climb(
         if ladder.event not in watched:
             sites.append(ProbeSite(ladder.event, None, time="unknown", count="unknown", decode=NOT_ASKED))
             continue
-        site, candidate = climb(ladder, module, shape.avoid)
-        if candidate is not None:
+        site, candidates = climb(ladder, module, shape.avoid)
+        for candidate in candidates:
             names[SITE_MACROS.index(candidate.macro)] = candidate.site
         sites.append(site)
     wants_samples = any(s.kind in ("rawtp", "inferred", "sampling") for s in sites)
@@ -244,25 +239,6 @@ def _with_sampling(site: ProbeSite, sampling: bool, refused: Refusal | None) -> 
 def _ladders(system: System, sampling: bool) -> tuple[Ladder, ...]:
     """Return one ladder per event, in the order of EVENTS."""
     return tuple(ladder for topic in TOPICS for ladder in topic.ladders(system, sampling))
-
-
-def _without_refused_fentry(ladders: tuple[Ladder, ...]) -> tuple[Ladder, ...]:
-    """Return the ladders, without fentry if the kernel's policy refuses all of it.
-
-    The fentry programs then need not be compiled.
-    """
-    functions = (c.function for ladder in ladders for c in ladder.candidates if c.kind == "fentry")
-    function = next((name for name in functions if name), None)
-    refusal = why_no_fentry(function) if function else None
-    if refusal is None:
-        return ladders
-    return tuple(
-        dataclasses.replace(
-            rule_out(ladder, "fentry", refusal),
-            macros={name: value for name, value in ladder.macros.items() if not name.startswith("MT_FN_")},
-        )
-        for ladder in ladders
-    )
 
 
 def _sources(ladders: tuple[Ladder, ...], watched: tuple[str, ...], sampling: bool) -> tuple[str, ...]:

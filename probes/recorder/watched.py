@@ -24,7 +24,7 @@ def victims_only(events: tuple[str, ...]) -> bool:
 
     Allocations without acceptance are then neither sent nor counted.
     """
-    return not {"alloc", "zero.alloc"} & set(events)
+    return not {"alloc", "alloc.bulk", "zero.alloc"} & set(events)
 
 
 def for_victims(ladder: Ladder) -> Ladder:

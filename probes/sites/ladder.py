@@ -39,7 +39,10 @@ class Candidate:
     standalone: bool = False
     """Whether its kprobe programs are always compiled with the topic, not only where a fentry was refused."""
     number: str = ""
-    """What stands in ``macro`` for the kind, where one program serves several kinds; "" for the kind."""
+    """What stands in ``macro`` for the kind, where a program serves several kinds or a kind several
+    programs; "" for the kind."""
+    beside: tuple[Candidate, ...] = ()
+    """Candidates, best first, for a second site of the event, which sees what this one does not."""
 
     @property
     def macro(self) -> str:
@@ -86,13 +89,41 @@ def named(prefix: str, event: str) -> str:
     return f"{prefix}_{event.upper().replace('.', '_')}"
 
 
-def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[ProbeSite, Candidate | None]:
+def climb(
+    ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()
+) -> tuple[ProbeSite, tuple[Candidate, ...]]:
     """Attach the first candidate that the kernel takes whole, leaving out the kinds in ``avoid``.
 
-    Returns the event's line of the manifest, and the candidate, which is None if none was taken.
+    The same is then done with the candidates for a second site beside it.  Returns the event's
+    line of the manifest, and the candidates that were attached.
     """
     refused = list(ladder.ruled_out)
-    for candidate in ladder.candidates:
+    candidate = _first(ladder.candidates, module, avoid, refused)
+    second = _first(candidate.beside if candidate else (), module, avoid, refused)
+    if candidate is None:
+        site = ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused))
+        return site, ()
+    site = ProbeSite(
+        event=ladder.event,
+        site=candidate.site,
+        kind=candidate.kind,
+        function=candidate.function,
+        offsets=candidate.offsets,
+        decode=candidate.decode + (f"; {second.decode}" if second else ""),
+        inclusive_of=candidate.inclusive_of,
+        time=candidate.time,
+        count=candidate.count,
+        refused=tuple(refused),
+        beside=second.site if second else None,
+    )
+    return site, (candidate, second) if second else (candidate,)
+
+
+def _first(
+    candidates: tuple[Candidate, ...], module: Module, avoid: tuple[str, ...], refused: list[Refusal]
+) -> Candidate | None:
+    """Attach the first candidate that the kernel takes and return it; add the others to ``refused``."""
+    for candidate in candidates:
         if candidate.kind in avoid:
             refused.append(Refusal(candidate.site, "avoided", f"--avoid {candidate.kind}"))
             continue
@@ -102,30 +133,21 @@ def climb(ladder: Ladder, module: Module, avoid: tuple[str, ...] = ()) -> tuple[
         except RefusedError as error:
             refused.append(Refusal(candidate.site, error.reason, error.detail))
             continue
-        return (
-            ProbeSite(
-                event=ladder.event,
-                site=candidate.site,
-                kind=candidate.kind,
-                function=candidate.function,
-                offsets=candidate.offsets,
-                decode=candidate.decode,
-                inclusive_of=candidate.inclusive_of,
-                time=candidate.time,
-                count=candidate.count,
-                refused=tuple(refused),
-            ),
-            candidate,
-        )
-    return ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused)), None
+        return candidate
+    return None
 
 
 def rule_out(ladder: Ladder, kind: str, refusal: Refusal) -> Ladder:
     """Return ``ladder`` without the candidates of ``kind``, each ruled out for the reason of ``refusal``."""
-    ruled_out = [Refusal(c.site, refusal.reason, refusal.detail) for c in ladder.candidates if c.kind == kind]
+    every = [several for c in ladder.candidates for several in (c, *c.beside)]
+    ruled_out = [Refusal(c.site, refusal.reason, refusal.detail) for c in every if c.kind == kind]
     if not ruled_out:
         return ladder
-    kept = tuple(c for c in ladder.candidates if c.kind != kind)
+    kept = tuple(
+        dataclasses.replace(c, beside=tuple(second for second in c.beside if second.kind != kind))
+        for c in ladder.candidates
+        if c.kind != kind
+    )
     unique = tuple(dict.fromkeys((*ladder.ruled_out, *ruled_out)))
     return dataclasses.replace(ladder, candidates=kept, ruled_out=unique)
 

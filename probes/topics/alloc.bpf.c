@@ -83,6 +83,8 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 		mt_emit(ctx, conf, &o);
 		return 0;
 	}
+	if (parent && parent->event == MT_EV_ALLOC_BULK)
+		parent->many.pages += 1 << f.order;
 #ifdef MT_VICTIMS_ONLY
 	if (!f.accepts)
 		return 0;
@@ -141,39 +143,128 @@ int mt_alloc_kretprobe(struct pt_regs *ctx)
 }
 #endif
 
-int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
+/*
+ * One allocation of which the end alone is seen, inside the interval ``around``, or 0.  Its page
+ * is 0 if it failed.
+ */
+static __always_inline int mt_alloc_ended(void *ctx, u64 page, u32 order, u64 gfp, s16 nid_requested,
+					  struct mt_frame_t *around, u8 site)
 {
 	struct mt_conf_t *conf = mt_gate();
 	struct mt_occurrence o = {};
-	u64 order = ctx->args[1];
 
 	if (!conf)
 		return 0;
 	o.task = bpf_get_current_pid_tgid();
-	if (!mt_wanted(conf, o.task, (u32)order)) {
+	if (!mt_wanted(conf, o.task, order)) {
 #if defined(MT_SAMPLE) && defined(MT_MIN_ORDER)
-		mt_sample_forget(o.task);
+		if (site == MT_SITE_ALLOC_RAWTP)
+			mt_sample_forget(o.task);
 #endif
 		return 0;
 	}
-	o.page = ctx->args[0];
-	if (!o.page)
+	if (!page)
 		return mt_alloc_failed(o.task);
+	o.page = page;
 	o.dur = MT_UNKNOWN_NS;
 	o.self = MT_UNKNOWN_NS;
 	o.kind = MT_KIND_GFP;
-	o.gfp = ctx->args[2];
+	o.gfp = gfp;
 	o.pages = 1 << (order & 31);
 	o.flags = mt_zeroed(o.gfp);
 	o.event = MT_EV_ALLOC;
-	o.site = MT_SITE_ALLOC_RAWTP;
+	o.site = site;
 	o.order = order;
 	o.parent = MT_NO_PARENT;
 	o.nid = mt_page_nid(o.page);
-	o.nid_requested = -1;
+	o.nid_requested = nid_requested;
+	if (around) {
+		o.parent = around->event;
+		o.root = around->root;
+		o.within = around->within;
+		if (around->event == MT_EV_ALLOC_BULK)
+			around->many.pages += o.pages;
+	}
 #ifdef MT_SAMPLE
-	mt_sample_settle(&o);
+	/* A captured page is zeroed later. */
+	if (site == MT_SITE_ALLOC_RAWTP)
+		mt_sample_settle(&o);
 #endif
 	mt_emit(ctx, conf, &o);
 	return 0;
 }
+
+int mt_alloc_rawtp(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct mt_frame_t *around = 0;
+
+#if defined(MT_BULK_ARGS) && (defined(MT_FN_ALLOC_BULK) || defined(MT_KPROBES))
+	around = mt_top();
+#endif
+	return mt_alloc_ended(ctx, ctx->args[0], ctx->args[1], ctx->args[2], -1, around,
+			      MT_SITE_ALLOC_RAWTP);
+}
+
+/*
+ * A page that direct compaction captured: try_to_compact_pages(gfp_mask, order, alloc_flags, ac,
+ * prio, capture), mm/compaction.c; MT_CAPTURE_PAGE is its offset in what capture points at (BTF).
+ * None is ever accepted for it.
+ */
+#if defined(MT_CAPTURE_PAGE) && !defined(MT_VICTIMS_ONLY)
+static __always_inline int mt_alloc_captured(void *ctx, u64 at, u32 order, u64 gfp, s16 nid_requested,
+					     u8 site)
+{
+	u64 page = mt_pointer(at + MT_CAPTURE_PAGE);
+
+	return page ? mt_alloc_ended(ctx, page, order, gfp, nid_requested, mt_top(), site) : 0;
+}
+
+#ifdef MT_FN_ALLOC_CAPTURE
+MT_FEXIT(MT_FN_ALLOC_CAPTURE, unsigned long gfp, unsigned long order, unsigned long alloc_flags,
+	 unsigned long ac, unsigned long prio, unsigned long capture)
+{
+	return mt_alloc_captured(ctx, mt_argument(ctx, 5), order, (u32)gfp,
+				 mt_requested_nid(mt_argument(ctx, 3)), MT_SITE_ALLOC_CAPTURE_FENTRY);
+}
+#endif
+
+#ifdef MT_KPROBES
+int mt_alloc_capture_kprobe(struct pt_regs *ctx)
+{
+	struct mt_counter_t *counter = mt_counter(MT_EV_ALLOC);
+	struct mt_conf_t *conf = mt_gate();
+	struct mt_frames_t *frames;
+
+	if (!conf || !counter)
+		return 0;
+	if (!mt_wanted(conf, bpf_get_current_pid_tgid(), (u32)PT_REGS_PARM2(ctx)))
+		return 0;
+	frames = mt_own_frames();
+	if (!frames) {
+		counter->no_room++;
+		return 0;
+	}
+	/* The last return was missed, and with it perhaps a page. */
+	if (frames->capture.at)
+		counter->unmatched_entry++;
+	frames->capture.at = PT_REGS_PARM6(ctx);
+	frames->capture.gfp = PT_REGS_PARM1(ctx);
+	frames->capture.order = PT_REGS_PARM2(ctx);
+	frames->capture.nid_requested = mt_requested_nid(PT_REGS_PARM4(ctx));
+	return 0;
+}
+
+int mt_alloc_capture_kretprobe(struct pt_regs *ctx)
+{
+	struct mt_frames_t *frames = mt_frames();
+	u64 at;
+
+	if (!frames || !frames->capture.at)
+		return 0;
+	at = frames->capture.at;
+	frames->capture.at = 0;
+	return mt_alloc_captured(ctx, at, frames->capture.order, frames->capture.gfp,
+				 frames->capture.nid_requested, MT_SITE_ALLOC_CAPTURE_KPROBE);
+}
+#endif
+#endif

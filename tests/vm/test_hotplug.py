@@ -198,14 +198,19 @@ def test_what_cycles_of_adding_and_removing_cost(guest: Guest) -> None:
 
 def test_a_virtio_mem_device_brings_a_part_of_a_block_online(guest: Guest) -> None:
     size = 3 * BLOCK + 64 * MIB
+    script = (
+        ADDED
+        + RECORD.format(events="hotplug", work="lab-mark grow; wait_blocks 4; sleep 1.5")
+        + "\nmemtrace record -q -f -a -e alloc.contig -o $RESULTS/shrink.parquet -- lab-mark shrink\n"
+    )
     result = guest(
         "debian-6.12",
-        ADDED + RECORD.format(events="hotplug", work="lab-mark grow; wait_blocks 4; sleep 1.5"),
+        script,
         memory=(2 * GIB, 0),
         append="memhp_default_state=online",
         modules=("virtio_mem",),
         virtio_mem=(VirtioMem("vm0", 1, GIB),),
-        steps=(Step("grow", ResizeVirtioMem("vm0", size)),),
+        steps=(Step("grow", ResizeVirtioMem("vm0", size)), Step("shrink", ResizeVirtioMem("vm0", BLOCK))),
         time_limit_s=600,
     )
     report = report_of(result.results / "run.parquet")
@@ -226,3 +231,9 @@ def test_a_virtio_mem_device_brings_a_part_of_a_block_online(guest: Guest) -> No
     totals = [row for row in rows(report, "nodes") if (row["nid"], row["counter"]) == (1, "MemTotal")]
     assert sum(row["change_bytes"] for row in totals) == size
     assert {row["rest_pages"] for row in totals} == {0}
+    # What it gives back it takes from the allocator, range by range.
+    ((taken, nodes, distinct, ranges),) = fetched(
+        "SELECT sum(bytes), list(DISTINCT nid), count(DISTINCT pfn), count(*)"
+        f" FROM '{result.results / 'shrink.parquet'}' WHERE event = 'alloc.contig' AND dur_ns > 0"
+    )
+    assert (taken, nodes, distinct) == (size - BLOCK, [1], ranges)

@@ -85,8 +85,11 @@ def pages(folder: Path, event: str) -> dict[tuple[int | None, int | None], int]:
 def test_counted_pages_with_init_on_alloc(kernel: str, alloc: str, user: str, tmp_path: Path) -> None:
     script = HUGETLB + SELFTEST + (SAMPLED if kernel == "accept-6.12" else "")
     result = boot(kernel, script, tmp_path, "init_on_alloc=1")
+    named = "" if kernel == "debian-6.1" else "_noprof"
     wanted = {
         "alloc": "fentry:get_page_from_freelist",
+        "alloc.bulk": f"fentry:{'alloc_pages_bulk_noprof' if named else '__alloc_pages_bulk'}",
+        "alloc.contig": f"fentry:alloc_contig_range{named}",
         "zero.alloc": alloc,
         "zero.user": user,
         "zero.page": None if kernel == "accept-6.12" else "callsite:clear_page",

@@ -148,7 +148,7 @@ def check_copies(trace: Trace, row: dict[str, Any], window: str, init: int) -> N
 
 def check_vmalloc(trace: Trace, row: dict[str, Any]) -> None:
     window = f"ts_ns BETWEEN {row['begin_ns']} AND {row['end_ns']} AND tid = {row['tid']}"
-    pages = trace.pages(f"event = 'zero.alloc' AND parent = 'root.vmalloc' AND {window}")
+    pages = trace.pages(f"event = 'zero.alloc' AND parent IN ('alloc.bulk', 'root.vmalloc') AND {window}")
     # Data, head, and the array of pointers to their pages: all asked for cleared.
     data = MIB * 256 + 1
     assert pages == row["pages"] == data + -(-data * 8 // 4096)

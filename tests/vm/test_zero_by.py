@@ -88,11 +88,15 @@ def by(path: Path, word: str, table: str) -> tuple[Row, ...]:
 
 
 def union_ns(path: Path) -> int:
-    """Time in which anything was open, thread by thread (idle: CPU by CPU), the recorder's left out."""
+    """Time in which anything was open, thread by thread (idle: CPU by CPU), the recorder's left out.
+
+    Allocations of many pages at once are no frames of the tree.
+    """
     question = f"""
         WITH spans AS (
             SELECT if(tid > 0, tid, -cpu) AS context, ts_ns - dur_ns AS begin_ns, ts_ns AS end_ns
-            FROM '{path}' WHERE dur_ns >= 0 AND (flags & 64) = 0),
+            FROM '{path}' WHERE dur_ns >= 0 AND (flags & 64) = 0
+                AND event NOT IN ('alloc.bulk', 'alloc.contig')),
         reached AS (
             SELECT begin_ns, end_ns, max(end_ns) OVER (PARTITION BY context ORDER BY begin_ns, end_ns DESC
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_ns FROM spans)

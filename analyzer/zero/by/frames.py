@@ -17,6 +17,9 @@ sums by root
     when the recording ended has less time than what lies inside: it is given that, as
     a lower bound.  Of what the run has no root of (UNPLACED), each event stands as an
     outermost one.  An interrupt's work inside an allocation is in both.
+
+Calls of the bulk allocator and ranges (MANY) are no frames in either: sums by root do not tell what
+lay in them.  Their own time is that of the root around them.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.paths import NO_PATH, Paths
 from memtrace.analyzer.unknown import less, plus
 from memtrace.analyzer.zero.accounts import timed_events
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, UNPLACED
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, MANY, UNPLACED
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -78,7 +81,7 @@ def walked(run: Run, connection: duckdb.DuckDBPyConnection) -> Forest:
     """Of streamed rows."""
     import numpy as np
 
-    events = timed_events(run, connection)
+    events = [event for event in timed_events(run, connection) if event not in MANY]
     paths = Paths(len(events))
     ledger = Ledger(paths=paths)
     sums = np.zeros((4, 256), dtype=np.int64)
@@ -150,11 +153,14 @@ class _Node:
 def open_ns(run: Run, connection: duckdb.DuckDBPyConnection) -> int | None:
     """Time in which any event was open, by context: the sum of the rows' own exclusive times.
 
-    None where one is unknown, and where there are events that sums by root do not place.
+    None where one is unknown, and where there are events that sums by root do not place.  Of MANY
+    what lies in no root is left out.
     """
-    rows = run.relation(connection, ["event", "count", "self_ns", "flags"])
+    rows = run.relation(connection, ["event", "count", "self_ns", "flags", "parent"])
     rows = rows.filter(f"(flags & {int(Flag.TRACER)}) = 0 AND count > 0")
-    placed = "event = 'alloc' OR event LIKE 'zero.%' OR event LIKE 'root.%'"
+    many = ", ".join(f"'{event}'" for event in MANY)
+    rows = rows.filter(f"parent IS NOT NULL OR event NOT IN ({many})")
+    placed = "event LIKE 'alloc%' OR event LIKE 'zero.%' OR event LIKE 'root.%'"
     known = f"count(*) = count(self_ns) FILTER ({placed})"
     ((whole, total),) = rows.aggregate(f"{known}, coalesce(sum(self_ns), 0)::BIGINT").fetchall()
     return int(total) if whole else None

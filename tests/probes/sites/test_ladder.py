@@ -21,7 +21,7 @@ from memtrace.traces.run import Refusal
 
 @pytest.mark.parametrize("kernel", ["debian-6.1", "debian-6.12", "debian-7.3", "accept-7.3"])
 def test_alloc_goes_from_fentry_down_to_the_tracepoint(recorded: Callable[..., System], kernel: str) -> None:
-    (ladder,) = alloc.ladders(recorded(kernel), False)
+    ladder, *_ = alloc.ladders(recorded(kernel), False)
     assert sites(ladder) == [
         "fentry:get_page_from_freelist",
         "kprobe:get_page_from_freelist",
@@ -158,7 +158,7 @@ def test_the_first_that_the_kernel_takes_wins_and_each_refusal_is_kept() -> None
         (Refusal("leaf", "absent"),),
     )
     site, chosen = climb(ladder, NO_PROGRAMS)
-    assert chosen is ladder.candidates[1]
+    assert chosen == ladder.candidates[1:2]
     assert site.site == "kprobe:f"
     assert [(r.candidate, r.reason) for r in site.refused] == [
         ("leaf", "absent"),
@@ -173,9 +173,22 @@ def test_an_avoided_kind_is_passed_over() -> None:
     assert site.refused[0].detail == "--avoid fentry"
 
 
+def test_a_second_site_is_tried_beside_the_first_alone() -> None:
+    gone = RefusedError("blacklisted", "listed")
+    seconds = (candidate("fentry:g", "fentry", gone), candidate("kprobe:g", "kprobe"))
+    one = dataclasses.replace(candidate("fentry:f", "fentry"), beside=seconds)
+    other = dataclasses.replace(candidate("kprobe:f", "kprobe"), beside=seconds[:1])
+    site, chosen = climb(Ladder("alloc", (one, other)), NO_PROGRAMS)
+    assert (site.site, site.beside, chosen) == ("fentry:f", "kprobe:g", (one, seconds[1]))
+    assert [r.candidate for r in site.refused] == ["fentry:g"]
+
+    site, chosen = climb(Ladder("alloc", (one, other)), NO_PROGRAMS, avoid=("fentry",))
+    assert (site.site, site.beside, chosen) == ("kprobe:f", None, (other,))
+
+
 def test_no_candidate_left_is_an_answer_too() -> None:
-    site, chosen = climb(Ladder("alloc", (), (Refusal("f", "absent"),)), None)  # type: ignore[arg-type]
-    assert (site.site, site.time, site.count, chosen) == (None, "unknown", "unknown", None)
+    site, chosen = climb(Ladder("alloc", (), (Refusal("f", "absent"),)), NO_PROGRAMS)
+    assert (site.site, site.time, site.count, chosen) == (None, "unknown", "unknown", ())
 
 
 def test_a_name_in_the_programs_has_one_meaning() -> None:

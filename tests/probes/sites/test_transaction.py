@@ -39,7 +39,7 @@ def test_a_candidate_is_attached_whole_or_not_at_all() -> None:
         before = descriptors()
         refused = Ladder("alloc", (Candidate("alloc", "some", "rawtp", None, again_and_refused, ""),))
         site, chosen = climb(refused, known.attached.module)
-        assert (site.site, chosen, site.refused[0].detail) == (None, None, "the second of its probes")
+        assert (site.site, chosen, site.refused[0].detail) == (None, (), "the second of its probes")
         assert descriptors() == before
         assert "a function of the candidate" not in known.attached.module.hooked
         assert abs(known.touched()["alloc"] - once) < PAGES // 2
@@ -48,5 +48,5 @@ def test_a_candidate_is_attached_whole_or_not_at_all() -> None:
         _, chosen = climb(
             Ladder("alloc", (Candidate("alloc", "some", "rawtp", None, again, ""),)), known.attached.module
         )
-        assert chosen is not None
-        assert known.touched()["alloc"] >= once + PAGES
+        assert chosen
+        assert known.touched()["alloc"] >= 2 * PAGES
