@@ -3,8 +3,8 @@
 
 ``ring_full``: seen by the program, but its ring was full.  ``kretprobe_missed``:
 no instance was free at the function's entry.  ``recursion``: the program was
-skipped because one ran already on that CPU (kernels before 6.7 do not count
-this: unknown).  ``entry_without_exit``: an interval began and its end was never
+skipped because one ran already on that CPU (for kprobes, kernels before 6.7 do not
+count this: unknown).  ``entry_without_exit``: an interval began and its end was never
 seen.  ``no_room``: more tasks were inside traced functions than there is
 room for (older recorders forgot some and did not count them: unknown).
 ``not_written``: rows that the disk did not take (a row of an aggregate stands for
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.tables import Column, Table
 
 if TYPE_CHECKING:
+    from memtrace.analyzer.tables import Row
     from memtrace.traces.run import RunStatus
+    from memtrace.traces.totals import EventCounters
 
 CAUSES = {
     "ring_full": "ring full",
@@ -60,6 +62,34 @@ def losses(status: RunStatus, in_file: int) -> Table:
     return Table("losses", "Losses", ("cause", "count", "share"), rows, _COLUMNS, shown=shown)
 
 
+def ledger(status: RunStatus) -> Table:
+    """One row for each event that anything is known of: what became of each time that it began.
+
+    ``reached``: how often the kernel came to where it begins.  That is ``in_file`` and all columns
+    after it, and null where one of them is.  Filters apart: what they left out is in none, but for
+    ``missed``, where no program ran that could apply them.
+    """
+    rows = tuple(_became(counter) for counter in status.counters)
+    rows = tuple(row for row in rows if any(value for name, value in row.items() if name != "event"))
+    lost = tuple(i for i, row in enumerate(rows) if any(row[name] for name in _LOST))
+    return Table("ledger", "Losses by event", _LEDGER, rows, _LEDGER_COLUMNS, shown=lost)
+
+
+def _became(counter: EventCounters) -> Row:
+    parts: dict[str, int | None] = {
+        "in_file": counter.streamed + counter.aggregated,
+        "ring_full": counter.ring_full,
+        "failed": counter.failed,
+        "no_room": counter.no_room,
+        "no_exit": counter.no_exit,
+        "open": counter.open,
+        "missed": counter.missed,
+    }
+    known = [value for value in parts.values() if value is not None]
+    reached = sum(known) if len(known) == len(parts) else None
+    return {"event": counter.event, "reached": reached, **parts}
+
+
 def sentence(status: RunStatus, in_file: int) -> str:
     """The losses in a line: number, share, causes, and what is not known."""
     total = occurrences(status, in_file)
@@ -71,4 +101,17 @@ def sentence(status: RunStatus, in_file: int) -> str:
     return f"lost {known} of {total}{share}{rest}"
 
 
+_LOST = ("ring_full", "no_room", "no_exit", "open", "missed")
+_LEDGER = ("event", "reached", "in_file", "ring_full", "failed", "no_room", "no_exit", "open", "missed")
+_LEDGER_COLUMNS = (
+    Column("event", "event"),
+    Column("reached", "reached", "count"),
+    Column("in_file", "in file", "count"),
+    Column("ring_full", "ring full", "count"),
+    Column("failed", "failed", "count"),
+    Column("no_room", "no room", "count"),
+    Column("no_exit", "no exit", "count"),
+    Column("open", "open", "count"),
+    Column("missed", "missed", "count"),
+)
 _COLUMNS = (Column("cause", "cause"), Column("count", "lost", "number"), Column("share", "share", "share"))

@@ -19,7 +19,7 @@ from memtrace.analyzer.columns import MEASURES, key_column, partly
 from memtrace.analyzer.facts import duration_ns, facts, heading, page_title, period_ns
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key, readable
-from memtrace.analyzer.losses import losses
+from memtrace.analyzer.losses import ledger, losses
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.scan import TooManyGroupsError, connect, partials
 from memtrace.analyzer.sites import sites
@@ -61,6 +61,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         task_table,
         *([caller_table] if caller_table else []),
         losses(run.status, in_file),
+        ledger(run.status),
         check,
         sites(run.header),
         tracer(run, parts),

@@ -40,11 +40,15 @@ class EventCounters:
     sum_order: Sum64
     sum_pfn: Sum64
     failed: Count | None = None
-    """Attempts that gave nothing; not in ``seen``, unless a row says otherwise (flag FAILED)."""
+    """Attempts that gave nothing and have no row (older recorders: also those with one, flag FAILED)."""
     no_room: Count | None = None
     """Intervals that found no room to be held open, and so are not in ``seen``."""
     no_exit: Count | None = None
     """Intervals whose end was not seen; those still open at the end are not among them."""
+    open: Count | None = None
+    """Intervals still open when recording ended."""
+    missed: Count | None = None
+    """Beginnings at which the program did not run, because another one or itself ran on that CPU."""
     seen_before: Count | None = None
     """``seen`` before the rows of a checkpoint were taken; None where nothing came meanwhile (the end)."""
 

@@ -13,8 +13,6 @@
  * counted (no_room).  Task storage would allocate where an allocation is being
  * traced, with the zone's lock held.  A task leaves when it is freed (mt_task_freed).
  */
-#define MT_DEPTH 16
-
 struct mt_frame_t {
 	u64 start;
 	u64 key;
@@ -110,6 +108,8 @@ struct mt_frames_t {
 	} capture;
 	struct mt_frame_t frame[MT_DEPTH];
 };
+_Static_assert(__builtin_offsetof(struct mt_frames_t, frame) == MT_FRAMES_AT, "layouts.py");
+_Static_assert(__builtin_offsetof(struct mt_frame_t, event) == MT_FRAME_EVENT_AT, "layouts.py");
 BPF_TABLE("hash", u64, struct mt_frames_t, mt_open, MT_SIZED);
 BPF_PERCPU_ARRAY(mt_open_new, struct mt_frames_t, 1);
 

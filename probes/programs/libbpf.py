@@ -21,6 +21,12 @@ LIBRARIES = ("libbpf.so.1", "libbcc.so.0")
 _FUNC = 12
 """BTF_KIND_FUNC, include/uapi/linux/btf.h."""
 _LOG_BYTES = 1 << 16
+_PERF_EVENT = 41
+"""BPF_PERF_EVENT, what a program is attached to by bpf_link_create(), include/uapi/linux/bpf.h."""
+_LINK_PERF_EVENT, _LINKED_KPROBES = 7, (3, 4)
+"""BPF_LINK_TYPE_PERF_EVENT; BPF_PERF_EVENT_KPROBE and BPF_PERF_EVENT_KRETPROBE."""
+_KPROBE_MISSED = 48
+"""Offset of perf_event.kprobe.missed in struct bpf_link_info, bytes."""
 
 
 class _MapOptions(ctypes.Structure):
@@ -181,6 +187,31 @@ def program_info(fd: int) -> bytes:
     info, size = (ctypes.c_uint8 * 256)(), c_uint32(256)
     _checked(library().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)))
     return bytes(info[: size.value])
+
+
+def link_perf_event(event: int, program: int) -> int:
+    """Run a program at a perf event; return the link's file descriptor, which keeps both (Linux 5.15 on)."""
+    try:
+        link = library().bpf_link_create
+    except AttributeError:
+        # BCC's library has only what BCC itself calls.
+        raise OSError(errno.ENOSYS, "the library libbpf.so.1 is missing") from None
+    link.restype, link.argtypes = c_int, (c_int, c_int, c_int, c_void_p)
+    return _checked(link(program, event, _PERF_EVENT, None))
+
+
+def link_misses(fd: int) -> int | None:
+    """Return how often a linked kprobe was reached and its handler did not run (Linux 6.7 on).
+
+    That is so where another kprobe's handler runs on the CPU, and for a kretprobe also where no
+    instance is free.  None: the kernel does not tell, or it is no such link.
+    """
+    info, size = (ctypes.c_uint8 * 256)(), c_uint32(256)
+    _checked(library().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)))
+    words = bytes(info[: size.value])
+    if len(words) < _KPROBE_MISSED + 8 or words[0] != _LINK_PERF_EVENT or words[16] not in _LINKED_KPROBES:
+        return None
+    return int.from_bytes(words[_KPROBE_MISSED : _KPROBE_MISSED + 8], "little")
 
 
 def open_raw_tracepoint(name: str | None, program: int) -> int:

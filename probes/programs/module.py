@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,21 @@ KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, TRACING = 2, 5, 7, 17, 26
 FENTRY, FEXIT = 24, 25
 """BPF_TRACE_FENTRY and BPF_TRACE_FEXIT."""
 _MAP_RINGBUF = 27
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A program where it is attached."""
+
+    event: str
+    """What it serves; "" if no event."""
+    program: str
+    """Its name."""
+    loaded: int
+    """File descriptor of the program, which other hooks may have too."""
+    fd: int
+    """The one that keeps it attached."""
+    kprobe: bool = False
 
 
 class Module:
@@ -46,7 +62,8 @@ class Module:
         self._specs: dict[str, MapSpec] = {}
         self._map_fds: dict[str, int] = {}
         self._programs: dict[tuple[str, str], int] = {}
-        self._attached: list[int] = []
+        self._attached: list[Hook] = []
+        self._event = ""
         self._leaving: list[threading.Thread] = []
         self._more_fds: list[int] = []
         """Of rings and of what another() made."""
@@ -82,9 +99,18 @@ class Module:
         return fd
 
     @property
-    def program_fds(self) -> tuple[int, ...]:
-        """File descriptors of all loaded programs."""
-        return tuple(self._programs.values())
+    def hooks(self) -> tuple[Hook, ...]:
+        """All that is attached."""
+        return tuple(self._attached)
+
+    @contextlib.contextmanager
+    def serving(self, event: str) -> Iterator[None]:
+        """Note of what is attached inside that it serves ``event``."""
+        self._event = event
+        try:
+            yield
+        finally:
+            self._event = ""
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -94,7 +120,7 @@ class Module:
             yield
         except RefusedError:
             while len(self._attached) > attached:
-                os.close(self._attached.pop())
+                os.close(self._attached.pop().fd)
             self.hooked = hooked
             raise
 
@@ -127,7 +153,7 @@ class Module:
 
     def attach_rawtp(self, tracepoint: str, program: str) -> None:
         """Attach to a raw tracepoint; raises RefusedError."""
-        self._attached.append(self.open_rawtp(tracepoint, program))
+        self._note(program, self._loaded(program, RAW_TRACEPOINT), self.open_rawtp(tracepoint, program))
 
     def open_rawtp(self, tracepoint: str, program: str) -> int:
         """Attach to a raw tracepoint until leave() is given what is returned; raises RefusedError."""
@@ -144,7 +170,7 @@ class Module:
         loaded = self._loaded(program, PERF_EVENT)
         with self.transaction():
             for cpu in cpus:
-                self._attached.append(tried(partial(perf.open_cpu_clock, cpu, frequency, loaded)))
+                self._note(program, loaded, tried(partial(perf.open_cpu_clock, cpu, frequency, loaded)))
 
     def leave(self, *fds: int) -> None:
         """Detach what open_rawtp() and open_tracepoint() attached, in the background.
@@ -210,8 +236,8 @@ class Module:
     def detach(self) -> None:
         """Detach every probe; the maps stay readable."""
         self.left()
-        for fd in self._attached:
-            os.close(fd)
+        for hook in self._attached:
+            os.close(hook.fd)
         self._attached.clear()
 
     def close(self) -> None:
@@ -238,11 +264,15 @@ class Module:
 
     def _trace(self, program: str, function: str, attach_type: int) -> None:
         loaded = self._loaded(program, TRACING, attach_type, function)
-        self._attached.append(tried(lambda: libbpf.open_raw_tracepoint(None, loaded)))
+        self._note(program, loaded, tried(lambda: libbpf.open_raw_tracepoint(None, loaded)))
 
     def _attach_kprobe(self, function: str, program: str, offset: int, returns: bool) -> None:
         loaded = self._loaded(program, KPROBE)
-        self._attached.append(tried(lambda: perf.open_kprobe(function, offset, returns, loaded)))
+        fd = tried(lambda: perf.open_kprobe(function, offset, returns, loaded))
+        self._note(program, loaded, fd, kprobe=True)
+
+    def _note(self, program: str, loaded: int, fd: int, kprobe: bool = False) -> None:
+        self._attached.append(Hook(self._event, program, loaded, fd, kprobe))
 
     def _loaded(self, name: str, kind: int, attach_type: int = 0, function: str = "") -> int:
         """Return the descriptor of a program, which is loaded once for each function that it is for."""

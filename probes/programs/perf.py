@@ -12,10 +12,12 @@ import fcntl
 import os
 from pathlib import Path
 
+from memtrace.probes.programs import libbpf
+
 _TYPE_SOFTWARE, _COUNT_SW_CPU_CLOCK = 1, 0
 _TYPE_TRACEPOINT = 2
 _SYS_PERF_EVENT_OPEN = 298  # x86-64
-_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
+_IOC_SET_BPF = 0x40042408
 _FLAG_FD_CLOEXEC = 8
 _FREQ = 1 << 10
 """The bit ``freq`` of perf_event_attr."""
@@ -42,7 +44,11 @@ class _Attribute(ctypes.Structure):
 
 
 def open_kprobe(function: str, offset: int, returns: bool, program: int) -> int:
-    """Run a program at ``function + offset``, or at the function's return; return the event's descriptor."""
+    """Run a program at ``function + offset``, or at the function's return.
+
+    Returns the descriptor of the link between both, by which the kernel tells what it missed; of the
+    event where there are no such links (before 5.15).
+    """
     name = ctypes.create_string_buffer(function.encode())
     attribute = _Attribute(
         type=int((_KPROBE / "type").read_text()),
@@ -51,7 +57,15 @@ def open_kprobe(function: str, offset: int, returns: bool, program: int) -> int:
         config1=ctypes.addressof(name),
         config2=offset,
     )
-    return _with_program(attribute, 0, program)
+    event = _opened(attribute, 0)
+    try:
+        try:
+            return libbpf.link_perf_event(event, program)
+        except OSError:
+            fcntl.ioctl(event, _IOC_SET_BPF, program)
+            return os.dup(event)
+    finally:
+        os.close(event)
 
 
 def open_tracepoint(number: int, program: int) -> int:
@@ -70,17 +84,22 @@ def _return_bit() -> int:
 
 
 def _with_program(attribute: _Attribute, cpu: int, program: int) -> int:
-    """Open an event of all tasks, attach the program and start it; raises OSError."""
+    """Open an event of all tasks, which runs already, and attach the program to it; raises OSError."""
+    fd = _opened(attribute, cpu)
+    try:
+        fcntl.ioctl(fd, _IOC_SET_BPF, program)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _opened(attribute: _Attribute, cpu: int) -> int:
+    """Return the descriptor of an event of all tasks on one CPU; raises OSError."""
     attribute.size = ctypes.sizeof(_Attribute)
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.syscall(_SYS_PERF_EVENT_OPEN, ctypes.byref(attribute), -1, cpu, -1, _FLAG_FD_CLOEXEC)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    try:
-        fcntl.ioctl(fd, _IOC_SET_BPF, program)
-        fcntl.ioctl(fd, _IOC_ENABLE, 0)
-    except BaseException:
-        os.close(fd)
-        raise
     return int(fd)

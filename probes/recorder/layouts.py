@@ -197,9 +197,18 @@ VM = Layout(
 """A virtual machine that was met."""
 
 
+DEPTH, FRAMES_AT, FRAME_EVENT_AT = 16, 24, 34
+"""Of struct mt_frames_t (probes/bpf/nest.h): number of frames, their offset, that of ``event`` in each."""
+
+
 def declarations(guests: bool) -> str:
     """Return the C of all layouts and of the bits of Kind; ``guests`` selects the longer record."""
     record = GUEST_RECORD if guests else RECORD
     layouts = (record, COUNTER, CELL, FLAT, _SUM, TASK_KEY, TASK, TASK_SLOT, SELF, VM)
     kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]
-    return "\n".join([*kinds, *(layout.declaration() for layout in layouts)]) + "\n"
+    frames = [
+        f"#define MT_DEPTH {DEPTH}",
+        f"#define MT_FRAMES_AT {FRAMES_AT}",
+        f"#define MT_FRAME_EVENT_AT {FRAME_EVENT_AT}",
+    ]
+    return "\n".join([*kinds, *frames, *(layout.declaration() for layout in layouts)]) + "\n"

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_batches, percpu
-from memtrace.probes.recorder.layouts import COUNTER, FLAT
+from memtrace.probes.recorder.layouts import COUNTER, DEPTH, FLAT, FRAME_EVENT_AT, FRAMES_AT
+from memtrace.probes.recorder.missed import Missed
 from memtrace.probes.topics.events import NAMES
 from memtrace.traces.totals import EventCounters
 
@@ -54,11 +55,15 @@ def _by_event(module: Module, name: str, dtype: np.dtype[Any], cpus: int) -> npt
 
 
 def event_counters(
-    values: npt.NDArray[Any], before: npt.NDArray[Any] | None = None
+    values: npt.NDArray[Any],
+    missed: Missed,
+    still_open: npt.NDArray[np.int64] | None = None,
+    before: npt.NDArray[Any] | None = None,
 ) -> tuple[EventCounters, ...]:
     """Return counters() in its public form, one element per event.
 
-    ``before`` is counters() from before the rows were taken; without it ``seen_before`` is None.
+    ``still_open`` is open_frames() at the end.  ``before`` is counters() from before the rows were
+    taken; without it ``seen_before`` is None.
     """
     return tuple(
         EventCounters(
@@ -72,6 +77,8 @@ def event_counters(
             failed=int(v["failed"]),
             no_room=int(v["no_room"]),
             no_exit=int(v["unmatched_entry"]),
+            open=None if still_open is None else int(still_open[i]),
+            missed=missed.of(name),
             seen_before=None if before is None else int(before["seen"][i]),
         )
         for i, (name, v) in enumerate(zip(NAMES, values, strict=True))
@@ -139,9 +146,14 @@ def sample_cells(module: Module, cpus: int, nids: int) -> npt.NDArray[np.uint64]
     return cells
 
 
-def open_frames(module: Module) -> int:
-    """Return the number of intervals that are still open (probes/bpf/nest.h), over all contexts."""
-    spec = module.map_spec("mt_open")
-    frames = np.dtype({"names": ["depth"], "formats": ["<u8"], "itemsize": spec.value_bytes})
-    batches = hash_batches(module, "mt_open", np.dtype("<u8"), frames)
-    return sum(int(values["depth"].sum()) for _, values in batches)
+def open_frames(module: Module) -> npt.NDArray[np.int64]:
+    """Return how many intervals are still open (probes/bpf/nest.h), over all tasks: shape (events,)."""
+    size = module.map_spec("mt_open").value_bytes
+    found = np.zeros(len(NAMES), np.int64)
+    for _, values in hash_batches(module, "mt_open", np.dtype("<u8"), np.dtype((np.void, size))):
+        plain = values.view("u1").reshape(-1, size)
+        depths = plain[:, :8].copy().view("<u8")
+        frames = plain[:, FRAMES_AT:].reshape(len(plain), DEPTH, -1)
+        events = frames[:, :, FRAME_EVENT_AT]
+        found += np.bincount(events[np.arange(DEPTH) < depths], minlength=len(NAMES))
+    return found

@@ -152,8 +152,7 @@ class Recorder:
         manifest = proof.prove(self._sums.counted, self._system, manifest, self._gate.own)
         time.sleep(_SETTLE_S)
         self._sums.clear()
-        self._staging.fill()
-        self._staging.take()
+        self._staging.drop()
         return manifest
 
     def _open_gate(self) -> None:
@@ -163,6 +162,7 @@ class Recorder:
         self._changes = Changes(self._at_start)
         self._cpu_before = time.process_time_ns()
         self._started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._sums.start()
         self._gate.set(True)
         self._armed_ns = time.monotonic_ns() - self._begun
         if self._workload is not None:

@@ -147,6 +147,11 @@ class Staging:
         """
         return self._records[max(total - self._taken, 0) : self.count]
 
+    def drop(self) -> None:
+        """Empty the rings, as far as their records find room, and the buffer."""
+        self.fill()
+        self.take()
+
     def take(self) -> npt.NDArray[Any]:
         """Return the staged records and empty the buffer; they are valid until the next fill()."""
         taken = self._records[: self.count]

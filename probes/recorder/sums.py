@@ -14,6 +14,7 @@ from memtrace.probes.recorder.details import Totals
 from memtrace.probes.recorder.folding import Folder
 from memtrace.probes.recorder.identity import Identity
 from memtrace.probes.recorder.losses import losses
+from memtrace.probes.recorder.missed import Missed, missed
 from memtrace.probes.recorder.plan import Attached
 from memtrace.probes.recorder.tasktable import WORTH_IT, TaskTables
 from memtrace.probes.sites.proof import Counted
@@ -60,6 +61,7 @@ class Sums:
         self._tables = TaskTables(self._module, system.cpus)
         self._totals = self._make_totals()
         self.folder = self._make_folder()
+        self._missed_before = Missed()
 
     def _make_totals(self) -> Totals:
         timed = {site.event for site in self._attached.manifest if site.time == "exact"}
@@ -113,6 +115,13 @@ class Sums:
         self._totals = self._make_totals()
         maps.clear(self._module, self._cells, system.cpus, system.nids, self._attached.sampling)
 
+    def start(self) -> None:
+        """Leave out of the losses what was missed until now; called as the gate opens."""
+        self._missed_before = self._missed()
+
+    def _missed(self) -> Missed:
+        return missed(self._module.hooks, self._system.counts_skipped_kprobes)
+
     def told(self, complete: bool, before: npt.NDArray[Any] | None = None) -> Told:
         """Return what the sums say now.
 
@@ -122,12 +131,12 @@ class Sums:
         module = self._module
         counters = self.counters()
         tasks, roots, untold = self._by_task(complete)
-        open_frames = maps.open_frames(module) if complete else 0
+        still_open = maps.open_frames(module) if complete else None
+        lost = self._missed().since(self._missed_before)
+        told = maps.event_counters(counters, lost, still_open, before)
         return Told(
-            losses=losses(
-                module, counters, self._attached.manifest, open_frames, self._system.counts_skipped_kprobes
-            ),
-            counters=maps.event_counters(counters, before),
+            losses=losses(told, self._attached.manifest, lost),
+            counters=told,
             tasks=tasks,
             tasks_dropped=self._tables.dropped() + untold,
             roots=roots,

@@ -98,8 +98,9 @@ def climb(
     line of the manifest, and the candidates that were attached.
     """
     refused = list(ladder.ruled_out)
-    candidate = _first(ladder.candidates, module, avoid, refused)
-    second = _first(candidate.beside if candidate else (), module, avoid, refused)
+    with module.serving(ladder.event):
+        candidate = _first(ladder.candidates, module, avoid, refused)
+        second = _first(candidate.beside if candidate else (), module, avoid, refused)
     if candidate is None:
         site = ProbeSite(ladder.event, None, time="unknown", count="unknown", refused=tuple(refused))
         return site, ()

@@ -367,11 +367,10 @@ static __always_inline int mt_accept_step_exit(void *ctx, enum mt_way way)
 	struct mt_frame_t f, *parent;
 	struct mt_conf_t *conf = mt_accept_end(MT_EV_ACCEPT_STEP, MT_STEP_KEY(ctx, way),
 					       MT_SITE_BY(ACCEPT_STEP, way), &o, &f, &parent);
-	struct mt_counter_t *counter = mt_counter(MT_EV_ACCEPT_STEP);
 	struct mt_step_t *step;
 	int at;
 
-	if (!conf || !counter)
+	if (!conf)
 		return 0;
 	o.rare = 0;
 	o.order = MT_STEP_ORDER(f.step.level);
@@ -390,10 +389,8 @@ static __always_inline int mt_accept_step_exit(void *ctx, enum mt_way way)
 	o.pages = result >> 12;
 	o.pfn = f.step.address >> 12;
 #endif
-	if (!o.pages) {
-		counter->failed++;
+	if (!o.pages)
 		o.flags |= MT_FLAG_FAILED;
-	}
 	if (!parent || parent->event != MT_EV_ACCEPT_ARCH || !parent->accept.irqs_off) {
 		o.kind = 0;
 		mt_emit(ctx, conf, &o);

@@ -47,14 +47,15 @@ static __always_inline int mt_alloc_enter(u64 gfp, u64 order, u64 ac, u64 key)
 	return mt_stamp(f);
 }
 
-static __always_inline int mt_alloc_failed(u64 task)
+/* An allocation that failed.  It is counted, unless it has a row. */
+static __always_inline int mt_alloc_failed(u64 task, int has_row)
 {
 	struct mt_counter_t *counter = mt_counter(MT_EV_ALLOC);
 
 #ifdef MT_SAMPLE
 	mt_sample_unsettled(task);
 #endif
-	if (counter)
+	if (counter && !has_row)
 		counter->failed++;
 	return 0;
 }
@@ -76,7 +77,7 @@ static __always_inline int mt_alloc_exit(void *ctx, u64 page, u64 key, u8 site)
 	o.kind = MT_KIND_GFP;
 	o.gfp = f.alloc.gfp;
 	if (!page) {
-		mt_alloc_failed(o.task);
+		mt_alloc_failed(o.task, f.accepts);
 		if (!f.accepts)
 			return 0;
 		o.flags |= MT_FLAG_FAILED;
@@ -164,7 +165,7 @@ static __always_inline int mt_alloc_ended(void *ctx, u64 page, u32 order, u64 gf
 		return 0;
 	}
 	if (!page)
-		return mt_alloc_failed(o.task);
+		return mt_alloc_failed(o.task, 0);
 	o.page = page;
 	o.dur = MT_UNKNOWN_NS;
 	o.self = MT_UNKNOWN_NS;

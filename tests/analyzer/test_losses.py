@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from memtrace.analyzer.losses import known_losses, losses, occurrences, sentence
+from memtrace.analyzer.losses import known_losses, ledger, losses, occurrences, sentence
 from memtrace.tests.analyzer.recorded import status
 from memtrace.traces.totals import EventCounters, Losses
 
@@ -53,6 +53,23 @@ def test_rows_the_disk_did_not_take_were_seen() -> None:
     )
     assert occurrences(told, 6) == 10
     assert sentence(told, 6) == "lost 4 of 10 (40.00%): row not written 4"
+
+
+def test_what_became_of_each_beginning_adds_up_by_event() -> None:
+    known = {"failed": 3, "no_room": 5, "no_exit": 7, "open": 11, "missed": 13}
+    told = status(
+        counters=(
+            EventCounters("alloc", 100, 60, 23, 17, 0, 0, **known),
+            EventCounters("root.fault", 50, 50, 0, 0, 0, 0, **(known | {"missed": None})),
+            EventCounters("zero.user", 4, 4, 0, 0, 0, 0, **dict.fromkeys(known, 0)),
+            EventCounters("hot.add", 0, 0, 0, 0, 0, 0, **dict.fromkeys(known, 0)),
+        )
+    )
+    alloc, fault, user = ledger(told).rows
+    assert alloc == {"event": "alloc", "reached": 139, "in_file": 83, "ring_full": 17, **known}
+    assert (fault["reached"], fault["missed"]) == (None, None)
+    assert user["reached"] == user["in_file"] == 4
+    assert [row["event"] for row in ledger(told).page()[0]] == ["alloc", "root.fault"]
 
 
 def test_a_page_draws_the_table_only_if_something_was_lost() -> None:

@@ -18,7 +18,7 @@ from memtrace.tests.analyzer.recorded import Case, header, status, streamed
 from memtrace.traces.reader import Run
 
 RunOf = Callable[[Case | str], Run]
-ORDER = ["events", "main", "tasks", "losses", "integrity", "sites", "tracer", "apart", "snapshots"]
+ORDER = ["events", "main", "tasks", "losses", "ledger", "integrity", "sites", "tracer", "apart", "snapshots"]
 
 
 def table(run: Run, name: str, by: str | None = None) -> Table:

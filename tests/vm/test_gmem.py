@@ -22,6 +22,7 @@ from memtrace.lab.programs import program
 from memtrace.lab.spec import GuestResult
 from memtrace.probes.topics.gmem import EVENTS
 from memtrace.tests.sql import fetched
+from memtrace.tests.vm.hotplug import unfinished
 from memtrace.traces.importers.assemble import Request, run_import
 from memtrace.traces.reader import open_run
 from memtrace.traces.schema import Flag
@@ -82,7 +83,7 @@ def traced(folder: Path) -> list[Traced]:
     vms = run.status.vms
     assert [vm.number for vm in vms] == list(range(1, len(vms) + 1))
     assert all(vm.kind == "sw-protected" and vm.private and vm.pid for vm in vms)
-    assert not run.status.losses.ring_full and not run.status.losses.entry_without_exit
+    assert not run.status.losses.ring_full and not unfinished(run.status, "gmem.")
     return [Traced(folder / "run.parquet", vm.number, vm.pid or 0) for vm in vms]
 
 
