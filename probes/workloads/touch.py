@@ -42,7 +42,9 @@ def fresh(size: int, huge: bool, nid: int | None = None) -> Iterator[int]:
     """
     area = mmap.mmap(-1, size + HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
-        area.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+        # A kernel without huge pages (PREEMPT_RT, for one) does not know the advice.
+        with contextlib.suppress(OSError):
+            area.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
         address = address_of(area)
         address += -address % HUGE_BYTES
         if nid is not None:
