@@ -107,16 +107,22 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         yield "counters-differ", f"the file does not hold what the kernel counted: {'; '.join(wrong)}"
     yield from module_gone(run)
     yield from lost(run, in_file, "; totals are short by as much, tails perhaps by more")
-    unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(run.status.losses, name) is None]
+    untold = ("kretprobe_missed", "recursion", "entry_without_exit")
+    unknown = [name for name in untold if getattr(run.status.losses, name) is None]
     if unknown:
-        who = "saved text" if run.header.origin == "imported" else "this kernel"
-        yield "losses-unknown", f"{who} does not tell how many were lost to {' and '.join(unknown)}"
+        yield "losses-unknown", f"{_who(run)} does not tell how many were lost to {' and '.join(unknown)}"
     if run.status.tasks_dropped:
         yield "tasks-full", f"{run.status.tasks_dropped} occurrences have no process: their table was full"
     missing = [name for name in COLUMN_NAMES if name not in run.columns]
     if run.schema_version != SCHEMA_VERSION or missing:
         without = f", without {', '.join(missing)}" if missing else ""
         yield "schema", f"the file has schema {run.schema_version} (current: {SCHEMA_VERSION}){without}"
+
+
+def _who(run: Run) -> str:
+    if run.header.origin == "imported":
+        return "saved text"
+    return "this kernel" if run.status.complete else "a run without its end"
 
 
 def _imported(run: Run) -> Found:

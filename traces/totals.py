@@ -18,7 +18,8 @@ class Losses:
     ring_full: Count = 0
     kretprobe_missed: Count | None = 0
     recursion: Count | None = 0
-    entry_without_exit: Count = 0
+    entry_without_exit: Count | None = 0
+    """None: the recording did not come to its end (nor does it tell ``kretprobe_missed``)."""
     no_room: Count | None = None
     """Intervals that found no room to be held open; None: an older recorder forgot some uncounted."""
     not_written: Count = 0
@@ -44,7 +45,7 @@ class EventCounters:
     no_room: Count | None = None
     """Intervals that found no room to be held open, and so are not in ``seen``."""
     no_exit: Count | None = None
-    """Intervals whose end was not seen; those still open at the end are not among them."""
+    """Intervals whose end was not seen, less those still open when recording ended; None before that."""
     open: Count | None = None
     """Intervals still open when recording ended."""
     missed: Count | None = None

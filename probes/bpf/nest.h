@@ -7,7 +7,11 @@
  * The context is the task_struct, which no two tasks share: tids are reused
  * before a task has quite ended, and all idle tasks have tid 0.  A frame is
  * matched by a key of its call (stack pointer, or a pointer argument), so that a
- * missed exit shows as a frame left above the match: it is dropped and counted.
+ * missed exit shows as a frame left above the match, which is dropped.
+ *
+ * How many exits were missed is begun - ended of the counters, less what is still open.
+ * It can't be counted as frames are dropped: an interrupt between a program's reading
+ * the depth and its writing it may leave a frame that nobody meets again.
  *
  * The table is made whole at loading.  It refuses when it is full, and that is
  * counted (no_room).  Task storage would allocate where an allocation is being
@@ -108,6 +112,7 @@ struct mt_frames_t {
 	} capture;
 	struct mt_frame_t frame[MT_DEPTH];
 };
+_Static_assert(__builtin_offsetof(struct mt_frames_t, capture.at) == MT_CAPTURE_AT, "layouts.py");
 _Static_assert(__builtin_offsetof(struct mt_frames_t, frame) == MT_FRAMES_AT, "layouts.py");
 _Static_assert(__builtin_offsetof(struct mt_frame_t, event) == MT_FRAME_EVENT_AT, "layouts.py");
 BPF_TABLE("hash", u64, struct mt_frames_t, mt_open, MT_SIZED);
@@ -224,7 +229,6 @@ static __always_inline struct mt_frame_t *mt_push(int event, u64 key)
 		if (top >= MT_DEPTH || !mt_stale(mt_at(frames, top), key))
 			break;
 		depth = top;
-		counter->unmatched_entry++;
 	}
 	if (depth >= MT_DEPTH) {
 		frames->depth = depth;
@@ -233,6 +237,7 @@ static __always_inline struct mt_frame_t *mt_push(int event, u64 key)
 	}
 	f = mt_at(frames, depth);
 	frames->depth = depth + 1;
+	counter->begun++;
 	f->key = key;
 	f->event = event;
 	f->child_ns = 0;
@@ -295,7 +300,7 @@ static __always_inline int mt_pop(int event, u64 key, struct mt_frame_t *out,
 		*parent = mt_at(frames, at - 1);
 	counter = mt_counter(event);
 	if (counter)
-		counter->unmatched_entry += depth - at - 1;
+		counter->ended++;
 	return 1;
 }
 

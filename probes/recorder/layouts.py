@@ -149,7 +149,7 @@ COUNTER = Layout(
         Field(name, "u64")
         for name in (
             *("seen", "streamed", "aggregated", "ring_full"),
-            *("sum_order", "sum_pfn", "unmatched_entry", "failed", "no_room"),
+            *("sum_order", "sum_pfn", "begun", "ended", "failed", "no_room"),
         )
     ),
 )
@@ -197,8 +197,9 @@ VM = Layout(
 """A virtual machine that was met."""
 
 
-DEPTH, FRAMES_AT, FRAME_EVENT_AT = 16, 24, 34
-"""Of struct mt_frames_t (probes/bpf/nest.h): number of frames, their offset, that of ``event`` in each."""
+DEPTH, CAPTURE_AT, FRAMES_AT, FRAME_EVENT_AT = 16, 8, 24, 34
+"""Of struct mt_frames_t (probes/bpf/nest.h): number of frames, offset of ``capture.at``, that of the
+frames, and that of ``event`` in each."""
 
 
 def declarations(guests: bool) -> str:
@@ -208,6 +209,7 @@ def declarations(guests: bool) -> str:
     kinds = [f"#define MT_KIND_{kind.name} {int(kind)}" for kind in Kind]
     frames = [
         f"#define MT_DEPTH {DEPTH}",
+        f"#define MT_CAPTURE_AT {CAPTURE_AT}",
         f"#define MT_FRAMES_AT {FRAMES_AT}",
         f"#define MT_FRAME_EVENT_AT {FRAME_EVENT_AT}",
     ]

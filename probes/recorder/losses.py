@@ -17,15 +17,18 @@ def losses(
 ) -> Losses:
     """Return what has been lost so far.
 
-    A return probe that was missed leaves its entry behind, and is counted by that.
+    A return probe that was missed leaves its entry behind, and is counted by that.  Before the
+    recording's end it is not known which of what has no end yet will have none.
     """
     by_return = {site.event for site in manifest if site.kind == "kprobe"}
-    left = {c.event: c.no_exit or 0 for c in counters}
-    returns_missed = sum(count for event, count in left.items() if event in by_return)
+    ends = [c for c in counters if c.no_exit is not None and c.open is not None]
+    known = len(ends) == len(counters)
+    returns_missed = sum(c.no_exit or 0 for c in ends if c.event in by_return)
+    unfinished = sum((c.no_exit or 0) + (c.open or 0) for c in ends)
     return Losses(
         ring_full=sum(c.ring_full for c in counters),
-        kretprobe_missed=returns_missed,
+        kretprobe_missed=returns_missed if known else None,
         recursion=missed.total,
         no_room=sum(c.no_room or 0 for c in counters),
-        entry_without_exit=sum(left.values()) - returns_missed + sum(c.open or 0 for c in counters),
+        entry_without_exit=unfinished - returns_missed if known else None,
     )

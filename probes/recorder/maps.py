@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from memtrace.probes.programs.module import Module
 from memtrace.probes.programs.tables import clear_hash, clear_percpu, hash_batches, percpu
-from memtrace.probes.recorder.layouts import COUNTER, DEPTH, FLAT, FRAME_EVENT_AT, FRAMES_AT
+from memtrace.probes.recorder.layouts import CAPTURE_AT, COUNTER, DEPTH, FLAT, FRAME_EVENT_AT, FRAMES_AT
 from memtrace.probes.recorder.missed import Missed
 from memtrace.probes.topics.events import NAMES
 from memtrace.traces.totals import EventCounters
@@ -62,9 +62,11 @@ def event_counters(
 ) -> tuple[EventCounters, ...]:
     """Return counters() in its public form, one element per event.
 
-    ``still_open`` is open_frames() at the end.  ``before`` is counters() from before the rows were
-    taken; without it ``seen_before`` is None.
+    ``still_open`` is open_frames() at the end; without it no interval is known to have lost its end.
+    ``before`` is counters() from before the rows were taken; without it ``seen_before`` is None.
     """
+    unfinished = values["begun"].astype(np.int64) - values["ended"].astype(np.int64)
+    no_exit = None if still_open is None else np.maximum(unfinished - still_open, 0)
     return tuple(
         EventCounters(
             event=name,
@@ -76,7 +78,7 @@ def event_counters(
             sum_pfn=int(v["sum_pfn"]),
             failed=int(v["failed"]),
             no_room=int(v["no_room"]),
-            no_exit=int(v["unmatched_entry"]),
+            no_exit=None if no_exit is None else int(no_exit[i]),
             open=None if still_open is None else int(still_open[i]),
             missed=missed.of(name),
             seen_before=None if before is None else int(before["seen"][i]),
@@ -112,9 +114,10 @@ class Cells:
 def clear(module: Module, cells: Cells, cpus: int, nids: int, sampling: bool) -> None:
     """Set all sums to zero but those by task (tasktable.py), as in a module that has seen nothing."""
     cells.clear()
+    # An interval that ends after this has not begun.
+    clear_hash(module, "mt_open")
     clear_percpu(module, "mt_counters", len(NAMES), COUNTER.dtype, cpus)
     clear_percpu(module, "mt_flat", len(NAMES), FLAT.dtype, cpus)
-    clear_hash(module, "mt_open")
     if sampling:
         clear_percpu(module, "mt_sample_total", 1, SAMPLE_TOTAL, cpus)
         clear_percpu(module, "mt_sample_cells", nids * SAMPLE_ORDERS * 2, SAMPLE_CELL, cpus)
@@ -156,4 +159,5 @@ def open_frames(module: Module) -> npt.NDArray[np.int64]:
         frames = plain[:, FRAMES_AT:].reshape(len(plain), DEPTH, -1)
         events = frames[:, :, FRAME_EVENT_AT]
         found += np.bincount(events[np.arange(DEPTH) < depths], minlength=len(NAMES))
+        found[NAMES.index("alloc")] += plain[:, CAPTURE_AT : CAPTURE_AT + 8].any(axis=1).sum()
     return found

@@ -130,8 +130,8 @@ class Sums:
         """
         module = self._module
         counters = self.counters()
-        tasks, roots, untold = self._by_task(complete)
         still_open = maps.open_frames(module) if complete else None
+        tasks, roots, untold = self._by_task(complete)
         lost = self._missed().since(self._missed_before)
         told = maps.event_counters(counters, lost, still_open, before)
         return Told(

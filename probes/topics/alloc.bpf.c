@@ -245,9 +245,8 @@ int mt_alloc_capture_kprobe(struct pt_regs *ctx)
 		counter->no_room++;
 		return 0;
 	}
-	/* The last return was missed, and with it perhaps a page. */
-	if (frames->capture.at)
-		counter->unmatched_entry++;
+	/* Where the last return was missed, so perhaps was a page. */
+	counter->begun++;
 	frames->capture.at = PT_REGS_PARM6(ctx);
 	frames->capture.gfp = PT_REGS_PARM1(ctx);
 	frames->capture.order = PT_REGS_PARM2(ctx);
@@ -257,13 +256,15 @@ int mt_alloc_capture_kprobe(struct pt_regs *ctx)
 
 int mt_alloc_capture_kretprobe(struct pt_regs *ctx)
 {
+	struct mt_counter_t *counter = mt_counter(MT_EV_ALLOC);
 	struct mt_frames_t *frames = mt_frames();
 	u64 at;
 
-	if (!frames || !frames->capture.at)
+	if (!counter || !frames || !frames->capture.at)
 		return 0;
 	at = frames->capture.at;
 	frames->capture.at = 0;
+	counter->ended++;
 	return mt_alloc_captured(ctx, at, frames->capture.order, frames->capture.gfp,
 				 frames->capture.nid_requested, MT_SITE_ALLOC_CAPTURE_KPROBE);
 }

@@ -68,7 +68,7 @@ def test_a_clean_run_has_none(run_of: RunOf) -> None:
             "losses",
             "lost 10 of 50 (20.00%): kretprobe missed 10",
         ),
-        (with_status(losses=Losses(recursion=None, no_room=0)), "losses-unknown", "lost to recursion"),
+        (with_status(losses=Losses(recursion=None, no_room=0)), "losses-unknown", "this kernel does not"),
         (with_status(tasks_dropped=3), "tasks-full", "3 occurrences have no process"),
         (with_site(proven=False), "site-failed", "do not trust these"),
         (with_site(proven=None), "site-unproven", "not checked against known work): alloc"),
@@ -101,6 +101,14 @@ def test_a_fact_brings_its_caveat_and_no_other(case: Case, id_: str, text: str, 
     found = texts(run_of(case))
     assert set(found) == {id_}
     assert text in found[id_]
+
+
+def test_a_run_without_its_end_does_not_tell_what_lost_its_end(run_of: RunOf) -> None:
+    losses = Losses(kretprobe_missed=None, entry_without_exit=None, no_room=0)
+    case = dataclasses.replace(with_status(complete=False, losses=losses), cut_short=True)
+    text = texts(run_of(case))["losses-unknown"]
+    assert text.startswith("a run without its end does not tell")
+    assert text.endswith("kretprobe_missed and entry_without_exit")
 
 
 @pytest.mark.parametrize(("cpus", "told"), [(2, "2 CPUs took turns"), (0, "CPUs took turns"), (1, None)])

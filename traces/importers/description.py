@@ -174,10 +174,11 @@ def status(files: list[File], merged: Run | None, tables: list[pa.Table]) -> Run
         ends.append(pc.max(table["ts_ns"]).as_py())
     if merged is not None:
         status = merged.status
+        left = status.losses.entry_without_exit
         losses = dataclasses.replace(
             status.losses,
             ring_full=status.losses.ring_full + lost,
-            entry_without_exit=status.losses.entry_without_exit + unreturned,
+            entry_without_exit=None if left is None else left + unreturned,
         )
         return dataclasses.replace(
             status,
