@@ -107,10 +107,8 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         yield "counters-differ", f"the file does not hold what the kernel counted: {'; '.join(wrong)}"
     yield from module_gone(run)
     yield from lost(run, in_file, "; totals are short by as much, tails perhaps by more")
-    untold = ("kretprobe_missed", "recursion", "entry_without_exit")
-    unknown = [name for name in untold if getattr(run.status.losses, name) is None]
-    if unknown:
-        yield "losses-unknown", f"{_who(run)} does not tell how many were lost to {' and '.join(unknown)}"
+    if untold := "; ".join(_untold(run)):
+        yield "losses-unknown", untold
     if run.status.tasks_dropped:
         yield "tasks-full", f"{run.status.tasks_dropped} occurrences have no process: their table was full"
     missing = [name for name in COLUMN_NAMES if name not in run.columns]
@@ -119,10 +117,16 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
         yield "schema", f"the file has schema {run.schema_version} (current: {SCHEMA_VERSION}){without}"
 
 
-def _who(run: Run) -> str:
-    if run.header.origin == "imported":
-        return "saved text"
-    return "this kernel" if run.status.complete else "a run without its end"
+def _untold(run: Run) -> Iterator[str]:
+    """What does not tell of which losses."""
+    losses = run.status.losses
+    without_end = ("kretprobe_missed", "entry_without_exit") if losses.entry_without_exit is None else ()
+    unknown = [name for name in ("kretprobe_missed", "recursion") if getattr(losses, name) is None]
+    others = tuple(name for name in unknown if name not in without_end)
+    who = "saved text" if run.header.origin == "imported" else "this kernel"
+    for teller, names in ((who, others), ("a run without its end", without_end)):
+        if names:
+            yield f"{teller} does not tell how many were lost to {' and '.join(names)}"
 
 
 def _imported(run: Run) -> Found:

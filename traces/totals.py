@@ -19,7 +19,7 @@ class Losses:
     kretprobe_missed: Count | None = 0
     recursion: Count | None = 0
     entry_without_exit: Count | None = 0
-    """None: the recording did not come to its end (nor does it tell ``kretprobe_missed``)."""
+    """None: the recording was cut short (it does not tell ``kretprobe_missed`` then either)."""
     no_room: Count | None = None
     """Intervals that found no room to be held open; None: an older recorder forgot some uncounted."""
     not_written: Count = 0
@@ -45,9 +45,9 @@ class EventCounters:
     no_room: Count | None = None
     """Intervals that found no room to be held open, and so are not in ``seen``."""
     no_exit: Count | None = None
-    """Intervals whose end was not seen, less those still open when recording ended; None before that."""
+    """Intervals whose end was not seen, less those that ``open`` counts."""
     open: Count | None = None
-    """Intervals still open when recording ended."""
+    """Intervals still open when recording ended; both are None before, unless all had ended."""
     missed: Count | None = None
     """Beginnings at which the program did not run, because another one or itself ran on that CPU."""
     seen_before: Count | None = None

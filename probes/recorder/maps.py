@@ -62,11 +62,13 @@ def event_counters(
 ) -> tuple[EventCounters, ...]:
     """Return counters() in its public form, one element per event.
 
-    ``still_open`` is open_frames() at the end; without it no interval is known to have lost its end.
+    ``still_open`` is open_frames() at the end.  Without it, what becomes of intervals that have begun
+    and not ended is not known.
     ``before`` is counters() from before the rows were taken; without it ``seen_before`` is None.
     """
     unfinished = values["begun"].astype(np.int64) - values["ended"].astype(np.int64)
-    no_exit = None if still_open is None else np.maximum(unfinished - still_open, 0)
+    known = [None] * len(NAMES) if still_open is None else still_open.tolist()
+    ends = [_without_end(*pair) for pair in zip(unfinished.tolist(), known, strict=True)]
     return tuple(
         EventCounters(
             event=name,
@@ -78,13 +80,20 @@ def event_counters(
             sum_pfn=int(v["sum_pfn"]),
             failed=int(v["failed"]),
             no_room=int(v["no_room"]),
-            no_exit=None if no_exit is None else int(no_exit[i]),
-            open=None if still_open is None else int(still_open[i]),
+            no_exit=ends[i][0],
+            open=ends[i][1],
             missed=missed.of(name),
             seen_before=None if before is None else int(before["seen"][i]),
         )
         for i, (name, v) in enumerate(zip(NAMES, values, strict=True))
     )
+
+
+def _without_end(unfinished: int, still_open: int | None) -> tuple[int | None, int | None]:
+    """Return how many intervals of an event have no exit, and how many are open."""
+    if still_open is None:
+        return (0, 0) if unfinished <= 0 else (None, None)
+    return max(unfinished - still_open, 0), still_open
 
 
 class Cells:

@@ -49,6 +49,14 @@ def test_while_recording_it_is_not_known_which_will_have_none() -> None:
     assert losses(counters, (), Missed()) == expected
 
 
+def test_while_recording_it_is_known_where_all_have_ended() -> None:
+    values = np.zeros(len(NAMES), COUNTER.dtype)
+    values["begun"][ALLOC] = values["ended"][ALLOC] = 20
+    counters = event_counters(values, Missed())
+    assert (counters[ALLOC].no_exit, counters[ALLOC].open) == (0, 0)
+    assert losses(counters, BY_RETURN, Missed()) == Losses(no_room=0)
+
+
 def test_an_interval_that_ended_while_the_sums_were_read_is_not_less_than_none() -> None:
     values = np.zeros(len(NAMES), COUNTER.dtype)
     values["ended"][ALLOC] = 1
