@@ -13,7 +13,7 @@ from memtrace import safe
 from memtrace.analyzer.tables import Report
 
 
-def render(report: Report, *, color: bool = False) -> str:
+def render(report: Report) -> str:
     """The report's main table; a report cut down to one table: that one."""
     table = report.table(report.main) or report.tables[0]
     out = io.StringIO()

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from memtrace import safe
-from memtrace.analyzer.render.units import legend, written
-from memtrace.analyzer.tables import Column, Report, Row, Table
+from memtrace.analyzer.page.page import Page, PageTable
+from memtrace.analyzer.tables import Column
 
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }
@@ -20,13 +20,13 @@ td.equivalent { color: #4d9221 } svg { max-width: 100%; height: auto }
 """
 
 
-def render(report: Report, *, color: bool = False) -> str:
-    """The report as a page of its own."""
-    title = _text(report.title)
-    head = "".join(f"<dt>{_text(label)}</dt><dd>{_text(text)}</dd>\n" for label, text in report.heading)
-    parts = [f"<h1>{title}</h1>", f"<dl>\n{head}</dl>", *report.figures, *(_table(t) for t in report.tables)]
-    if report.caveats:
-        items = "".join(f'<li id="{_text(c.id)}">{_text(c.text)}</li>\n' for c in report.caveats)
+def render(page: Page, *, color: bool = False) -> str:
+    """The page as a file of its own."""
+    title = _text(page.title)
+    head = "".join(f"<dt>{_text(label)}</dt><dd>{_text(text)}</dd>\n" for label, text in page.heading)
+    parts = [f"<h1>{title}</h1>", f"<dl>\n{head}</dl>", *page.figures, *(_table(t) for t in page.tables)]
+    if page.caveats:
+        items = "".join(f'<li id="{_text(c.id)}">{_text(c.text)}</li>\n' for c in page.caveats)
         parts.append(f"<h2>Caveats</h2>\n<ul>\n{items}</ul>")
     body = "\n".join(part for part in parts if part)
     return (
@@ -35,33 +35,22 @@ def render(report: Report, *, color: bool = False) -> str:
     )
 
 
-def _table(table: Table) -> str:
-    rows, cut = table.page()
-    columns = [c for c in table.columns if not c.if_any or any(row[c.name] for row in rows)]
-    below = [f"({cut} more rows in --format json)"] if cut else []
-    if rows:
-        below += dict.fromkeys(c.note for c in columns if c.note)
-        below += [f"{sign} {text}" for sign, text in legend(columns, rows)]
-    below += table.notes
-    if not rows and not below:
-        return ""
-    notes = "\n".join(f'<p class="note">{_text(note)}</p>' for note in below)
-    body = _body(columns, rows) if rows else ""
+def _table(table: PageTable) -> str:
+    texts = (f"{note.sign} {note.text}" if note.sign else note.text for note in table.notes)
+    notes = "\n".join(f'<p class="note">{_text(text)}</p>' for text in texts)
+    body = _body(table) if table.cells else ""
     return f'<h2 id="{_text(table.name)}">{_text(table.title)}</h2>\n{body}\n{notes}'
 
 
-def _body(columns: list[Column], rows: tuple[Row, ...]) -> str:
-    head = "".join(f"<th{_class(c)}>{_text(c.heading)}</th>" for c in columns)
-    lines = ("".join(_cell(c, row) for c in columns) for row in rows)
-    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+def _body(table: PageTable) -> str:
+    head = "".join(f"<th{_class(c)}>{_text(c.heading)}</th>" for c in table.columns)
+    lines = (zip(table.columns, row, strict=True) for row in table.cells)
+    body = "".join(f"<tr>{''.join(_cell(c, text) for c, text in line)}</tr>\n" for line in lines)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
 
 
-def _cell(column: Column, row: Row) -> str:
-    value = row[column.name]
-    text = written(value, column.kind)
-    mark = column.mark(row) if column.mark and value is not None else ""
-    return f"<td{_class(column, text)}>{_text(mark + text)}</td>"
+def _cell(column: Column, text: str) -> str:
+    return f"<td{_class(column, text)}>{_text(text)}</td>"
 
 
 def _class(column: Column, text: str = "") -> str:

@@ -13,7 +13,7 @@ from memtrace.analyzer.tables import Report
 SCHEMA = 1
 
 
-def render(report: Report, *, color: bool = False) -> str:
+def render(report: Report) -> str:
     """The report as indented JSON, ended by a newline."""
     document = {
         "schema": SCHEMA,

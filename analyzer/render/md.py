@@ -4,48 +4,33 @@
 from __future__ import annotations
 
 from memtrace import safe
-from memtrace.analyzer.render.units import legend, written
-from memtrace.analyzer.tables import Column, Report, Row, Table
+from memtrace.analyzer.page.page import Note, Page, PageTable
 
 _ALIGNED = {"text": " --- ", "stack": " --- "}
 
 
-def render(report: Report, *, color: bool = False) -> str:
-    """The report as Markdown, ended by a newline."""
-    head = "\n".join(f"- **{_escaped(label)}**: {_escaped(text)}" for label, text in report.heading)
-    parts = [f"## {_escaped(report.title)}", head, *(_table(t) for t in report.tables)]
-    if report.caveats:
-        parts += ["### Caveats", "\n".join(f"- {_escaped(c.text)}" for c in report.caveats)]
+def render(page: Page, *, color: bool = False) -> str:
+    """The page as Markdown, ended by a newline."""
+    head = "\n".join(f"- **{_escaped(label)}**: {_escaped(text)}" for label, text in page.heading)
+    parts = [f"## {_escaped(page.title)}", head, *(_table(t) for t in page.tables)]
+    if page.caveats:
+        parts += ["### Caveats", "\n".join(f"- {_escaped(c.text)}" for c in page.caveats)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(table: Table) -> str:
-    rows, cut = table.page()
-    columns = [c for c in table.columns if not c.if_any or any(row[c.name] for row in rows)]
+def _table(table: PageTable) -> str:
     lines = []
-    if rows:
-        lines.append("| " + " | ".join(_escaped(c.heading) for c in columns) + " |")
-        lines.append("|" + "|".join(_ALIGNED.get(c.kind, " ---: ") for c in columns) + "|")
-        lines += ["| " + " | ".join(_cell(c, row) for c in columns) + " |" for row in rows]
-    below = [f"({cut} more rows in --format json)"] if cut else []
-    if rows:
-        below += [_escaped(note) for note in dict.fromkeys(c.note for c in columns if c.note)]
-        below += [f"`{sign}` {_escaped(text)}" for sign, text in legend(columns, rows)]
-    below += [_escaped(note.removeprefix("- ")) for note in table.notes]
-    if not lines and not below:
-        return ""
-    parts = (f"### {_escaped(table.title)}", "\n".join(lines), _lines(below))
+    if table.cells:
+        lines.append("| " + " | ".join(_escaped(c.heading) for c in table.columns) + " |")
+        lines.append("|" + "|".join(_ALIGNED.get(c.kind, " ---: ") for c in table.columns) + "|")
+        lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in table.cells]
+    below = "\n".join(f"- {_note(note)}" for note in table.notes)
+    parts = (f"### {_escaped(table.title)}", "\n".join(lines), below)
     return "\n\n".join(part for part in parts if part)
 
 
-def _lines(texts: list[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def _cell(column: Column, row: Row) -> str:
-    value = row[column.name]
-    text = _escaped(written(value, column.kind))
-    return _escaped(column.mark(row)) + text if column.mark and value is not None else text
+def _note(note: Note) -> str:
+    return f"`{note.sign}` {_escaped(note.text)}" if note.sign else _escaped(note.text)
 
 
 def _escaped(text: str) -> str:
