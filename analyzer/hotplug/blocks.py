@@ -16,90 +16,44 @@ pages.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.hotplug.adds import Block, HotAdd
-from memtrace.analyzer.hotplug.memmap import knows_in_block
-from memtrace.analyzer.hotplug.rows import of
 from memtrace.analyzer.tables import Column, Table
+
+if TYPE_CHECKING:
+    from memtrace.analyzer.model.staged import Model
+
+PACKAGE = "memtrace.analyzer.hotplug"
 
 GIGANTIC = 1 << 30
 TOP = 12
 Range = tuple[int, int]
 
 
-def _size(block: Block) -> int:
-    """Bytes of the whole block: without hot.block, what was brought online of it."""
-    return block.outer.size
-
-
-def table(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
-    """One row for each block, in the order of onlining."""
-    rows: list[dict[str, Any]] = []
-    for add in adds:
-        known = knows_in_block(add, seen)
-        for place, block in enumerate(add.blocks):
-            inside = (block.outer, *block.inside)
-            rows.append(
-                {
-                    "add": add.number,
-                    "block": place,
-                    "pfn": block.outer.pfn,
-                    "nid": block.outer.nid,
-                    "bytes": _size(block),
-                    "onlined_bytes": block.onlined,
-                    "in_block_bytes": block.in_block if known else None,
-                    "contiguous_bytes": _size(block) - block.in_block if known else None,
-                    "start_ns": block.outer.start,
-                    "gap_ns": block.gap,
-                    "online_ns": block.outer.dur,
-                    "init_ns": _time(inside, "hot.init"),
-                    "zone_ns": _time(inside, "hot.zone"),
-                }
-            )
-    columns = (
-        Column("add", "add", "number"),
-        Column("block", "block", "number"),
-        Column("nid", "node", "number"),
-        Column("bytes", "memory", "bytes"),
-        Column("onlined_bytes", "onlined", "bytes"),
-        Column("in_block_bytes", "memmap", "bytes", if_any=True),
-        Column("contiguous_bytes", "in one piece", "bytes"),
-        Column("gap_ns", "gap", "ns"),
-        Column("online_ns", "online", "ns"),
-        Column("zone_ns", "zone", "ns"),
-        Column("init_ns", "init", "ns"),
+def table(model: Model, adds: Collection[int], window: tuple[int, int] | None) -> Table:
+    """One row for each block, in the order of onlining: of ``adds``, and in the window of none."""
+    found = model.page(PACKAGE, "blocks")
+    low, high = window or (0, 1 << 63)
+    rows = tuple(
+        row
+        for row in found.rows
+        if row["add"] in adds
+        or (
+            row["add"] is None
+            and row["start_ns"] <= high
+            and row["start_ns"] + (row["online_ns"] or 0) >= low
+        )
     )
-    names = tuple(rows[0]) if rows else _NAMES
-    notes = () if rows else ("no block came online",)
+    notes = [] if rows else ["no block came online"]
+    if any(row["add"] is None for row in rows):
+        notes.append("- as add: it was there when recording began, or its range was not seen")
     title = "Blocks, as they came online (the first of a hot-add pays for its node and zone)"
-    return Table("blocks", title, names, tuple(rows), columns, keys=2, top=TOP, notes=notes)
+    return Table("blocks", title, found.names, rows, found.shown, keys=2, top=TOP, notes=tuple(notes))
 
 
-_NAMES = (
-    "add",
-    "block",
-    "pfn",
-    "nid",
-    "bytes",
-    "onlined_bytes",
-    "in_block_bytes",
-    "contiguous_bytes",
-    "start_ns",
-    "gap_ns",
-    "online_ns",
-    "init_ns",
-    "zone_ns",
-)
-
-
-def _time(rows: Sequence[Any], event: str) -> int | None:
-    found = [row.dur for row in of(rows, event) if row.dur is not None]
-    return sum(found) if found else None
-
-
-def firsts(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
+def firsts(adds: Sequence[HotAdd]) -> Table:
     """One row for each hot-add with blocks: the first block's time beside the rest's."""
     rows: list[dict[str, Any]] = []
     for add in adds:
@@ -108,7 +62,7 @@ def firsts(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
         rest = [block.outer.dur for block in add.blocks[1:] if block.outer.dur is not None]
         without, left = gigantic(add)
         onlined = [block.onlined for block in add.blocks]
-        known = knows_in_block(add, seen)
+        sizes = [None if block.in_block is None else block.bytes - block.in_block for block in add.blocks]
         rows.append(
             {
                 "add": add.number,
@@ -117,13 +71,10 @@ def firsts(adds: Sequence[HotAdd], seen: frozenset[str]) -> Table:
                 "rest_p50_ns": round(statistics.median(rest)) if rest else None,
                 "rest_max_ns": max(rest, default=None),
                 "partly_online": None
-                if None in onlined or not known
-                else sum(
-                    (size or 0) < _size(block) - block.in_block
-                    for size, block in zip(onlined, add.blocks, strict=True)
-                ),
+                if None in onlined or None in sizes
+                else sum((got or 0) < (size or 0) for got, size in zip(onlined, sizes, strict=True)),
                 "gigantic_without": without,
-                "gigantic": left if known else None,
+                "gigantic": None if None in sizes else left,
             }
         )
     columns = (
@@ -145,7 +96,7 @@ def gigantic(add: HotAdd) -> tuple[int, int]:
     """Aligned 1 GiB ranges in the hot-add's online blocks: were struct pages elsewhere, and as it is."""
     page = _page(add)
     whole = [_bytes_of(block, page, 0) for block in add.blocks]
-    left = [_bytes_of(block, page, block.in_block) for block in add.blocks]
+    left = [_bytes_of(block, page, block.in_block or 0) for block in add.blocks]
     return _ranges(whole), _ranges(left)
 
 
@@ -156,7 +107,7 @@ def _page(add: HotAdd) -> int:
 
 def _bytes_of(block: Block, page: int, skip: int) -> Range:
     start = (block.outer.pfn or 0) * page
-    return start + skip, start + _size(block)
+    return start + skip, start + block.bytes
 
 
 def _ranges(parts: Sequence[Range]) -> int:

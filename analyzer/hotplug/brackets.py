@@ -103,8 +103,8 @@ def brackets(
     changes = changing(rows)
     out: dict[int, Bracket] = {}
     for group in _together(adds, snapshots):
-        start, end = group[0].request.start, max(add.end for add in group)
-        own = {row for add in group for row in (*add.rows, add.request)}
+        start, end = group[0].start, max(add.end for add in group)
+        own = {row for add in group for row in add.rows}
         found = dataclasses.replace(bracket(start, end, own, snapshots, changes), adds=tuple(group))
         out.update((add.number, found) for add in group)
     return out
@@ -115,7 +115,7 @@ def _together(adds: Sequence[HotAdd], snapshots: Sequence[Snapshot]) -> list[lis
     groups: list[list[HotAdd]] = []
     end = 0
     for add in adds:
-        between = last_before(add.request.start, snapshots)
+        between = last_before(add.start, snapshots)
         if groups and (between is None or between.boottime_ns < end):
             groups[-1].append(add)
             end = max(end, add.end)

@@ -70,12 +70,12 @@ def _round(cycle: Sequence[HotAdd], snapshots: Sequence[Snapshot], changes: Sequ
     own: set[Occurrence] = set()
     for add in cycle:
         assert add.removed is not None
-        own.update((*add.rows, add.request, add.removed))
+        own.update((*add.rows, add.removed))
         low, high = add.pfns
-        start, end = add.request.start, add.removed.end
+        start, end = add.start, add.removed.end
         own.update(r for r in changes if start <= r.start and r.end <= end and _meets(r, low, high))
     ends = [add.removed.end for add in cycle if add.removed is not None]
-    return bracket(cycle[0].request.start, max(ends), own, snapshots, changes)
+    return bracket(cycle[0].start, max(ends), own, snapshots, changes)
 
 
 def _meets(row: Occurrence, low: int, high: int) -> bool:

@@ -42,20 +42,7 @@ def allocated(add: HotAdd) -> int:
     return sum(row.bytes or 0 for row in of(add.rows, "hot.memmap"))
 
 
-def in_block(add: HotAdd, page_size: int) -> int:
-    """Bytes by the second witness."""
-    by_init = sum(block.in_block for block in add.blocks)
-    sections = sum(row.size for row in of(add.rows, "hot.section") if row.altmap)
-    return by_init or sections // page_size * STRUCT_PAGE
-
-
-def knows_in_block(add: HotAdd, seen: frozenset[str]) -> bool:
-    """Whether the struct pages inside each block are known: they were seen, or no section had any."""
-    sections = of(add.rows, "hot.section")
-    return "hot.altmap" in seen or ("hot.section" in seen and not any(row.altmap for row in sections))
-
-
-def matrix(adds: Sequence[HotAdd], page_size: int) -> Table:
+def matrix(adds: Sequence[HotAdd]) -> Table:
     """Bytes of struct pages by hot-add, node asked for and real node."""
     sums: dict[tuple[int, Any, Any, str], int] = defaultdict(int)
     for add in adds:
@@ -64,7 +51,7 @@ def matrix(adds: Sequence[HotAdd], page_size: int) -> Table:
         altmaps = [row for block in add.blocks for row in of(block.inside, "hot.altmap")]
         for row in altmaps:
             sums[add.number, add.nid, row.nid, "in the block"] += row.bytes or 0
-        if not altmaps and (size := in_block(add, page_size)):
+        if not altmaps and (size := add.in_block):
             sums[add.number, add.nid, add.nid, "in the block"] += size
     added = {add.number: add.bytes for add in adds}
     rows = [
@@ -132,7 +119,7 @@ def witnesses(
     rows: list[dict[str, Any]] = []
     for add in adds:
         first = allocated(add) if "hot.memmap" in seen else None
-        second = in_block(add, page_size) if seen & {"hot.altmap", "hot.section"} else None
+        second = add.in_block if seen & {"hot.altmap", "hot.section"} else None
         third = counted.get(add.number)
         need = needed(add, page_size)
         of_all = together.get(add.number, (add,))

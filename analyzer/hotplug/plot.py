@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.facts import title
 from memtrace.analyzer.hotplug.adds import HotAdd
-from memtrace.analyzer.hotplug.origin import origin
 from memtrace.analyzer.hotplug.rows import Occurrence
 from memtrace.analyzer.plot import save
 from memtrace.analyzer.render.units import written
@@ -96,7 +95,7 @@ def timeline(run: Run, adds: Sequence[HotAdd]) -> Figure:
     """The figure, not yet rendered."""
     from matplotlib.figure import Figure
 
-    add = max(adds, key=lambda a: sum(w.dur or 0 for w in a.windows), default=None)
+    add = max(adds, key=lambda a: sum(w.end - w.start for w in a.spans), default=None)
     lanes = 1 + min(len(add.blocks), MOST_BLOCKS) if add else 1
     figure = Figure(figsize=(9, 1.9 + 0.34 * lanes), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
@@ -105,11 +104,11 @@ def timeline(run: Run, adds: Sequence[HotAdd]) -> Figure:
         axes.set_title("no memory was added", loc="left")
         return figure
     figure.suptitle(f"Linux {title(run)[:80].splitlines()[0]}", fontsize=10, ha="left", x=0.01)
-    _lanes(axes, add, axis(add.windows))
+    _lanes(axes, add, axis(add.spans))
     of = f" (of {len(adds)} hot-adds, the longest)" if len(adds) > 1 else ""
     axes.set_title(
         f"hot-add {add.number}{of}: {written(add.bytes, 'bytes')} on node"
-        f" {'unknown' if add.nid is None else add.nid}, {origin(add.request.stack)}",
+        f" {'unknown' if add.nid is None else add.nid}, {add.origin}",
         loc="left",
         fontsize=9,
     )
@@ -118,9 +117,8 @@ def timeline(run: Run, adds: Sequence[HotAdd]) -> Figure:
 
 def _lanes(axes: Axes, add: HotAdd, time: Axis) -> None:
     blocks = add.blocks[:MOST_BLOCKS]
-    first = (add.request, *(row for row in add.inside if row.event != "hot.block"))
     online = {row for block in add.blocks for row in (block.outer, *block.inside)}
-    _bars(axes, 0, [row for row in first if row not in online], time)
+    _bars(axes, 0, [row for row in add.rows if row not in online], time)
     for lane, block in enumerate(blocks, 1):
         _bars(axes, lane, [block.outer, *block.inside], time)
     names = ["request", *(f"block {i}" for i in range(len(blocks)))]

@@ -13,8 +13,8 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from memtrace.analyzer.hotplug.origin import origin
-from memtrace.analyzer.hotplug.rows import Occurrence, of, within
+from memtrace.analyzer.hotplug.rows import Occurrence, of
+from memtrace.analyzer.model.origin import origin
 from memtrace.analyzer.tables import Column, Table
 
 WORDS: dict[str, str] = {
@@ -31,7 +31,7 @@ WORDS: dict[str, str] = {
 """What a failed occurrence is called."""
 
 
-def refusals(rows: Sequence[Occurrence], start: int, page_size: int) -> Table:
+def refusals(rows: Sequence[Occurrence], start: int) -> Table:
     """``start``: of the run, CLOCK_BOOTTIME ns."""
     failed = [row for row in rows if row.failed]
     outer = [row for row in failed if not any(other.holds(row) for other in failed)]
@@ -39,7 +39,7 @@ def refusals(rows: Sequence[Occurrence], start: int, page_size: int) -> Table:
     for row in outer:
         inside = [other for other in failed if row.holds(other)]
         cause = max(inside, key=lambda r: r.start, default=row)
-        low, high = row.pfns(page_size)
+        low, high = row.pfns
         out.append(
             {
                 "at_ns": row.start - start,
@@ -96,7 +96,7 @@ def _memmap(failed: Occurrence, rows: Sequence[Occurrence]) -> int | None:
     """Bytes of struct pages allocated inside."""
     if failed.event not in ("hot.request", "hot.add"):
         return None
-    inside = [row.bytes or 0 for row in of(within(rows, failed), "hot.memmap")]
+    inside = [row.bytes or 0 for row in of(rows, "hot.memmap") if failed.holds(row)]
     return sum(inside) if inside else None
 
 

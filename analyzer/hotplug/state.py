@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.hotplug.adds import HotAdd
 from memtrace.analyzer.hotplug.brackets import Bracket, last_before, read_by
-from memtrace.analyzer.hotplug.memmap import in_block, named, needed
+from memtrace.analyzer.hotplug.memmap import named, needed
 from memtrace.analyzer.hotplug.rows import Occurrence, of
 from memtrace.analyzer.tables import Column, Table
 
@@ -111,7 +111,7 @@ def _explained(add: HotAdd, nid: int, counter: str, seen: frozenset[str], page_s
     memmaps = of(add.rows, "hot.memmap")
     if any(row.nid is None for row in memmaps):
         return None
-    if "hot.memmap" not in seen and in_block(add, page_size) < needed(add, page_size):
+    if "hot.memmap" not in seen and add.in_block < needed(add, page_size):
         return None
     return total - sum(row.bytes or 0 for row in memmaps if row.nid == nid)
 
@@ -128,11 +128,11 @@ def dip(adds: Sequence[HotAdd], snapshots: Sequence[Snapshot]) -> Table:
         for row in of(add.rows, "hot.memmap"):
             if row.nid is not None:
                 given[row.nid] = given.get(row.nid, 0) + (row.bytes or 0)
-        before = last_before(add.request.start, snapshots)
+        before = last_before(add.start, snapshots)
         if before is None:
             continue
-        last = max((block.outer.start for block in add.outside), default=add.request.end)
-        begun = bisect_left(snapshots, add.request.start, key=lambda s: s.boottime_ns)
+        last = max((block.outer.start for block in add.outside), default=add.request_end)
+        begun = bisect_left(snapshots, add.start, key=lambda s: s.boottime_ns)
         inside = [s for s in snapshots[begun:] if (read_by(s) or last + 1) <= last]
         for nid, size in sorted(given.items()):
             free = [s.nodes.get(str(nid), {}).get("MemFree") for s in inside]
@@ -140,7 +140,7 @@ def dip(adds: Sequence[HotAdd], snapshots: Sequence[Snapshot]) -> Table:
             start = before.nodes.get(str(nid), {})
             low = start.get("WatermarkLow")
             old = start.get("MemFree")
-            after = [s.boottime_ns - add.request.end for s in inside if s.boottime_ns >= add.request.end]
+            after = [s.boottime_ns - add.request_end for s in inside if s.boottime_ns >= add.request_end]
             lowest = min(known, default=None)
             rows.append(
                 {

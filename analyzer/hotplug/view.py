@@ -6,18 +6,18 @@ Each module beside this one defines its own figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memtrace.analyzer.caveats import cut_short, lost
 from memtrace.analyzer.facts import facts, heading, page_title
 from memtrace.analyzer.hotplug import blocks, brackets, cycles, memmap, phases, refusals, state
 from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
-from memtrace.analyzer.hotplug.inside import NONE, Nested, nested
-from memtrace.analyzer.hotplug.origin import UNKNOWN, origin
-from memtrace.analyzer.hotplug.rows import Occurrence, occurrences
-from memtrace.analyzer.scan import connect, in_file
+from memtrace.analyzer.hotplug.rows import Occurrence, occurrences, of
+from memtrace.analyzer.model.origin import UNKNOWN
+from memtrace.analyzer.model.staged import Model, model
+from memtrace.analyzer.scan import in_file
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.witnesses import silent_in
@@ -25,32 +25,25 @@ from memtrace.analyzer.witnesses import silent_in
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
-PHASES_OF = 4
-"""Hot-adds whose phases a page shows."""
-
 
 def view(run: Run, choice: Choice = PLAIN) -> Result:
     """The hotplug view of a run."""
-    with connect(run) as connection:
-        rows = occurrences(run, connection)
-        everything = hot_adds(rows, run.header.page_size)
-        adds = [add for add in everything if any(_touches(span, choice) for span in add.windows)]
-        inner = nested(run, adds, connection)
-        whole = in_file(run, connection)
-        quiet = silent_in(run, connection, "hot.")
-    seen = _seen(run, rows)
-    times = {add.number: phases.exclusive(add, inner.get(add.number, NONE), seen) for add in adds}
-    rounds = brackets.brackets(everything, brackets.taken(run), rows)
-    kept = tuple(row for row in rows if _touches(row, choice))
-    own = {add.number: rounds[add.number] for add in adds}
-    tables = _tables(run, adds, kept, inner, times, seen, own) if kept else ()
+    with model(run) as staged:
+        rows = occurrences(staged)
+        everything = hot_adds(staged, rows)
+        adds = [add for add in everything if any(_touches(span, choice) for span in add.spans)]
+        whole = in_file(run, staged.connection)
+        quiet = silent_in(run, staged.connection, "hot.")
+        kept = tuple(row for row in rows if _touches(row, choice))
+        tables = _tables(staged, everything, adds, kept, rows, choice.window)
+        caveats = (*quiet, *_caveats(staged, adds, _seen(run, rows), whole))
     report = Report(
         view="hotplug",
         title=page_title(run, "hotplug"),
         run=facts(run),
         heading=(*heading(run, whole), *_window(choice)),
-        tables=tables or (_nothing(run, choice),),
-        caveats=tuple(Caveat(*pair) for pair in (*quiet, *_caveats(run, adds, seen, whole))),
+        tables=tables or (_nothing(run, choice, kept),),
+        caveats=tuple(Caveat(*pair) for pair in caveats),
         main="adds",
     )
 
@@ -81,112 +74,62 @@ def _seen(run: Run, rows: Sequence[Occurrence]) -> frozenset[str]:
 
 
 def _tables(
-    run: Run,
+    staged: Model,
+    everything: Sequence[HotAdd],
     adds: Sequence[HotAdd],
+    kept: Sequence[Occurrence],
     rows: Sequence[Occurrence],
-    inner: dict[int, Nested],
-    times: dict[int, dict[str, int | None]],
-    seen: frozenset[str],
-    rounds: dict[int, brackets.Bracket],
+    window: tuple[int, int] | None,
 ) -> tuple[Table, ...]:
-    page = run.header.page_size
+    """``adds`` and ``kept`` are those of ``everything`` and ``rows`` that the window shows."""
+    run, page = staged.run, staged.run.header.page_size
     snapshots = brackets.taken(run)
+    found = brackets.brackets(everything, snapshots, rows)
+    rounds = {add.number: found[add.number] for add in adds}
     counted = {number: brackets.counted(found, page) for number, found in rounds.items()}
-    found = [
-        adds_table(adds, inner, run.status.started_ns, page),
-        phases.table(adds, times, inner, PHASES_OF),
-        blocks.firsts(adds, seen),
-        blocks.table(adds, seen),
-        memmap.matrix(adds, page),
+    seen, numbers = _seen(run, rows), {add.number for add in adds}
+    tables = [
+        adds_table(staged, numbers),
+        phases.table(staged, numbers),
+        blocks.firsts(adds),
+        blocks.table(staged, numbers, window),
+        memmap.matrix(adds),
         memmap.witnesses(adds, counted, {n: b.adds for n, b in rounds.items()}, seen, page),
         state.nodes(rounds, seen, page),
         state.dip(adds, snapshots),
-        cycles.cycles(adds, snapshots, rows),
-        refusals.refusals(rows, run.status.started_ns, page),
+        cycles.cycles(adds, snapshots, kept),
+        refusals.refusals(kept, run.status.started_ns),
     ]
-    optional = {"cycles", "refusals"}
-    return tuple(t for t in found if (adds or t.name in optional) and (t.rows or t.name not in optional))
+    optional = {"cycles", "refusals"} if adds else {table.name for table in tables}
+    return tuple(table for table in tables if table.rows or table.name not in optional)
 
 
-def adds_table(adds: Sequence[HotAdd], inner: dict[int, Nested], start: int, page_size: int) -> Table:
-    """One row for each hot-add.
-
-    at_ns: its start, from the run's; total_ns: from there to its last block online;
-    request_ns: the request alone, inclusive; removed_bytes: of its range, until the run's end
-    or until it was added again.
-    """
-    rows: list[dict[str, Any]] = []
-    for add in adds:
-        onlined = [block.onlined for block in add.blocks]
-        inside = inner.get(add.number, NONE)
-        rows.append(
-            {
-                "add": add.number,
-                "at_ns": add.request.start - start,
-                "origin": origin(add.request.stack),
-                "nid": add.nid,
-                "pfn": add.pfns[0],
-                "end_pfn": add.pfns[1],
-                "bytes": add.bytes,
-                "blocks": len(add.blocks),
-                "range_online_bytes": sum(b.outer.size for b in add.blocks),
-                "onlined_bytes": None if None in onlined else sum(size or 0 for size in onlined),
-                "request_ns": add.request.dur if add.requested else None,
-                "total_ns": add.end - add.request.start,
-                "accepts": inside.accepts_online,
-                "accept_bytes": inside.accept_bytes,
-                "accept_bytes_are": inside.bytes_are,
-                "again": len(add.again),
-                "result": _result(add, page_size),
-                "removed_bytes": add.removed_bytes,
-                "comm": add.request.comm,
-                "tid": add.request.tid,
-            }
-        )
-    partly = any(add.removed is None and add.removed_bytes for add in adds)
-    columns = (
-        Column("add", "add", "number"),
-        Column("at_ns", "at", "ns"),
-        Column("origin", "origin"),
-        Column("nid", "node", "number"),
-        Column("pfn", "pfn", "number"),
-        Column("bytes", "memory", "bytes"),
-        Column("blocks", "blocks", "number"),
-        Column("onlined_bytes", "onlined", "bytes"),
-        Column("total_ns", "took", "ns", block=1),
-        Column("accepts", "accepts", "number", if_any=True, block=1),
-        Column("again", "again", "number", if_any=True, block=1),
-        Column("result", "result", block=1),
-        *((Column("removed_bytes", "removed", "bytes", block=1),) if partly else ()),
-    )
-    names = tuple(rows[0]) if rows else tuple(column.name for column in columns)
-    return Table("adds", "Memory added", names, tuple(rows), columns, top=24)
+def adds_table(staged: Model, adds: Collection[int]) -> Table:
+    """One row for each of these hot-adds."""
+    found = staged.page("memtrace.analyzer.hotplug", "adds")
+    rows = tuple(row for row in found.rows if row["add"] in adds)
+    return Table("adds", "Memory added", found.names, rows, found.shown, top=24)
 
 
-def _result(add: HotAdd, page_size: int) -> str:
-    online = sum(block.outer.size for block in add.online)
-    if add.removed is not None:
-        return "removed"
-    if add.removed_bytes:
-        return "partly removed"
-    if not add.online:
-        return "offline"
-    # Without hot.block, a block that holds its struct pages is only as long as what came online.
-    return "online" if online >= add.bytes - memmap.in_block(add, page_size) else "partly"
-
-
-def _nothing(run: Run, choice: Choice) -> Table:
+def _nothing(run: Run, choice: Choice, kept: Sequence[Occurrence]) -> Table:
     when = "while this was recorded" if choice.window is None else "in this window"
     asked = any(event.startswith("hot.") for event in run.header.events)
-    why = (
-        f"No memory was added, brought online or removed {when}."
-        if asked
-        else "Hotplug was not recorded in this run: `memtrace record -e hotplug` does."
-    )
+    words = {"hot.offline": "taken offline", "hot.remove": "removed"}
+    counts = {said: len(of(kept, event)) for event, said in words.items()}
+    happened = [f"{count} time{'s' * (count > 1)} {said}" for said, count in counts.items() if count]
+    if happened:
+        why = f"No memory was added or brought online {when}; other memory was {', '.join(happened)}."
+    elif asked:
+        why = f"No memory was added, brought online or removed {when}."
+    else:
+        why = "Hotplug was not recorded in this run: `memtrace record -e hotplug` does."
     return Table("adds", "Memory added", ("add",), (), (Column("add", "add", "number"),), notes=(why,))
 
 
-def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str], whole: int) -> Iterator[tuple[str, str]]:
+def _caveats(
+    staged: Model, adds: Sequence[HotAdd], seen: frozenset[str], whole: int
+) -> Iterator[tuple[str, str]]:
+    run = staged.run
     yield from cut_short(run)
     yield from lost(run, whole, ": phases and blocks may be missing")
     if not adds:
@@ -206,10 +149,10 @@ def _caveats(run: Run, adds: Sequence[HotAdd], seen: frozenset[str], whole: int)
         )
     if any(not add.requested for add in adds):
         yield "no-request", "hot.request was not seen: a hot-add begins at arch_add_memory()"
-    if any(origin(add.request.stack) == UNKNOWN for add in adds):
+    if any(add.origin == UNKNOWN for add in adds):
         yield "origin-unknown", "who asked for the memory is unknown where no stack was recorded"
     unknown = [add for add in adds if any(row.nid is None for row in add.rows if row.event == "hot.memmap")]
     if unknown:
         yield "node-unknown", "the real node of struct pages is unknown where the direct map's base is"
-    if any(sum(w.dur or 0 for w in add.windows) > phases.covered(add.windows) for add in adds):
+    if phases.overlap(staged, {add.number for add in adds}):
         yield "threads", "blocks came online in several threads at once: phases add up to more than passed"
