@@ -96,6 +96,8 @@ def connect(run: Run, *others: Run) -> Iterator[duckdb.DuckDBPyConnection]:
         )
         try:
             connection.execute("SET allowed_paths = $1", [[one.scan_path for one in (run, *others)]])
+            # Where Python runs no script, as in a notebook, DuckDB draws one on stdout.
+            connection.execute("SET enable_progress_bar = false")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             yield connection

@@ -259,6 +259,11 @@ def test_a_connection_opens_two_runs_if_told_both(run_of: Callable[..., Run], tm
         scan.in_file(two, connection)
 
 
+def test_a_long_query_draws_nothing_into_the_answer(run_of: Callable[..., Run]) -> None:
+    with scan.connect(run_of("streamed")) as connection:
+        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
+
+
 def test_names_of_events_are_no_sql(run_of: Callable[..., Run]) -> None:
     names = ["alloc", "it's", "x' OR 1=1 THEN 7 --", "\\", "{0}", "é\n"]
     rows = [
