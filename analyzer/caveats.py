@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.cells import FEW
 from memtrace.analyzer.clock import by_instructions, takes_turns, turns_text
 from memtrace.analyzer.facts import fact
+from memtrace.analyzer.in_file import InFile, in_partials
 from memtrace.analyzer.integrity import disagreements
 from memtrace.analyzer.keys import Key, without_aggregates
-from memtrace.analyzer.losses import known_losses, sentence
+from memtrace.analyzer.losses import sentence
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.render.units import written
+from memtrace.analyzer.sampling import sampling
 from memtrace.analyzer.tables import Caveat, Row, Table
+from memtrace.traces.lost import known_losses
 from memtrace.traces.run import NOT_ASKED
 from memtrace.traces.schema import COLUMN_NAMES, SCHEMA_VERSION, Flag
 
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 VAGUE_NS = 1_000_000
 """Uncertainty of an imported file's clock at which times are no longer to be compared finely."""
 _IMPORTED_KINDS = ("ftrace", "function_graph", "kprobe_event", "trace_event", "bpftrace")
-SAMPLED_ENOUGH = 0.9
-"""Share of the clock samples due below which estimates are too low to be left without a word."""
 _SAMPLES = "by samples of CPU time (no waits) at even intervals, which misjudge work in step with them"
 HIGH_COST = 0.05
 """Share of a run's CPU time, or of its events' time, at which tracing is no longer small."""
@@ -50,7 +51,7 @@ def caveats(
     ``quiet``: of witnesses.py, about sites that stay silent.
     """
     found = [
-        *_recording(run, int(partials.count.sum()), integrity),
+        *_recording(run, in_partials(partials), integrity),
         *quiet,
         *_imported(run),
         *_sites(run),
@@ -82,13 +83,13 @@ def module_gone(run: Run) -> Found:
         yield "module-gone", f"a kernel module was unloaded: after that nothing was seen of {events}"
 
 
-def lost(run: Run, in_file: int, so: str) -> Found:
+def lost(run: Run, in_file: InFile, so: str) -> Found:
     """Losses whose number is known; ``so``: what they mean here."""
     if known_losses(run.status):
         yield "losses", f"{sentence(run.status, in_file)}{so}"
 
 
-def _recording(run: Run, in_file: int, integrity: Table) -> Found:
+def _recording(run: Run, in_file: InFile, integrity: Table) -> Found:
     yield from cut_short(run)
     if takes_turns(run.header):
         yield "clock-shared", turns_text(run.header)
@@ -98,7 +99,7 @@ def _recording(run: Run, in_file: int, integrity: Table) -> Found:
             "the guest's clock counted instructions, 1 ns each: memory and waiting cost nothing, one CPU ran"
             " at a time; compare times only with each other",
         )
-    if not in_file:
+    if not in_file.events and not in_file.inferred:
         yield (
             "empty",
             "no occurrence was recorded: none happened, filters kept them out, or a site is silent",
@@ -181,6 +182,7 @@ def _sites(run: Run) -> Found:
 
 def _times(run: Run, events: Sequence[Row]) -> Found:
     estimated = [row["event"] for row in events if row["time"] in ("estimated", "mixed")]
+    marks = "marked > (at least)" if sampling(run).short else "marked ~"
     unknown = [row["event"] for row in events if row["time"] == "unknown"]
     partly = [
         f"{row['event']} ({row['time_unknown_share']:.1%})"
@@ -191,7 +193,7 @@ def _times(run: Run, events: Sequence[Row]) -> Found:
         yield "time-unknown", f"only occurrences were seen, no time, of {', '.join(unknown)}"
     if estimated:
         how = f": {_SAMPLES}" if run.status.samples.get("period_ns") else ""
-        yield "time-estimated", f"time is estimated, marked ~, of {', '.join(estimated)}{how}"
+        yield "time-estimated", f"time is estimated, {marks}, of {', '.join(estimated)}{how}"
     if partly:
         yield "time-partial", f"time is unknown for a part of {', '.join(partly)}: totals are lower bounds"
 
@@ -222,17 +224,13 @@ def _coarse(events: Sequence[Row], main: Sequence[Row]) -> Found:
 
 
 def _samples(run: Run) -> Found:
-    """Whether the CPU clock was sampled as often as asked: known only where no task was left out."""
-    samples, header = run.status.samples, run.header
-    period, taken = samples.get("period_ns"), samples.get("all")
-    if not period or taken is None or header.filters or not header.cpus:
-        return
-    due = (run.status.ended_ns - run.status.started_ns) * header.cpus / period
-    if due >= FEW and taken < SAMPLED_ENOUGH * due:
+    """That the CPU clock was not sampled as often as asked."""
+    found = sampling(run)
+    if found.short:
         yield (
             "samples-missing",
-            f"only {taken / due:.0%} of the clock samples were taken (throttled, or virtual CPUs that did"
-            " not run): estimated times are lower bounds",
+            f"only {found.taken:.0%} of the clock samples were taken (throttled, or virtual CPUs that did"
+            " not run): estimated times are lower bounds, marked >",
         )
 
 

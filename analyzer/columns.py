@@ -3,41 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from memtrace.analyzer.tables import Column, Row
-from memtrace.traces.histogram import ERROR
 
-
-def _estimated(row: Row) -> str:
-    return "~" if row["time"] in ("estimated", "mixed") else ""
+_BOUNDS = {"estimate": "~", "at least": ">"}
 
 
 def partly(row: Row) -> str:
-    """The sign before a time that is estimated, or known for a part only."""
-    return _estimated(row) or (">" if row["time_unknown_share"] else "")
+    """The sign before a time that is estimated, or at least so much."""
+    return _BOUNDS.get(row["total_is"] or "", "")
 
 
-def _bound(row: Row) -> str:
-    return {"at most": "<", "at least": ">"}.get(row["max_is"] or "", "")
+def _rate(row: Row) -> str:
+    return _BOUNDS.get(row["rate_is"] or "", "")
+
+
+def _bound(name: str) -> Callable[[Row], str]:
+    """The sign before a duration that is known between bounds only, as the column ``name`` says."""
+    return lambda row: {"at most": "<", "at least": ">"}.get(row[name] or "", "")
 
 
 _ERROR = "+/-: one standard error of total, from the number of samples."
-_UNTIMED = "untimed: share of the occurrences whose time is unknown."
-_WITHIN = f"p50, p90 and p99 are off by at most {ERROR:.1%}."
+_UNTIMED = "untimed: share of the events whose time is unknown."
 MEASURES: tuple[Column, ...] = (
     Column("count", "count", "count"),
     Column("bytes", "memory", "bytes"),
     Column("total_ns", "total", "ns", partly),
     Column("self_ns", "self", "ns", partly),
     Column("total_rel_error", "+/-", "share", if_any=True, note=_ERROR),
-    Column("ns_per_4kib", "ns/4K", "rate", _estimated),
-    Column("gib_per_s", "GiB/s", "rate", _estimated),
+    Column("ns_per_4kib", "ns/4K", "rate", _rate),
+    Column("gib_per_s", "GiB/s", "rate", _rate),
     Column("time_unknown_share", "untimed", "share", if_any=True, note=_UNTIMED),
-    Column("p50_ns", "p50", "ns", block=1, note=_WITHIN),
-    Column("p90_ns", "p90", "ns", block=1, note=_WITHIN),
-    Column("p99_ns", "p99", "ns", block=1, note=_WITHIN),
-    Column("max_ns", "max", "ns", _bound, block=1),
+    Column("p50_ns", "p50", "ns", _bound("p50_is"), block=1),
+    Column("p90_ns", "p90", "ns", _bound("p90_is"), block=1),
+    Column("p99_ns", "p99", "ns", _bound("p99_is"), block=1),
+    Column("max_ns", "max", "ns", _bound("max_is"), block=1),
 )
 """How a page shows the measured columns."""
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.losses import sentence
 from memtrace.traces.derived import answer
+from memtrace.traces.lost import events
 from memtrace.traces.run import RunHeader, to_json
 
 if TYPE_CHECKING:
+    from memtrace.analyzer.in_file import InFile
     from memtrace.traces.reader import Run
 
 _SHOWN_FACTS = (
@@ -52,12 +54,7 @@ def duration_ns(run: Run) -> int:
     return run.status.ended_ns - run.status.started_ns
 
 
-def period_ns(run: Run) -> int | None:
-    """The time that one sample stands for; None where nothing was sampled."""
-    return run.status.samples.get("period_ns")
-
-
-def heading(run: Run, occurrences: int) -> tuple[tuple[str, str], ...]:
+def heading(run: Run, in_file: InFile) -> tuple[tuple[str, str], ...]:
     """The header block: label and text of each line."""
     header = run.header
     lines = [
@@ -65,9 +62,9 @@ def heading(run: Run, occurrences: int) -> tuple[tuple[str, str], ...]:
         ("machine", _machine(header)),
         ("facts", _facts(header)),
         ("workload", _workload(run)),
-        (header.origin, _window(run, occurrences)),
+        (header.origin, _window(run, in_file)),
         ("from", _sources(header)),
-        ("losses", sentence(run.status, occurrences)),
+        ("losses", sentence(run.status, in_file)),
     ]
     return tuple((label, text) for label, text in lines if text)
 
@@ -121,13 +118,21 @@ def _sources(header: RunHeader) -> str:
     return ", ".join(f"{s.name} ({s.format})" for s in header.sources)
 
 
-def _window(run: Run, occurrences: int) -> str:
+def _window(run: Run, in_file: InFile) -> str:
     header = run.header
-    rows = f" in {run.rows} rows" if run.rows != occurrences else ""
     until = "cut short"
     if run.whole:
         why = run.status.stopped_by
         until = _STOPPED.get(why, f"until {why}" if why else "")
     filters = "".join(f", {name} {value}" for name, value in header.filters.items())
     ending = f", {until}" if until else ""
-    return f"{duration_ns(run) / 1e9:.3f} s{ending}; {occurrences} occurrences{rows}{filters}"
+    return f"{duration_ns(run) / 1e9:.3f} s{ending}; {_events(run, in_file)}{filters}"
+
+
+def _events(run: Run, found: InFile) -> str:
+    """How many events there were, and what of them, and from them, is in the file."""
+    whole = events(run.status, found.events, found.imported)
+    part = f" ({found.events} in the file)" if found.events != whole else ""
+    more = f" and {found.inferred} inferred from them," if found.inferred else ""
+    rows = f" in {run.rows} rows" if run.rows != found.events + found.inferred else ""
+    return f"{whole} event{'s' * (whole != 1)}{part}{more}{rows}".rstrip(",")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.partials import Partials, Unknown
 from memtrace.analyzer.tables import Column, Table
+from memtrace.traces.lost import unseen_losses
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def integrity(partials: Partials, status: RunStatus, origin: str = "recorded") -
         lost = sum(c.ring_full for c in status.counters)
         split = f", {lost} of them lost because a ring was full" if lost else ""
         note = f"file and kernel agree: {sum(c.seen for c in status.counters)} events{split}"
+        if unseen := unseen_losses(status):
+            note += f"; {unseen} more were lost before a program saw them"
+        if imported := int(partials.count[partials.having(Flag.IMPORTED)].sum()):
+            note += f"; the {imported} that were imported have no counters"
         if meanwhile := sum(map(_meanwhile, status.counters)):
             note += f"; {meanwhile} of them came while the last rows were taken, and may not be among these"
     shown = None if wrong else ()

@@ -53,6 +53,8 @@ class Partials:
     self_ns: Ints
     max_ns: Ints
     """The longest ``dur_ns``; of aggregates the lower edge of its bucket."""
+    alike: Bools
+    """Whether every occurrence took max_ns, to the nanosecond."""
     sum_pfn: npt.NDArray[np.uint64] | None = None
     """Modulo 2**64; None if it was not asked for."""
 

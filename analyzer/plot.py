@@ -204,6 +204,8 @@ def _node_panel(axes: Axes, partials: Partials) -> None:
         notes.append("estimated")
     if any(row["time_unknown_share"] for row in timed):
         notes.append("a part of the occurrences is untimed")
+    elif any(row["total_is"] == "at least" for row in timed):
+        notes.append("at least: clock samples are missing")
     axes.set_title("; ".join([text, *notes]), loc="left")
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantiles and maxima from merged log-linear histograms.
+"""Quantiles: one definition for all that reports print.
 
 A quantile q of n occurrences is the value of rank ceil(q * n) (nearest rank,
-numpy's "inverted_cdf"), taken at the middle of the bucket that holds it, so it
-is off by at most 1/32 of itself (traces.histogram.ERROR); exact below 32 ns,
-where a bucket holds one value.  Unit: that of the bucketed values (ns).
-Histograms merge by adding counts: streamed rows, aggregates, row groups and
+numpy's "inverted_cdf", DuckDB's quantile_disc).  It is exact where every duration
+around it is in the file.  Where the kernel summed some of them, or there are too
+many to be kept one by one (rare.EXACT_ROWS), it is the upper edge of the bucket
+that holds it, or the longest duration there: at most 1/16 too long, and below
+32 ns, where a bucket holds one value, exact.  Unit: that of the values (ns).
+Durations merge by adding counts: streamed rows, aggregates, row groups and
 files give the same quantiles together as their concatenation.
 """
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
+    Bools = npt.NDArray[np.bool_]
+
+
+def exact_quantile(ascending: Ints, per_mille: int) -> int:
+    """The quantile of at least one value in ascending order; 1000 for the largest."""
+    return int(ascending[max(-(-per_mille * len(ascending) // 1000), 1) - 1])
 
 
 def middle(buckets: npt.ArrayLike) -> Ints:
@@ -36,26 +44,33 @@ def upper_edge(buckets: npt.ArrayLike) -> Ints:
     return edges
 
 
-def group_quantiles(group: Ints, bucket: Ints, count: Ints, groups: int, per_mille: tuple[int, ...]) -> Ints:
-    """Quantiles of each group's histogram.
+def group_quantiles(
+    group: Ints, value: Ints, count: Ints, exact: Bools, groups: int, per_mille: tuple[int, ...]
+) -> tuple[Ints, Bools]:
+    """Quantiles of each group's durations, and whether each is exact rather than a bound from above.
 
-    ``group``, ``bucket`` and ``count`` (all of shape (n,)) say that ``count``
-    occurrences of a group fell into a bucket; a pair may occur several times.
-    Returns shape (groups, len(per_mille)); -1 for a group without occurrences.
+    ``group``, ``value``, ``count`` and ``exact`` (all of shape (n,)) say that ``count`` occurrences
+    of a group took ``value``, or (not exact) no longer than that and something in its bucket.
+    Returns two arrays of shape (groups, len(per_mille)); -1 for a group without occurrences.
     """
     import numpy as np
 
-    order = np.lexsort((bucket, group))
-    group, bucket, count = group[order], bucket[order], count[order]
+    from memtrace.traces.histogram import bucket_of
+
+    order = np.lexsort((value, group))
+    group, value, count = group[order], value[order], count[order]
     cumulative = np.cumsum(count)
     edges = np.searchsorted(group, np.arange(groups + 1))
     before = np.concatenate(([0], cumulative))[edges]
     total = np.diff(before)
-    out = np.full((groups, len(per_mille)), -1, dtype=np.int64)
+    # What lies somewhere in a bucket may come before or after what lies in it exactly.
+    _, stretch = np.unique(np.stack((group, bucket_of(value))), axis=1, return_inverse=True)
+    told = np.bincount(stretch.ravel(), weights=~exact[order], minlength=1)[stretch.ravel()] == 0
+    found = np.full((groups, len(per_mille)), -1, dtype=np.int64)
+    is_exact = np.zeros(found.shape, dtype=bool)
     some = total > 0
-    values = middle(bucket)
     for column, q in enumerate(per_mille):
         rank = np.maximum(-(-q * total[some] // 1000), 1)
         place = np.searchsorted(cumulative, before[:-1][some] + rank, side="left")
-        out[some, column] = values[place]
-    return out
+        found[some, column], is_exact[some, column] = value[place], told[place]
+    return found, is_exact

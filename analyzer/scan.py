@@ -14,16 +14,17 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer import callers
 from memtrace.analyzer.keys import Key
 from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.analyzer.rare import is_rare, rare
 from memtrace.errors import MemtraceError
 from memtrace.traces.histogram import SUB_BITS, bucket_of
 from memtrace.traces.run_file import damaged
+from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,6 +62,9 @@ def edge(duration: str, bits: int = SUB_BITS) -> str:
 NOT_NEGATIVE = '(CASE WHEN "dur_ns" < 0 THEN 0 ELSE "dur_ns" END)'
 _QUICK = edge('"dur_ns"')
 _CAREFUL = edge(NOT_NEGATIVE)
+_ONE_BY_ONE = f"rare AND flags & {int(Flag.AGGREGATED)} = 0"
+_QUICK_RARE = f'CASE WHEN {_ONE_BY_ONE} THEN "dur_ns" ELSE {_QUICK} END'
+_CAREFUL_RARE = f"CASE WHEN {_ONE_BY_ONE} THEN {NOT_NEGATIVE} ELSE {_CAREFUL} END"
 
 
 class TooManyGroupsError(MemtraceError):
@@ -95,28 +99,31 @@ def connect(run: Run, *others: Run) -> Iterator[duckdb.DuckDBPyConnection]:
             }
         )
         try:
-            connection.execute("SET allowed_paths = $1", [[one.scan_path for one in (run, *others)]])
-            # Where Python runs no script, as in a notebook, DuckDB draws one on stdout.
-            connection.execute("SET enable_progress_bar = false")
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
-            yield connection
-        except duckdb.OutOfMemoryException as error:
-            raise MemtraceError(
-                f"{run.path} has too many groups for {MEMORY_LIMIT} of memory and the space in"
-                f" {Path(spill).parent}; give --by fewer keys, or set TMPDIR to another folder"
-            ) from error
-        except duckdb.Error as error:
-            raise damaged(run.path, error) from error
+            with told(run):
+                connection.execute("SET allowed_paths = $1", [[one.scan_path for one in (run, *others)]])
+                # Where Python runs no script, as in a notebook, DuckDB draws one on stdout.
+                connection.execute("SET enable_progress_bar = false")
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+                yield connection
         finally:
             connection.close()
 
 
-def in_file(run: Run, connection: duckdb.DuckDBPyConnection) -> int:
-    """How many occurrences the rows of a run stand for."""
-    total = "SELECT coalesce(sum(count), 0)::BIGINT FROM rows_"
-    ((found,),) = callers.query(run.relation(connection, ["count"]), total).fetchall()
-    return int(found)
+@contextmanager
+def told(run: Run) -> Iterator[None]:
+    """Let what DuckDB complains of, while it reads a run, be a MemtraceError."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise MemtraceError(
+            f"{run.path} has too many groups for {MEMORY_LIMIT} of memory and the space in"
+            f" {tempfile.gettempdir()}; give --by fewer keys, or set TMPDIR to another folder"
+        ) from error
+    except duckdb.Error as error:
+        raise damaged(run.path, error) from error
 
 
 def partials(
@@ -132,22 +139,20 @@ def partials(
     Without durations every bucket is NO_BUCKET: quicker, and fewer, where only
     sums are wanted.  Raises TooManyGroupsError.
     """
-    import duckdb
-
     quantities = dict(_SUMS) | ({"pfn": Unknown.PFN} if with_pfn else {})
     read = {*quantities, "dur_ns"} if with_durations else set(quantities)
     empty = {"dur_ns", *quantities} - read | _all_null(run, sorted(read), connection)
     unread = dict.fromkeys(sorted(empty), "NULL")
     if _each_once(run, connection):
         unread["count"] = "1"
-    question = _Question(run, tuple(keys), quantities, unread)
+    question = _Question(run, tuple(keys), quantities, unread, rare(run) if "dur_ns" not in empty else ())
     try:
-        columns = _scan(question, connection, careful=False)
-    except (duckdb.ConversionException, duckdb.OutOfRangeException):
-        columns = {}
-    if not columns or any(((n != 0) & (n != columns["rows"])).any() for n in _known(columns).values()):
-        columns = _scan(question, connection, careful=True)
-    return _partials(question, columns)
+        return _partials(question, _answer(question, connection))
+    except TooManyGroupsError:
+        if question.rare == ():
+            raise
+        whole = replace(question, rare=())
+        return _partials(whole, _answer(whole, connection))
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,27 @@ class _Question:
     """Columns to be summed."""
     unread: Mapping[str, str]
     """Of these and of dur_ns, the columns that have one value throughout, and that value."""
+    rare: tuple[str, ...] | None = ()
+    """The events whose streamed durations are kept one by one; None for all."""
+
+
+def _answer(question: _Question, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    import duckdb
+
+    try:
+        columns = _scan(question, connection, careful=False)
+    except (duckdb.ConversionException, duckdb.OutOfRangeException):
+        columns = {}
+    if not columns or _doubtful(columns):
+        columns = _scan(question, connection, careful=True)
+    return columns
+
+
+def _doubtful(columns: dict[str, Any]) -> bool:
+    """Whether the rows of a group differ in what they know, or a duration is negative."""
+    if len(columns["rows"]) and (columns["edge"] < 0).any():
+        return True
+    return any(((n != 0) & (n != columns["rows"])).any() for n in _known(columns).values())
 
 
 def _all_null(run: Run, columns: Sequence[str], connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -182,9 +208,13 @@ def _each_once(run: Run, connection: duckdb.DuckDBPyConnection) -> bool:
 
 def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful: bool) -> dict[str, Any]:
     """The grouped rows as columns (masked where null), see _partials() for their names."""
+    import duckdb
+
     quantities, unread = question.quantities, question.unread
     groups = {f"key_{i}": key.expression for i, key in enumerate(question.keys)}
     groups |= {"flags": '"flags"', "edge": _CAREFUL if careful else _QUICK}
+    if question.rare != ():
+        groups["edge"] = _CAREFUL_RARE if careful else _QUICK_RARE
     if careful:
         nulls = (f'{bit:d} * ("{name}" IS NULL)::INTEGER' for name, bit in quantities.items())
         groups["nulls"] = " + ".join(nulls)
@@ -195,7 +225,10 @@ def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful
         sums["sum_pfn"] = '(sum("pfn") % 18446744073709551616)::UBIGINT'
 
     source = {"flags", "dur_ns", *quantities, *(key.column for key in question.keys)}
+    source |= {"event"} if question.rare else set()
     rows = question.run.relation(connection, sorted(source - unread.keys()))
+    if question.rare != ():
+        rows = rows.select(duckdb.StarExpression(), is_rare(question.rare).alias("rare"))
     if unread:
         rows = rows.project(", ".join(["*", *(f'{v}::BIGINT AS "{name}"' for name, v in unread.items())]))
     stacks = None
@@ -236,13 +269,15 @@ def _partials(question: _Question, columns: dict[str, Any]) -> Partials:
     for bit, number in _known(columns).items():
         unknown |= np.where(number == 0, int(bit), 0)
     bucket = np.where(np.ma.getmaskarray(columns["edge"]), NO_BUCKET, bucket_of(filled("edge")))
+    longest = np.maximum(filled("max_ns"), 0)
     return Partials(
         keys={key.output: columns[f"key_{i}"] for i, key in enumerate(question.keys)},
         flags=filled("flags"),
         unknown=unknown,
         bucket=bucket,
         rows=filled("rows"),
-        max_ns=np.maximum(filled("max_ns"), 0),
+        max_ns=longest,
+        alike=(filled("edge") == longest) & (filled("flags") & int(Flag.AGGREGATED) == 0),
         sum_pfn=filled("sum_pfn", np.uint64) if "sum_pfn" in columns else None,
         **{name: filled(name) for name in _SUMS},
     )

@@ -46,7 +46,7 @@ _IF_CHANGED = (
 
 def snapshots(run: Run) -> Table:
     """One row for each counter and node that start and end both have; none if either is missing."""
-    taken = {s.label: s for s in run.snapshots}
+    taken = {s.label: s for s in sorted(run.snapshots, key=lambda s: s.boottime_ns)}
     rows = _rows(run, taken) if "start" in taken and "end" in taken else []
     shown = tuple(
         i

@@ -16,7 +16,8 @@ from memtrace.analyzer import cells as cell
 from memtrace.analyzer.callers import WRITTEN_OUT, caller_of, written_out
 from memtrace.analyzer.caveats import caveats
 from memtrace.analyzer.columns import MEASURES, key_column, partly
-from memtrace.analyzer.facts import duration_ns, facts, heading, page_title, period_ns
+from memtrace.analyzer.facts import duration_ns, facts, heading, page_title
+from memtrace.analyzer.in_file import in_partials, numbers
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT, KEYS, Key, readable
 from memtrace.analyzer.losses import ledger, losses
@@ -51,16 +52,16 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         task_table = tasks(run, connection)
         caller_table = callers(run, connection)
         quiet = tuple(silent(Evidence(run, of_partials(parts), connection)))
-    events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
+    events = cell.of_run(run, cell.in_cells(parts), ["event"])
     main = main_table(run, cell.in_cells(grouped), by)
     check = integrity(parts, run.status, run.header.origin)
-    in_file = int(parts.count.sum())
+    whole = in_partials(parts)
     tables = (
         events_table(run, events),
         main,
         task_table,
         *([caller_table] if caller_table else []),
-        losses(run.status, in_file),
+        losses(run.status, whole),
         ledger(run.status),
         check,
         sites(run.header),
@@ -71,8 +72,8 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     report = Report(
         view="summary",
         title=page_title(run),
-        run=facts(run),
-        heading=heading(run, in_file),
+        run={**facts(run), **numbers(run, whole)},
+        heading=heading(run, whole),
         tables=tables,
         caveats=caveats(run, events, main.rows, by, parts, check, quiet),
     )
@@ -116,7 +117,7 @@ def events_table(run: Run, events: Sequence[Row]) -> Table:
 def main_table(run: Run, inside: Partials, by: Sequence[Key]) -> Table:
     """What each event cost, by the keys asked for."""
     names = tuple(key.output for key in by)
-    rows: list[Row] = list(cell.cells(inside, names, period_ns(run)))
+    rows: list[Row] = list(cell.of_run(run, inside, names))
     ranked = any(key.word in _RANKED for key in by)
     if ranked:
         rows = cell.by_cost(rows, "event")
@@ -152,7 +153,7 @@ def callers(run: Run, connection: duckdb.DuckDBPyConnection) -> Table | None:
         return None
     keys = [KEYS["event"], KEYS["caller"]]
     names = ("event", "caller", *cell.COSTS)
-    rows = cell.cells(cell.in_cells(partials(run, keys, connection, with_durations=False)), names[:2])
+    rows = cell.of_run(run, cell.in_cells(partials(run, keys, connection, with_durations=False)), names[:2])
     kept = tuple({name: row[name] for name in names} for row in cell.by_cost(rows, "event"))
     columns = (
         Column("event", "event"),

@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any, Literal
 
 Kind = Literal["text", "stack", "number", "count", "bytes", "ns", "rate", "share", "signed"]
 """How a value is written for people: see render/units.py."""
@@ -83,12 +80,6 @@ class Table:
             if in_section[section] <= self.top:
                 kept.append(row)
         return tuple(kept), len(rows) - len(kept)
-
-    def frame(self) -> pd.DataFrame:
-        """The table for further work in pandas: nullable types, NA for unknown."""
-        import pandas as pd
-
-        return pd.DataFrame([dict(row) for row in self.rows], columns=list(self.names)).convert_dtypes()
 
 
 @dataclass(frozen=True)

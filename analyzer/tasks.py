@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.cells import COSTS, by_cost, cells, in_cells
+from memtrace.analyzer.cells import COSTS, by_cost, in_cells, of_run
 from memtrace.analyzer.columns import MEASURES
 from memtrace.analyzer.keys import KEYS
 from memtrace.analyzer.scan import TooManyGroupsError, partials
@@ -37,7 +37,9 @@ def tasks(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     else:
         keys = [KEYS[name] for name in _NAMES[:3]]
         try:
-            rows = list(cells(in_cells(partials(run, keys, connection, with_durations=False)), _NAMES[:3]))
+            rows = list(
+                of_run(run, in_cells(partials(run, keys, connection, with_durations=False)), _NAMES[:3])
+            )
         except TooManyGroupsError as error:
             return Table("tasks", "Tasks", _NAMES, (), _COLUMNS, notes=(str(error).partition(";")[0],))
     rows = [{name: row[name] for name in _NAMES} for row in by_cost(rows, "event")]
@@ -49,7 +51,9 @@ def tasks(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
 def _kept(task: TaskTotal) -> Row:
     time = "unknown" if task.total_ns is None else "exact"
     untimed = 1.0 if task.total_ns is None else 0.0
-    return dataclasses.asdict(task) | {"self_ns": None, "time": time, "time_unknown_share": untimed}
+    total_is = None if task.total_ns is None else "exact"
+    told = {"self_ns": None, "time": time, "total_is": total_is, "time_unknown_share": untimed}
+    return dataclasses.asdict(task) | told
 
 
 _COLUMNS = (

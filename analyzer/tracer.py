@@ -7,7 +7,8 @@ measured with these probes after the run; times the allocations seen it is an
 estimate of the time that tracing added to the system, never subtracted from any
 number.  ``loading_bytes``: by how much free memory fell while the recorder loaded;
 ``loading_accepted_bytes``: by how much unaccepted memory did (analyzer/loading.py).
-``own_count``: occurrences that the recorder caused (flag TRACER), in no table but ``apart``.
+``bytes_per_occurrence``: of the file, for each event in it, those inferred left out.
+``own_count``: events that the recorder caused (flag TRACER), in no table but ``apart``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.cells import cells
+from memtrace.analyzer.in_file import in_partials
 from memtrace.analyzer.loading import fell_by_loading
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.render.units import written
@@ -41,7 +43,7 @@ def tracer(run: Run, partials: Partials) -> Table:
     """One row; null where the recorder did not tell (a run cut short has no cost)."""
     cost, status = run.status.cost, run.status
     own = partials.where(partials.having(Flag.TRACER))
-    occurrences = int(partials.count.sum())
+    events = in_partials(partials).events
     allocs = sum(
         count
         for event, count in zip(partials.keys["event"], partials.count.tolist(), strict=True)
@@ -50,11 +52,11 @@ def tracer(run: Run, partials: Partials) -> Table:
     window = (status.ended_ns - status.started_ns) * run.header.cpus
     row: dict[str, Any] = dict.fromkeys(_NAMES)
     row |= {
-        "loading_bytes": fell_by_loading(run, "nr_free_pages"),
-        "loading_accepted_bytes": fell_by_loading(run, "nr_unaccepted"),
+        "loading_bytes": fell_by_loading(run, "nr_free_pages", "MemFree"),
+        "loading_accepted_bytes": fell_by_loading(run, "nr_unaccepted", "Unaccepted"),
     }
     if cost:
-        each = cost.file_bytes / occurrences if cost.file_bytes and occurrences else None
+        each = cost.file_bytes / events if cost.file_bytes and events else None
         row |= {
             "recorder_cpu_ns": cost.recorder_cpu_ns,
             "cpu_share": cost.recorder_cpu_ns / window if window > 0 else None,
@@ -66,12 +68,12 @@ def tracer(run: Run, partials: Partials) -> Table:
             "programs_kept": cost.programs_kept,
             "bytes_per_occurrence": each,
         }
-    row["own_count"] = int(own.count.sum())
+    row["own_count"] = in_partials(own).events
     return Table("tracer", "Cost of tracing", _NAMES, (row,), (), keys=0, shown=(), notes=(_sentence(row),))
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    own = f"{row['own_count']} occurrences were its own, kept apart"
+    own = f"{row['own_count']} events were its own, kept apart"
     if row["recorder_cpu_ns"] is None:
         return f"what recording took is unknown; {own}"
     parts = [f"recorder: {written(row['recorder_cpu_ns'], 'ns')} of CPU"]
@@ -82,7 +84,7 @@ def _sentence(row: dict[str, Any]) -> str:
     if row["file_bytes"] is not None:
         parts.append(f"file {written(row['file_bytes'], 'bytes')}")
         if row["bytes_per_occurrence"] is not None:
-            parts[-1] += f", {written(row['bytes_per_occurrence'], 'rate')} bytes an occurrence"
+            parts[-1] += f", {written(row['bytes_per_occurrence'], 'rate')} bytes an event"
     if row["probe_ns"] is None:
         parts.append("what it adds to a page fault was not measured")
     else:

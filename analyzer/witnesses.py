@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.accept.rows import BLOCK_BYTES
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.facts import fact
-from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
+from memtrace.traces.lost import known_losses
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:

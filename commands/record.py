@@ -282,9 +282,9 @@ def _shown_on(line: StatusLine) -> Callable[[Progress], None]:
 
 
 def _summary(output: Path, outcome: Any) -> None:
+    from memtrace.traces.lost import known_losses, recorded
+
     status = outcome.status
-    seen = sum(c.seen for c in status.counters)
-    lost = status.losses.ring_full
     seconds = (status.ended_ns - status.started_ns) / 1e9
     if status.gone:
         tell(
@@ -292,6 +292,7 @@ def _summary(output: Path, outcome: Any) -> None:
             f"{', '.join(status.gone)}"
         )
     tell(
-        f"{seen:,} events in {seconds:.1f} s, {lost:,} lost, {status.rows:,} rows in {output} "
-        f"(stopped by {status.stopped_by}); `memtrace report {output}` shows them"
+        f"{recorded(status):,} events in {seconds:.1f} s, {known_losses(status):,} lost, "
+        f"{status.rows:,} rows in {output} (stopped by {status.stopped_by}); "
+        f"`memtrace report {output}` shows them"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NOT_INSTALLED = ("tests", "benchmarks", "docs", ".ci")
-CODE = (".py", ".c", ".h", ".sh", ".patch", ".config")
+CODE = (".py", ".c", ".h", ".sh", ".patch", ".config", ".sql")
 
 
 def config() -> configparser.ConfigParser:

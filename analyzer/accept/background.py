@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.platform import at
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.tables import Column, Table
 
@@ -88,7 +87,7 @@ def background(run: Run, accepts: Accepts, found: Stalls) -> Table:
         cpu = ahead = 0.0
         done: float | None = 0.0
         for node in nodes:
-            left, spent, over, end = _simulated(run, node, budget)
+            left, spent, over, end = _simulated(run, node, accepts.began(run), budget)
             share[node.place] = left
             cpu, ahead = cpu + spent, ahead + over
             done = None if done is None or end is None else max(done, end)
@@ -108,11 +107,11 @@ def background(run: Run, accepts: Accepts, found: Stalls) -> Table:
     return Table("background", title, _NAMES, tuple(rows), _COLUMNS, notes=_NOTES)
 
 
-def _simulated(run: Run, node: Node, budget: float) -> tuple[Floats, float, float, float | None]:
+def _simulated(run: Run, node: Node, start: int, budget: float) -> tuple[Floats, float, float, float | None]:
     """Share of each stall left, CPU time (ns), bytes ahead at the end, time until all is done (ns)."""
     import numpy as np
 
-    start, length = run.status.started_ns, run.status.ended_ns - run.status.started_ns
+    length = run.status.ended_ns - start
     speed = budget / node.block_ns
     left = remaining(node.begin, node.need, start, speed)
     done_by_stalls = int(left.sum())
@@ -133,22 +132,23 @@ def _simulated(run: Run, node: Node, budget: float) -> tuple[Floats, float, floa
 def _nodes(run: Run, accepts: Accepts, found: Stalls) -> list[Node] | str:
     import numpy as np
 
-    start = at(run, "start")
+    start = accepts.at("start")
     if start is None or start.total is None:
         return "no snapshot says what was unaccepted at the start"
-    if not len(found) or not found.timed.all():
-        return "stalls have no durations" if len(found) else "there was no stall"
+    later = found.begin >= accepts.began(run)
+    if not later.any() or not found.timed.all():
+        return "stalls have no durations" if later.any() else "there was no stall"
     machine = ns_per_byte(accepts)
     if machine is None:
         return "no accept of this run has both its time and its memory"
     sizes = start.nodes or {UNKNOWN: start.total}
-    if start.nodes and not np.isin(found.nid[found.accepts > 0], [*start.nodes]).all():
+    if start.nodes and not np.isin(found.nid[later & (found.blocks > 0)], [*start.nodes]).all():
         return "of some stalls no node with a counter is known"
     nodes = []
     for nid, size in sizes.items():
-        place = np.flatnonzero(found.nid == nid) if start.nodes else np.arange(len(found))
+        place = np.flatnonzero(later & (found.nid == nid) if start.nodes else later)
         per_byte = (ns_per_byte(accepts, nid) if start.nodes else None) or machine
-        nodes.append(Node(found.begin[place], found.accepts[place], place, per_byte * BLOCK_BYTES, size))
+        nodes.append(Node(found.begin[place], found.blocks[place], place, per_byte * BLOCK_BYTES, size))
     return nodes
 
 

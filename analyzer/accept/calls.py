@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table ``calls``: what accepting took, per node and size, and how long interrupts were off.
 
-One row stands for the occurrences of one event on one node of one size.  The
-event is the innermost one that has durations: ``accept.arch`` if the kernel
+One row stands for the acceptances (table ``accepts``) of one node and size whose work was seen
+by one event: the innermost one that has a duration, ``accept.arch`` if the kernel
 offers it, else ``accept.call``, else ``accept.block``.
 
 size_bytes
-    Memory of one occurrence: really accepted where the site tells
+    Memory of one acceptance: really accepted where the site tells
     (``bytes_are`` "accepted"), else asked for ("asked for": what was already
     accepted, and the guard unit behind the range, make the true number less or
     more).  Sizes up to 8 MiB in steps of 2 MiB are exact; above, and between, the
     next power of two.  0: everything in the range had been accepted.
 calls, bytes, total_ns, time
-    Occurrences, their memory, their time (entry to return, ns): "exact", or
+    Acceptances, their memory, their time (entry to return, ns): "exact", or
     "estimated" where an imported trace has only the entries.
 gib_per_s
     2**30 bytes a second of one CPU accepting: bytes / total_ns, over occurrences
@@ -20,7 +20,7 @@ gib_per_s
 over_100us, over_1ms, over_10ms
     Share of the durations above these.
 p50_ns … max_ns
-    Nearest-rank quantiles of the single durations: exact, not from buckets.
+    Quantiles of the single durations (quantiles.py): exact, since each is in the file.
 
 Interrupts: accept_memory() (drivers/firmware/efi/unaccepted_memory.c) keeps them
 off while the platform accepts, and on again only between the tries of a caller
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, CALL, MIB, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.cells import GIB
+from memtrace.analyzer.quantiles import exact_quantile
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.traces.schema import Flag
 
@@ -52,18 +53,21 @@ def calls(accepts: Accepts) -> Table:
     """One row per node and size, in their order."""
     import numpy as np
 
-    spans = accepts.levels[accepts.work]
+    spans = accepts.work
     shown, exact = _sizes(spans)
-    keys = np.stack((spans.nid, shown), axis=1)
+    rank = np.array(
+        [*(accepts.events.index(t) if t in accepts.events else UNKNOWN for t in spans.event.texts), 0]
+    )
+    keys = np.stack((rank[spans.event.code], spans.nid, shown), axis=1)
     groups, inverse = np.unique(keys, axis=0, return_inverse=True) if len(spans) else (keys, keys[:, 0])
     order = np.argsort(inverse.ravel(), kind="stable")
     edges = np.searchsorted(inverse.ravel()[order], np.arange(len(groups) + 1))
     rows = []
-    for i, (nid, size) in enumerate(groups.tolist()):
+    for i, (event, nid, size) in enumerate(groups.tolist()):
         chosen = order[edges[i] : edges[i + 1]]
         rows.append(
             {
-                "event": accepts.work,
+                "event": accepts.events[event],
                 "nid": None if nid == UNKNOWN else nid,
                 "size_bytes": None if size == UNKNOWN else size,
                 "size_is": "exact" if bool(exact[chosen].all()) else "at most",
@@ -73,8 +77,10 @@ def calls(accepts: Accepts) -> Table:
     notes = list(_notes(accepts))
     if any(row["size_is"] == "at most" for row in rows):
         notes.append("sizes that are no multiple of 2 MiB up to 8 MiB are shown under the next power of two")
-    title = f"Accepts per node and size ({accepts.work})"
-    return Table("calls", title, _NAMES, tuple(rows), _COLUMNS, 2, notes=tuple(notes))
+    several = len(accepts.events) > 1
+    title = "Accepts per node and size" + ("" if several else f" ({next(iter(accepts.events), CALL)})")
+    columns = (_EVENT, *_COLUMNS) if several else _COLUMNS
+    return Table("calls", title, _NAMES, tuple(rows), columns, 2 + several, notes=tuple(notes))
 
 
 def _sizes(spans: Spans) -> tuple[Ints, Any]:
@@ -124,7 +130,7 @@ def distribution(durations: Ints) -> dict[str, Any]:
         above = n - int(np.searchsorted(durations, limit, side="right"))
         out[name] = above / n if n else None
     for name, per_mille in (("p50_ns", 500), ("p90_ns", 900), ("p99_ns", 990), ("max_ns", 1000)):
-        out[name] = int(durations[max(-(-per_mille * n // 1000), 1) - 1]) if n else None
+        out[name] = exact_quantile(durations, per_mille) if n else None
     return out
 
 
@@ -139,13 +145,13 @@ def _interrupts(spans: Spans) -> str:
 
 
 def _notes(accepts: Accepts) -> tuple[str, ...]:
-    spans = accepts.levels[accepts.work]
+    spans = accepts.work
     if not len(spans):
         return (accepts.none,)
     if not spans.timed.any():
         return ("the sites of this run saw that memory was accepted, not for how long",)
     why = {
-        ARCH: f"the platform's accept alone, {_interrupts(spans)}",
+        ARCH: f"the platform's accept alone, {_interrupts(spans.where(spans.event.equal(ARCH)))}",
         CALL: "accept_memory() from entry to return, since the platform's own accept has no site in this"
         " run: interrupts are off while it accepts, on while it waits its turn, so where calls compete"
         " this is more than interrupts were off",
@@ -153,7 +159,8 @@ def _notes(accepts: Accepts) -> tuple[str, ...]:
         " this run: an upper bound of the time with interrupts off",
     }
     own = int(spans.own.sum())
-    told = [f"durations: {why[accepts.work]}" if accepts.work in why else "durations: whole bursts"]
+    said = [(name, why.get(name, "whole bursts")) for name in accepts.events]
+    told = [f"durations{f' of {name}' if len(said) > 1 else ''}: {text}" for name, text in said]
     if (spans.flags & int(Flag.ESTIMATED)).any():
         told.append("durations marked ~ were not measured: this trace has no returns of the function")
     if own:
@@ -198,6 +205,8 @@ DISTRIBUTION = (
     Column("p99_ns", "p99", "ns", block=1),
     Column("max_ns", "max", "ns", block=1),
 )
+_EVENT = Column("event", "event")
+"""Shown where not every acceptance was seen by the same one."""
 _COLUMNS = (
     Column("nid", "node", "number"),
     Column("size_bytes", "size", "bytes"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.accept.platform import Platform, at, before_recording, served
+from memtrace.analyzer.accept.platform import Platform, before_recording, served
 from memtrace.analyzer.accept.rows import ARCH, BLOCK, BURST, CALL, EVENTS, Accepts
 from memtrace.analyzer.loading import fell_by_loading
 from memtrace.analyzer.render.units import written
@@ -27,8 +27,8 @@ _MEANS = {
 def accept_caveats(run: Run, accepts: Accepts, what: Platform, progress: Row) -> tuple[Caveat, ...]:
     """The caveats of this view; ``progress`` is its row of the machine."""
     found = [
-        *_counters(progress, run),
-        *_unseen(run, what),
+        *_counters(progress, accepts),
+        *_unseen(run, accepts, what),
         *_sites(run, accepts),
         *_meaning(run, what),
     ]
@@ -38,11 +38,11 @@ def accept_caveats(run: Run, accepts: Accepts, what: Platform, progress: Row) ->
 Found = Iterator[tuple[str, str]]
 
 
-def _counters(progress: Row, run: Run) -> Found:
+def _counters(progress: Row, accepts: Accepts) -> Found:
     fell, seen = progress["fell_bytes"], progress["seen_bytes"]
     grown = [
         f"node {nid} by {written(size - start.nodes[nid], 'bytes')}"
-        for start, end in [(at(run, "start"), at(run, "end"))]
+        for start, end in [(accepts.at("start"), accepts.at("end"))]
         if start and end
         for nid, size in end.nodes.items()
         if nid in start.nodes and size > start.nodes[nid]
@@ -62,9 +62,9 @@ def _counters(progress: Row, run: Run) -> Found:
         )
 
 
-def _unseen(run: Run, what: Platform) -> Found:
-    before = before_recording(run)
-    start = at(run, "start")
+def _unseen(run: Run, accepts: Accepts, what: Platform) -> Found:
+    before = before_recording(run, accepts)
+    start = accepts.at("start")
     if before is None:
         yield "unseen-unknown", "how much had been accepted before recording is unknown"
         return
@@ -78,7 +78,7 @@ def _unseen(run: Run, what: Platform) -> Found:
             f"not observed: {written(before, 'bytes')} accepted before recording, by firmware or kernel,"
             f" or never unaccepted{known}",
         )
-    loading = fell_by_loading(run, "nr_unaccepted")
+    loading = fell_by_loading(run, "nr_unaccepted", "Unaccepted")
     if loading is not None and loading > 0:
         yield (
             "unseen-loading",
@@ -87,7 +87,7 @@ def _unseen(run: Run, what: Platform) -> Found:
 
 
 def _sites(run: Run, accepts: Accepts) -> Found:
-    there = {name for name in accepts.levels if len(accepts.levels[name])} | set(served(run))
+    there = accepts.seen | set(served(run))
     missing = [name for name in _MEANS if name not in there]
     if missing and any(name in there for name in EVENTS):
         lost = "; ".join(f"{name} (so unknown: {_MEANS[name]})" for name in missing)
@@ -97,9 +97,9 @@ def _sites(run: Run, accepts: Accepts) -> Found:
             "accepts-summed",
             f"{accepts.summed} accepts were summed in the kernel and are in none of these tables",
         )
-    untimed = sum(int((~spans.timed).sum()) for spans in accepts.levels.values())
+    untimed = int((~accepts.work.timed).sum())
     if untimed:
-        yield "accepts-untimed", f"{untimed} rows have no duration: counted, and in no time"
+        yield "accepts-untimed", f"{untimed} accepts have no duration: counted, and in no time"
 
 
 def _meaning(run: Run, what: Platform) -> Found:

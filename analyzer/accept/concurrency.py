@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.accept.intervals import sweep
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
+from memtrace.analyzer.accept.rows import ARCH, UNKNOWN, Accepts, Spans
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Floats, Ints
@@ -50,8 +50,7 @@ def curves(accepts: Accepts, window: tuple[int, int] | None = None) -> Curves:
     """All curves of some accepts, of what lies in the window."""
     import numpy as np
 
-    spans = accepts.levels[accepts.work]
-    known = np.unique(spans.nid).tolist()
+    known = np.unique(accepts.work.nid).tolist()
     nids: list[int | None] = [nid for nid in known if nid != UNKNOWN]
     if known != nids or len(nids) != 1:
         nids.insert(0, None)
@@ -60,18 +59,19 @@ def curves(accepts: Accepts, window: tuple[int, int] | None = None) -> Curves:
 
 def curve(accepts: Accepts, nid: int | None, window: tuple[int, int] | None = None) -> tuple[Point, ...]:
     """The points of a node, or of the machine for None; none without durations."""
-    calls = accepts.call if accepts.call.timed.any() else accepts.levels[accepts.work]
-    inside = _of(calls, nid, window)
+    inside = _of(accepts.call, nid, window)
     if not len(inside):
         return ()
-    arch = _of(accepts.arch, nid, window)
-    work = arch if len(arch) else inside
+    work = _of(accepts.work, nid, window)
+    # A call of which no platform's accept was seen accepted nothing, or does not tell waiting apart.
+    arch = work.event.equal(ARCH)
+    apart = bool((arch | (work.bytes == 0)).all())
     times, (cpus, rate, working) = sweep(
-        [_count(inside), _rate(work), _count(work)],
+        [_count(inside), _rate(work), _count(work.where(arch))],
     )
     sized = bool((work.size != UNKNOWN).all())
     ends = inside.end if window is None else inside.end[inside.end < window[1]]
-    return _points(times, cpus.astype("int64"), rate, working if len(arch) else None, ends, sized)
+    return _points(times, cpus.astype("int64"), rate, working if apart else None, ends, sized)
 
 
 def _of(spans: Spans, nid: int | None, window: tuple[int, int] | None) -> Spans:

@@ -7,7 +7,7 @@ was recorded (recorded_share).  Of an accept that is partly in it,
 that part counts (shares of time), and so does the stall as one (numbers).
 
 accepts, stalls, tasks
-    Blocks accepted, stalls, and threads hit, in the window.
+    Acceptances, stalls, and threads hit, in the window.
 wall_share
     Share of the window in which at least one CPU accepted.
 cpu_share
@@ -44,16 +44,13 @@ from memtrace.analyzer.accept.missed import doubt
 from memtrace.analyzer.accept.platform import served
 from memtrace.analyzer.accept.rows import Accepts
 from memtrace.analyzer.accept.stalls import Stalls
-from memtrace.analyzer.callers import query
-from memtrace.analyzer.losses import known_losses
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Table
-from memtrace.traces.schema import Flag
+from memtrace.traces.lost import known_losses
 
 if TYPE_CHECKING:
-    import duckdb
-
     from memtrace.analyzer.accept.rows import Bools, Ints, Spans
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
 
 MATTERS = 0.01
@@ -61,28 +58,28 @@ MATTERS = 0.01
 
 
 def contamination(
-    run: Run,
+    model: Model,
     accepts: Accepts,
     found: Stalls,
     window: tuple[int, int] | None,
-    connection: duckdb.DuckDBPyConnection,
     whole: Accepts,
 ) -> Table:
     """One row; the verdict is its note.
 
     ``accepts`` and ``found`` are those of the window, ``whole`` those of the run.
     """
+    run = model.run
     asked = window or (run.status.started_ns, run.status.ended_ns)
     begin, end = max(asked[0], run.status.started_ns), min(asked[1], run.status.ended_ns)
     row: dict[str, Any] = {
         "from_ns": asked[0],
         "to_ns": asked[1],
         "recorded_share": max(end - begin, 0) / (asked[1] - asked[0]) if asked[1] > asked[0] else 0.0,
-        "accepts": len(accepts.levels[accepts.unit]),
-        "own_accepts": int(accepts.levels[accepts.unit].own.sum()),
+        "accepts": len(accepts),
+        "own_accepts": int(accepts.each.own.sum()),
         "stalls": int((~found.own).sum()),
         **_shares(run, found, begin, end),
-        **_allocations(run, found, begin, end, connection),
+        **_allocations(model, found, begin, end),
     }
     doubts = _doubts(run, row, whole, (begin, end))
     row["verdict"] = _verdict(row, doubts)
@@ -125,14 +122,12 @@ def _shares(run: Run, found: Stalls, begin: int, end: int) -> dict[str, Any]:
     return out
 
 
-def _allocations(
-    run: Run, found: Stalls, begin: int, end: int, connection: duckdb.DuckDBPyConnection
-) -> dict[str, Any]:
+def _allocations(model: Model, found: Stalls, begin: int, end: int) -> dict[str, Any]:
     out: dict[str, Any] = {"alloc_share": None, "alloc_time_share": None}
-    if "alloc" not in run.header.events:
+    if "alloc" not in model.run.header.events:
         return out
-    rows = run.relation(connection, ["event", "flags", "ts_ns", "dur_ns", "count", "total_ns"])
-    number, time = query(rows, _ALLOCATIONS.format(begin=begin, end=end)).fetchall()[0]
+    (allocs,) = model.query(_ALLOCATIONS, {"begin": begin, "finish": end})
+    number, time = allocs["number"], allocs["time"]
     inside = found.held & ~found.own & _allocating(found)
     if number:
         out["alloc_share"] = min(int(inside.sum()) / number, 1.0)
@@ -224,15 +219,23 @@ def _number(row: dict[str, Any], name: str) -> str:
     return f"{row[name]} {name[:-1] if row[name] == 1 else name}"
 
 
-_LATE = 1_000_000_000
-"""Aggregates of a window reach the file with the next flush, about a second later."""
-_SUM = f"flags & {int(Flag.AGGREGATED)} <> 0"
-_ALLOCATIONS = f"""
-SELECT coalesce(sum("count"), 0)::BIGINT, sum(CASE WHEN {_SUM} THEN total_ns
-    WHEN dur_ns IS NOT NULL THEN least(ts_ns, {{end}}) - greatest(ts_ns - dur_ns, {{begin}}) END)::BIGINT
-FROM rows_ WHERE event = 'alloc' AND flags & {int(Flag.TRACER)} = 0 AND ts_ns >= {{begin}}
-  AND flags & {int(Flag.FAILED | Flag.VICTIM)} <> {int(Flag.FAILED)}
-  AND CASE WHEN {_SUM} THEN ts_ns - {_LATE} ELSE ts_ns - coalesce(dur_ns, 0) END <= {{end}}
+_ALLOCATIONS = """
+WITH allocs AS (
+    SELECT *, flags & 32 <> 0 AS summed FROM events
+    WHERE event::VARCHAR = 'alloc' AND flags & 64 = 0 AND flags & (256 | 8) <> 256 AND ts_ns >= $begin
+),
+touching AS (
+    -- Sums of a window reach the file with the next flush, about a second later.
+    SELECT * FROM allocs
+    WHERE CASE WHEN summed THEN ts_ns - 1000000000 ELSE ts_ns - coalesce(dur_ns, 0) END <= $finish
+)
+SELECT
+    coalesce(sum("count"), 0)::BIGINT AS number,
+    sum(CASE
+        WHEN summed THEN total_ns
+        WHEN dur_ns IS NOT NULL THEN least(ts_ns, $finish) - greatest(ts_ns - dur_ns, $begin)
+    END)::BIGINT AS time
+FROM touching
 """
 """Allocations that touch a window, and their time in it: also those that waited and failed."""
 _MEASURED = (

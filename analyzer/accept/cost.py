@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.accept.calls import UNIT
 from memtrace.analyzer.accept.intervals import union_ns
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
+from memtrace.analyzer.quantiles import exact_quantile
 
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Floats, Ints
@@ -63,7 +64,7 @@ def cost(accepts: Accepts) -> Cost | str:
         return "no accept has a duration"
     chosen = spans.timed & (spans.bytes > 0) & (spans.bytes != UNKNOWN)
     if not chosen.any():
-        return f"{accepts.work} does not tell the bytes really accepted"
+        return f"{', '.join(accepts.events)} does not tell the bytes really accepted"
     units, number = np.unique(spans.bytes[chosen] // UNIT, return_counts=True)
     some = (number >= FEWEST) & (units > 0)
     if some.sum() < 2:
@@ -96,13 +97,13 @@ def unhindered(accepts: Accepts) -> Spans:
     """All accepts if they hardly overlap; else those that had their node to themselves."""
     import numpy as np
 
-    spans = accepts.levels[accepts.work]
+    spans = accepts.best
     if not spans.timed.any():
         return spans
     by_node = np.lexsort((spans.begin, spans.nid))
     begin, end, nid = spans.begin[by_node], spans.end[by_node], spans.nid[by_node]
     # Nodes one after the other in time, so that one running maximum serves them all.
-    usual = int(np.quantile(spans.dur[spans.timed], 0.9))
+    usual = exact_quantile(np.sort(spans.dur[spans.timed]), 900)
     apart = (int(end.max() - begin.min()) + usual + 1) * np.cumsum(np.append(0, np.diff(nid) != 0))
     begin, end = begin + apart, end + apart
     if union_ns(begin, end) >= (1 - OVERLAP) * int((end - begin).sum()):

@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.concurrency import Curves
 from memtrace.analyzer.accept.cost import ns_per_byte
-from memtrace.analyzer.accept.platform import KIB, Platform, at, before_recording
+from memtrace.analyzer.accept.platform import KIB, Platform, before_recording
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts
 from memtrace.analyzer.cells import FEW, GIB
+from memtrace.analyzer.quantiles import exact_quantile
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 
@@ -68,9 +69,9 @@ def eager(run: Run, accepts: Accepts, curves: Curves, found: Stalls, what: Platf
         busy = [cpus * wall for wall in low], [cpus * wall for wall in high]
         setting = f"{cpus} CPU{'s' * (cpus > 1)} a node"
         rows.append(_row(setting, cpus, busy, (max(low), max(high)), loads))
-    if _before(run, what)[1] is None:
+    if _before(run, accepts, what)[1] is None:
         rows = [row | dict.fromkeys(("bytes_max", "accept_max_ns", "wall_max_ns")) for row in rows]
-    return Table("eager", title, _EAGER, tuple(rows), _EAGERS, notes=_notes(run, found, loads, what))
+    return Table("eager", title, _EAGER, tuple(rows), _EAGERS, notes=_notes(run, accepts, found, loads, what))
 
 
 def _row(
@@ -117,11 +118,11 @@ def _loads(run: Run, accepts: Accepts, what: Platform) -> list[Load] | str:
     machine = ns_per_byte(accepts)
     if machine is None:
         return "no accept of this run has both its time and its memory"
-    start = at(run, "start")
+    start = accepts.at("start")
     if start is None or start.total is None:
         return "no snapshot says what was unaccepted at the start"
     total = float(start.total)
-    low, most = _before(run, what)
+    low, most = _before(run, accepts, what)
     high = low if most is None else most
     present = {node.nid: node.present_bytes or 0 for node in run.header.nodes}
     told = {node.nid for node in run.header.nodes if node.present_bytes == 0} | {*start.nodes}
@@ -139,19 +140,19 @@ def _loads(run: Run, accepts: Accepts, what: Platform) -> list[Load] | str:
     return [load for load in loads if load.high > 0]
 
 
-def _before(run: Run, what: Platform) -> tuple[float, float | None]:
+def _before(run: Run, accepts: Accepts, what: Platform) -> tuple[float, float | None]:
     """Bytes accepted before recording: bounds, None for an upper one that is unknown."""
-    start = at(run, "start")
+    start = accepts.at("start")
     if what.to_accept is not None and start is not None and start.total is not None:
         known = float(max(what.to_accept - start.total, 0))
         return known, known
-    most = before_recording(run)
+    most = before_recording(run, accepts)
     return 0.0, None if most is None else float(most)
 
 
-def _notes(run: Run, found: Stalls, loads: list[Load], what: Platform) -> tuple[str, ...]:
+def _notes(run: Run, accepts: Accepts, found: Stalls, loads: list[Load], what: Platform) -> tuple[str, ...]:
     rates = ", ".join(f"node {load.nid} {written(1e9 / load.ns_per_byte / GIB, 'rate')}" for load in loads)
-    low, high = _before(run, what)
+    low, high = _before(run, accepts, what)
     if what.to_accept is not None:
         before = f"{written(round(low), 'bytes')} accepted before recording, by what the command line says"
     elif high is not None:
@@ -176,10 +177,10 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
     """One row for a run that accepted eagerly in sight of the probes; None for others."""
     import numpy as np
 
-    start, end = at(run, "start"), at(run, "end")
+    start, end = accepts.at("start"), accepts.at("end")
     snapshots = [s for s in run.snapshots if s.nodes]
     lazily = any(s is not None and s.total for s in (start, end))
-    spans = accepts.levels[accepts.work]
+    spans = accepts.work
     if lazily or platform_mode(run) != "eager" or not len(spans):
         return None
     title = "What if: lazy instead of eager"
@@ -205,7 +206,7 @@ def lazy(run: Run, accepts: Accepts) -> Table | None:
         "eager_ns": round(seen * rate),
         "used_bytes": used,
         "stalls": -(-later // BLOCK_BYTES),
-        "stall_ns": int(typical[(len(typical) - 1) // 2]) if len(typical) else round(BLOCK_BYTES * rate),
+        "stall_ns": exact_quantile(typical, 500) if len(typical) else round(BLOCK_BYTES * rate),
         "later_ns": round(later * rate),
         "saved_ns": round((seen - later) * rate),
     }

@@ -47,7 +47,7 @@ def granule(accepts: Accepts, found: Stalls) -> Table:
     import numpy as np
 
     title = "What if: steps of 2 MiB instead of 4 MiB"
-    spans = accepts.levels[accepts.work]
+    spans = accepts.work
     steps = np.sort(spans.dur[spans.timed])
     if not len(steps):
         return Table("granule", title, _NAMES, (), _COLUMNS, notes=("unknown: no accept has a duration",))

@@ -1,47 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of time, a million at once: which lies in which, and how many run at a time."""
+"""Intervals of time, a million at once: how much they cover, and how many run at a time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memtrace.analyzer.accept.rows import Floats, Ints, Spans
-
-_DEEPEST = 8
-"""Intervals of one task that may lie between an inner one and the one that holds it (interrupts)."""
-
-
-def holders(inner: Spans, outer: Spans) -> Ints:
-    """For each inner span the outer one of the same task that holds it, -1 where none does.
-
-    Of several that hold it, the one that began last.
-    """
-    import numpy as np
-
-    if not len(inner) or not len(outer):
-        return np.full(len(inner), -1, dtype=np.int64)
-    rank = np.lexsort((outer.begin, outer.task))
-    begin, end, task = outer.begin[rank], outer.end[rank], outer.task[rank]
-    both = np.lexsort(
-        (
-            np.repeat((0, 1), (len(outer), len(inner))),
-            np.concatenate((begin, inner.begin)),
-            np.concatenate((task, inner.task)),
-        )
-    )
-    last = np.maximum.accumulate(np.where(both < len(outer), both, -1))
-    place = np.full(len(inner), -1, dtype=np.int64)
-    is_inner = both >= len(outer)
-    place[both[is_inner] - len(outer)] = last[is_inner]
-    found = np.full(len(inner), -1, dtype=np.int64)
-    for _ in range(_DEEPEST):
-        same = (place >= 0) & (found < 0)
-        same &= task[place] == inner.task
-        holds = same & (begin[place] <= inner.begin) & (end[place] >= inner.end)
-        found[holds] = rank[place[holds]]
-        place = np.where(same, place - 1, -1)
-    return found
+    from memtrace.analyzer.accept.rows import Floats, Ints
 
 
 def union_ns(begin: Ints, end: Ints, window: tuple[int, int] | None = None) -> int:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.accept.platform import Unaccepted, unaccepted
+from memtrace.analyzer.accept.readings import Unaccepted
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, UNKNOWN, Accepts, Spans
 from memtrace.analyzer.render.units import written
 
@@ -52,13 +52,12 @@ class Fall:
 
 def fall(run: Run, accepts: Accepts, window: tuple[int, int]) -> Fall | None:
     """The fall around a window; ``accepts``: all of the run.  None without a reading on either side."""
-    taken = [unaccepted(s, run.header.page_size) for s in run.snapshots if s.label in _READ]
-    known = sorted((u for u in taken if u is not None and u.total is not None), key=lambda u: u.at_ns)
+    known = [u for u in accepts.readings if u.label in _READ and u.total is not None]
     before = [u for u in known if u.read_ns <= window[0]]
     after = [u for u in known if u.at_ns >= window[1]]
     if not before or not after:
         return None
-    spans = accepts.levels[accepts.unit]
+    spans = accepts.queued
     begun = spans.where((spans.begin > before[-1].at_ns) & (spans.begin <= after[0].read_ns))
     return _compared(begun, before[-1], after[0], _room(run, spans, before[-1], after[0]))
 

@@ -78,9 +78,9 @@ def parallel(accepts: Accepts, found: Curves, doubt: str = "") -> Table:
         notes.append(SUPERLINEAR)
     if not rows:
         unknown = "unknown: no accept of this run has a duration"
-        notes = [unknown] if len(accepts.levels[accepts.work]) else [accepts.none]
-    elif not len(accepts.arch):
-        event = CALL if len(accepts.call) else BLOCK
+        notes = [unknown] if len(accepts) else [accepts.none]
+    elif ARCH not in accepts.seen:
+        event = CALL if CALL in accepts.seen else BLOCK
         notes.append(f"waiting and accepting cannot be told apart: {ARCH} has no site, only {event}")
     return Table("parallel", _TITLE, _NAMES, tuple(rows), _COLUMNS, 2, notes=tuple(notes))
 

@@ -6,13 +6,10 @@ row of acceptance, and either nothing unaccepted at the start or a platform that
 does it elsewhere.  Where the run cannot tell, it is not "not applicable" but
 "cannot be told", with what to do.
 
-Unaccepted memory is that of the zones' queues (nr_unaccepted, per node
-``Unaccepted`` in meminfo): whole blocks of MAX_PAGE_ORDER that the page
-allocator has not taken yet, in bytes here.  What memblock and firmware accept
-was never in it.  *Unseen* is present memory less Unaccepted at the start:
-accepted before recording by firmware or kernel, or never in need of it, and no
-run of a recorder can tell these apart; the emulated platform can, since its
-command line says what was unaccepted.
+*Unseen* is present memory less Unaccepted (readings.py) at the start: accepted before
+recording by firmware or kernel, or never in need of it, and no run of a recorder can
+tell these apart; the emulated platform can, since its command line says what was
+unaccepted.
 
 Whether acceptance leaves memory cleared: on TDX it does (the TDX module clears
 pages on TDG.MEM.PAGE.ACCEPT); on SEV-SNP PVALIDATE does not; the emulated
@@ -31,21 +28,10 @@ from memtrace.analyzer.facts import fact
 if TYPE_CHECKING:
     from memtrace.analyzer.accept.rows import Accepts
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import RunHeader, Snapshot
+    from memtrace.traces.run import RunHeader
 
 KIB = 1 << 10
 _SCALE = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-@dataclass(frozen=True)
-class Unaccepted:
-    """Unaccepted memory in bytes, at one moment; None: the kernel does not say."""
-
-    at_ns: int
-    total: int | None
-    nodes: dict[int, int]
-    read_ns: int
-    """When the last counter had been read; ``at_ns`` is when the first was."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +73,9 @@ def _emulated_bytes(ranges: str) -> int | None:
     return sum(int(number) * _SCALE[unit] for number, unit in found) if found else None
 
 
-def unaccepted(snapshot: Snapshot | None, page_size: int) -> Unaccepted | None:
-    """The counters of a snapshot in bytes; None without a snapshot."""
-    if snapshot is None:
-        return None
-    pages = snapshot.vmstat.get("nr_unaccepted")
-    nodes = {int(n): kb["Unaccepted"] * KIB for n, kb in snapshot.nodes.items() if "Unaccepted" in kb}
-    total = pages * page_size if pages is not None else (sum(nodes.values()) if nodes else None)
-    return Unaccepted(snapshot.boottime_ns, total, nodes, snapshot.boottime_ns + (snapshot.took_ns or 0))
-
-
-def at(run: Run, label: str) -> Unaccepted | None:
-    """Unaccepted memory in the last snapshot of that label."""
-    taken = [s for s in run.snapshots if s.label == label]
-    return unaccepted(taken[-1] if taken else None, run.header.page_size)
-
-
-def before_recording(run: Run) -> int | None:
+def before_recording(run: Run, accepts: Accepts) -> int | None:
     """Bytes accepted (or never unaccepted) before the start; None: unknown."""
-    start = at(run, "start")
+    start = accepts.at("start")
     present = [node.present_bytes for node in run.header.nodes]
     if start is None or start.total is None or not present or None in present:
         return None
@@ -114,8 +84,12 @@ def before_recording(run: Run) -> int | None:
 
 def knows_counter(run: Run) -> bool | None:
     """Whether this kernel has the counter; None where no snapshot was taken."""
-    taken = [unaccepted(s, run.header.page_size) for s in run.snapshots]
-    return any(u is not None and u.total is not None for u in taken) if taken else None
+    if not run.snapshots:
+        return None
+    by_node = (kb for s in run.snapshots for kb in s.nodes.values())
+    return any("nr_unaccepted" in s.vmstat for s in run.snapshots) or any(
+        "Unaccepted" in kb for kb in by_node
+    )
 
 
 def needless(run: Run) -> str | None:
@@ -150,7 +124,7 @@ def unapplicable(run: Run, accepts: Accepts) -> str | None:
     """Why there is nothing to report, in a sentence; None where there is."""
     if accepts.any:
         return None
-    start, end = at(run, "start"), at(run, "end")
+    start, end = accepts.at("start"), accepts.at("end")
     there = [s.total for s in (start, end) if s is not None and s.total is not None]
     if any(there):
         return None

@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.accept.platform import at, unaccepted
+from memtrace.analyzer.accept.progress import between
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts
 from memtrace.analyzer.plot import COLORS, STYLE, headline, save, tick
 from memtrace.analyzer.tables import Report
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from memtrace.traces.reader import Run
 
 LIMITS_NS = (100_000, 1_000_000, 10_000_000)
+_EARLY_NS = 1_000_000_000
+"""A reading so long before the run is still one of its start."""
 _MOST = 20_000
 """Points of a line or marks that are drawn; evenly picked from more."""
 
@@ -63,30 +65,43 @@ def accept_figure(run: Run, report: Report, accepts: Accepts, found: Stalls) -> 
     return figure
 
 
-def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
+def left_over_time(run: Run, accepts: Accepts, nid: int) -> tuple[Ints, Ints] | None:
+    """Unaccepted of a node by the acceptances seen: times, and bytes from each time on.
+
+    It falls from the reading at the start (without one, from the first of the run that knows the
+    node; what firmware left holds memory that no zone ever queued), by what began after it.
+    None where there is no such reading, or the node or the memory of an acceptance is unknown.
+    """
     import numpy as np
 
-    unit = accepts.levels[accepts.unit]
-    page = run.header.page_size
-    taken = [unaccepted(s, page) for s in run.snapshots]
-    known = [s for s in taken if s is not None and s.nodes and s.at_ns >= run.status.started_ns - 10**9]
-    # Where there is no snapshot of the start, that of loading, or the first one of a boot.
-    opening = at(run, "start")
-    first = opening.at_ns if opening is not None else 0
-    nids = sorted({n for s in known for n in s.nodes} | ({*unit.nid.tolist()} - {UNKNOWN}))
+    first = accepts.at("start")
+    since = run.status.started_ns - _EARLY_NS if first is None else first.at_ns
+    known = [
+        one for one in accepts.readings if nid in one.nodes and one.at_ns >= since and one.label != "entry"
+    ]
+    after = between(accepts.queued, known[0] if known else None, None)
+    own = after.where(after.nid == nid)
+    unknown = accepts.summed > 0 or bool((after.nid == UNKNOWN).any()) or bool((own.size == UNKNOWN).any())
+    if not known or unknown:
+        return None
+    order = np.argsort(own.end, kind="stable")
+    begun = max(known[0].at_ns, run.status.started_ns)
+    times = np.concatenate(([begun], own.end[order], [max(run.status.ended_ns, begun)]))
+    done = np.cumsum(own.size[order])
+    left = known[0].nodes[nid] - np.concatenate(([0], done, done[-1:] if len(done) else [0]))
+    return times, np.maximum(left, 0)
+
+
+def _progress(axes: Axes, run: Run, accepts: Accepts) -> None:
+    known = [one for one in accepts.readings if one.nodes and one.at_ns >= run.status.started_ns - _EARLY_NS]
+    nids = sorted({n for one in known for n in one.nodes} | ({*accepts.queued.nid.tolist()} - {UNKNOWN}))
     for i, nid in enumerate(nids):
         color = COLORS[i % len(COLORS)]
-        own = unit.where(unit.nid == nid)
-        order = np.argsort(own.end, kind="stable")
-        done = np.cumsum(np.maximum(own.size[order], 0))
-        begun = next((s for s in known if s.at_ns >= first and nid in s.nodes), None)
-        start = None if begun is None else begun.nodes[nid]
-        if start is not None and bool((own.size != UNKNOWN).all()) and not accepts.summed:
-            times = np.concatenate(([run.status.started_ns], own.end[order], [run.status.ended_ns]))
-            left = np.maximum(start - np.concatenate(([0], done, done[-1:] if len(done) else [0])), 0)
-            kept = _picked(len(times))
-            axes.step(times[kept] / 1e9, left[kept] / 2**30, where="post", color=color, label=f"node {nid}")
-        points = [(s.at_ns / 1e9, s.nodes[nid] / 2**30) for s in known if nid in s.nodes]
+        if (line := left_over_time(run, accepts, nid)) is not None:
+            kept = _picked(len(line[0]))
+            times, left = line[0][kept] / 1e9, line[1][kept] / 2**30
+            axes.step(times, left, where="post", color=color, label=f"node {nid}")
+        points = [(one.at_ns / 1e9, one.nodes[nid] / 2**30) for one in known if nid in one.nodes]
         axes.plot(*zip(*points, strict=True), "o", ms=4, color=color) if points else None
     axes.set_title("Unaccepted (line: by the accepts seen; dots: the kernel's counter)", loc="left")
     axes.set_ylabel("GiB")
@@ -119,10 +134,10 @@ def _stalls(axes: Axes, found: Stalls) -> None:
 
 
 def _lengths(axes: Axes, accepts: Accepts, found: Stalls) -> None:
-    work = accepts.levels[accepts.work]
+    work = accepts.work
     lines = (
         ("stalls", found.lost[found.timed & ~found.own]),
-        (f"single accepts ({accepts.work})", work.dur[work.timed]),
+        (f"single accepts ({', '.join(accepts.events)})", work.dur[work.timed]),
     )
     for (label, lengths), color in zip(lines, (COLORS[4], COLORS[0]), strict=True):
         if len(lengths):

@@ -2,24 +2,25 @@
 """The table ``progress``: how fast Unaccepted fell, per node and for the machine (nid null).
 
 start_bytes, end_bytes
-    Unaccepted (see platform.py) in the snapshots at start and end.  Exact, in
+    Unaccepted (see readings.py) in the snapshots at start and end.  Exact, in
     blocks of 4 MiB.
 fell_bytes
     start less end.  Negative where memory was added meanwhile.
 seen_bytes
-    Memory of the accepts seen: of ``accept.block``, else what calls were asked
-    for, which for a block off the zone's list is the block.  Differs from fell_bytes
-    where filters were on, events were lost, or calls were made for other reasons
-    (online_pages, page isolation of accepted blocks).  Null where it is unknown of
-    one of them: some do not tell it, were summed in the kernel, or (of a node) tell
-    no node.
+    Memory that left the zones' lists with the acceptances seen between these snapshots
+    (range_bytes of ``accepts``).  A run may hold more of them: of a collected boot those
+    before the recorder began.  Differs from fell_bytes where filters were on or events were
+    lost, and where blocks were not traced, so that calls for other reasons are among them.
+    Null where it is unknown of one of them: some do not tell it, were summed in the kernel,
+    or (of a node) tell no node.
 accepted_share
     fell_bytes over start_bytes.  Null where Unaccepted grew on the node, or on
     any: what was accepted is then not what it fell by.
 to_50_ns, to_90_ns, to_99_ns
-    From the start of recording until so much of start_bytes was accepted, by the
-    ends of the accepts seen: an upper bound where it fell by more than was seen.  Null: not
-    reached while recording, or seen_bytes or accepted_share are unknown.
+    From the start of recording (from the snapshot at the start, where the run holds what came
+    before it) until so much of start_bytes was accepted, by the ends of the accepts seen: an
+    upper bound where it fell by more than was seen.  Null: not reached while recording, or
+    seen_bytes or accepted_share are unknown.
 last_ns
     From the start of recording to the end of the last accept.  Null where some were summed, or
     (of a node) tell no node.
@@ -34,7 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.platform import Unaccepted, at
+from memtrace.analyzer.accept.readings import Unaccepted
 from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
@@ -49,19 +50,20 @@ MARKS = (50, 90, 99)
 
 def progress(run: Run, accepts: Accepts) -> Table:
     """One row for the machine and one for each node that has or had unaccepted memory."""
-    start, end = at(run, "start"), at(run, "end")
-    spans = accepts.levels[accepts.unit]
+    start, end = accepts.at("start"), accepts.at("end")
+    spans = between(accepts.queued, start, end)
+    began = accepts.began(run)
     nids = {int(n) for n in set(spans.nid.tolist())} - {UNKNOWN}
     nids |= {n for s in (start, end) if s is not None for n, size in s.nodes.items() if size}
     grew = {nid for nid in nids if _grew(start, end, nid)}
     placed = not accepts.summed and not bool((spans.nid == UNKNOWN).any())
     first, last = (None if s is None else s.total for s in (start, end))
     machine = Course(None, first, last, bool(grew), not accepts.summed)
-    rows = [_row(run, spans, machine)]
+    rows = [_row(began, spans, machine)]
     for nid in sorted(nids):
         first, last = (None if s is None else s.nodes.get(nid) for s in (start, end))
         course = Course(nid, first, last, nid in grew, placed)
-        rows.append(_row(run, spans.where(spans.nid == nid), course))
+        rows.append(_row(began, spans.where(spans.nid == nid), course))
     notes = tuple(_sentences(rows[0], machine, spans))
     return Table("progress", "Progress since recording began", _NAMES, tuple(rows), _COLUMNS, notes=notes)
 
@@ -89,10 +91,16 @@ def _grew(start: Unaccepted | None, end: Unaccepted | None, nid: int) -> bool:
     return end.nodes[nid] > start.nodes.get(nid, 0)
 
 
-def _row(run: Run, spans: Spans, course: Course) -> dict[str, Any]:
+def between(spans: Spans, start: Unaccepted | None, end: Unaccepted | None) -> Spans:
+    """Acceptances that began between two readings; where one of them is missing, on that side all."""
+    if start is not None:
+        spans = spans.where(spans.begin > start.at_ns)
+    return spans if end is None else spans.where(spans.begin <= end.read_ns)
+
+
+def _row(began: int, spans: Spans, course: Course) -> dict[str, Any]:
     import numpy as np
 
-    began = run.status.started_ns
     order = np.argsort(spans.end, kind="stable")
     ends, done = spans.end[order], np.cumsum(spans.size[order])
     sized = course.all_seen and bool((spans.size != UNKNOWN).all())

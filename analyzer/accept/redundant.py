@@ -41,23 +41,20 @@ from memtrace.analyzer.accept.cost import ns_per_byte
 from memtrace.analyzer.accept.platform import Platform
 from memtrace.analyzer.accept.reuse import Reuse, reuse, uses_missed
 from memtrace.analyzer.accept.rows import BLOCK_BYTES, Accepts
-from memtrace.analyzer.callers import query
-from memtrace.analyzer.cells import APART
 from memtrace.analyzer.facts import init_on
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 from memtrace.traces.derived import tells_zeroing
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
 
 
-def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.DuckDBPyConnection) -> Table:
+def redundant(model: Model, accepts: Accepts, what: Platform) -> Table:
     """One row."""
-    found = reuse(run, accepts, connection)
-    rate = _zeroing_rate(run, connection)
+    found = reuse(model, accepts)
+    rate = _zeroing_rate(model)
     zero_ns = zeroing_ns(found, rate)
     each = ns_per_byte(accepts)
     saving = zero_ns if what.cleared or found.zeroed_bytes is None else (None if what.cleared is None else 0)
@@ -75,16 +72,14 @@ def redundant(run: Run, accepts: Accepts, what: Platform, connection: duckdb.Duc
         "saving_ns": saving,
     }
     return Table(
-        "redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(run, row, what)
+        "redundant", "Accepted, then zeroed", _NAMES, (row,), _COLUMNS, 2, notes=_notes(model.run, row, what)
     )
 
 
-def zeroed_again(
-    run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection
-) -> tuple[Reuse, int | None]:
+def zeroed_again(model: Model, accepts: Accepts) -> tuple[Reuse, int | None]:
     """What became of the memory accepted in this run, and zero_ns."""
-    found = reuse(run, accepts, connection)
-    return found, zeroing_ns(found, _zeroing_rate(run, connection))
+    found = reuse(model, accepts)
+    return found, zeroing_ns(found, _zeroing_rate(model))
 
 
 def zeroing_ns(found: Reuse, rate: float | None) -> int | None:
@@ -94,15 +89,16 @@ def zeroing_ns(found: Reuse, rate: float | None) -> int | None:
     return None if rate is None or found.zeroed_bytes is None else round(found.zeroed_bytes * rate)
 
 
-def _zeroing_rate(run: Run, connection: duckdb.DuckDBPyConnection) -> float | None:
+def _zeroing_rate(model: Model) -> float | None:
     """ns per byte of zero.alloc, over rows that have both; None without any."""
-    rows = run.relation(connection, ["event", "flags", "total_ns", "bytes"])
-    total, size = query(
-        rows,
-        "SELECT sum(total_ns)::DOUBLE, sum(bytes)::DOUBLE FROM rows_ WHERE event = 'zero.alloc'"
-        f" AND total_ns IS NOT NULL AND bytes > 0 AND flags & {int(APART)} = 0",
-    ).fetchall()[0]
+    ((total, size),) = model.tuples(_RATE)
     return total / size if size and total else None
+
+
+_RATE = """
+SELECT sum(total_ns)::DOUBLE, sum(bytes)::DOUBLE FROM events
+WHERE event::VARCHAR = 'zero.alloc' AND total_ns IS NOT NULL AND bytes > 0 AND flags & (64 | 256) = 0
+"""
 
 
 def _notes(run: Run, row: dict[str, Any], what: Platform) -> tuple[str, ...]:

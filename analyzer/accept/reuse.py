@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans
-from memtrace.analyzer.callers import query
+from memtrace.analyzer.accept.rows import UNKNOWN, Accepts, Spans, pieces
 from memtrace.analyzer.facts import init_on
-from memtrace.analyzer.losses import known_losses
 from memtrace.traces.derived import tells_zeroing
-from memtrace.traces.schema import Flag
+from memtrace.traces.lost import known_losses
 
 if TYPE_CHECKING:
-    import duckdb
-
     from memtrace.analyzer.accept.rows import Ints
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
 
 ROWS = 1 << 18
@@ -45,9 +42,10 @@ class Reuse:
     """``accepted_bytes`` is a bound from below: where some memory lies, or how much it is, is unknown."""
 
 
-def reuse(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
+def reuse(model: Model, accepts: Accepts) -> Reuse:
     """What became of the memory accepted in this run."""
-    found = _seen_uses(run, accepts, connection)
+    run = model.run
+    found = _seen_uses(model, accepts)
     if found.zeroed_bytes is not None and uses_missed(run):
         return dataclasses.replace(found, bound="estimated")
     return found
@@ -60,45 +58,40 @@ def uses_missed(run: Run) -> str:
     return "; ".join(filter(None, (f"{lost} events were lost" if lost else "", filters)))
 
 
-def _seen_uses(run: Run, accepts: Accepts, connection: duckdb.DuckDBPyConnection) -> Reuse:
+def _seen_uses(model: Model, accepts: Accepts) -> Reuse:
     """The same, of the allocations in the file."""
-    spans = accepts.levels[accepts.work]
+    run, spans = model.run, pieces(model)
     known = (spans.pfn != UNKNOWN) & (spans.size > 0)
     partial = accepts.summed > 0 or bool((~known & (spans.size != 0)).any())
     spans = spans.where(known)
     accepted = int(spans.size.sum()) if len(spans) else None
     if accepted is None or "alloc" not in run.header.events or not tells_zeroing(*init_on(run.header)):
         return Reuse(accepted, None, None, "unknown", partial)
-    rows = run.relation(connection, ["event", "flags", "ts_ns", "bytes", "count"])
     since = int(spans.end.min())
-    summed, zeroed = query(
-        rows,
-        f'SELECT coalesce(sum("count") FILTER (flags & {int(Flag.AGGREGATED)} <> 0), 0)::BIGINT,'
-        f" coalesce(sum(bytes) FILTER (flags & {int(Flag.ZEROED)} <> 0), 0)::BIGINT"
-        f" FROM rows_ WHERE event = 'alloc' AND ts_ns >= {since} AND flags & {int(Flag.FAILED)} = 0",
-    ).fetchall()[0]
+    (uses,) = model.query(_USES, {"since": since})
+    summed, zeroed = uses["summed"], uses["zeroed"]
     if summed and partial:
         return Reuse(accepted, None, None, "unknown", partial)
     if summed:
         return Reuse(accepted, min(accepted, int(zeroed)), None, "at most")
-    zeroed_pages, used_pages = _first_uses(run, spans, since, connection)
+    zeroed_pages, used_pages = _first_uses(model, spans, since)
     page = run.header.page_size
     return Reuse(
         accepted, zeroed_pages * page, used_pages * page, "at least" if partial else "exact", partial
     )
 
 
-def _first_uses(run: Run, spans: Spans, since: int, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+def _first_uses(model: Model, spans: Spans, since: int) -> tuple[int, int]:
     """Pages accepted whose first allocation since was zeroed, and those that had any."""
     import numpy as np
 
-    first, end = spans.pfn, spans.pfn + spans.size // run.header.page_size
+    first, end = spans.pfn, spans.pfn + spans.size // model.run.header.page_size
     zeroed_pages = used_pages = 0
     for low, high in stretches(first, end):
         touching = (first < high) & (end > low)
         ready = _ready(first[touching], end[touching], spans.end[touching], low, high)
         state = np.zeros(high - low, dtype=np.int8)
-        for pfn, order, zeroed, ts in _allocations(run, since, low, high, connection):
+        for pfn, order, zeroed, ts in _allocations(model, since, low, high):
             _note(state, ready, pfn - low, order, zeroed, ts)
         zeroed_pages += int((state == 1).sum())
         used_pages += int((state != 0).sum())
@@ -156,18 +149,24 @@ def _expanded(first: Ints, sizes: Ints) -> Ints:
     return pages
 
 
-def _allocations(run: Run, since: int, low: int, high: int, connection: duckdb.DuckDBPyConnection) -> Any:
+def _allocations(model: Model, since: int, low: int, high: int) -> Any:
     """Allocations of pages in [low, high) in the order of time: pfn, order, zeroed, ts_ns, in batches."""
-    rows = run.relation(connection, ["event", "flags", "ts_ns", "pfn", "order"])
-    ordered = query(
-        rows,
-        f'SELECT pfn, "order"::BIGINT, (flags & {int(Flag.ZEROED)} <> 0)::TINYINT, ts_ns FROM rows_'
-        f" WHERE event = 'alloc' AND ts_ns >= {since} AND pfn < {high} AND \"order\" IS NOT NULL"
-        f' AND pfn + (1::BIGINT << "order"::BIGINT) > {low} AND flags & {int(Flag.FAILED)} = 0'
-        " ORDER BY ts_ns",
-    )
-    for batch in ordered.to_arrow_reader(ROWS):
+    for batch in model.batches(_BY_TIME, {"since": since, "low": low, "high": high}, ROWS):
         yield tuple(column.to_numpy(zero_copy_only=False) for column in batch.columns)
+
+
+_USES = """
+SELECT
+    coalesce(sum("count") FILTER (flags & 32 <> 0), 0)::BIGINT AS summed,
+    coalesce(sum(bytes) FILTER (flags & 1 <> 0), 0)::BIGINT AS zeroed
+FROM events WHERE event::VARCHAR = 'alloc' AND ts_ns >= $since AND flags & 256 = 0
+"""
+_BY_TIME = """
+SELECT pfn, "order"::BIGINT, (flags & 1 <> 0)::TINYINT, ts_ns FROM events
+WHERE event::VARCHAR = 'alloc' AND ts_ns >= $since AND pfn < $high AND "order" IS NOT NULL
+    AND pfn + (1::BIGINT << "order"::BIGINT) > $low AND flags & 256 = 0
+ORDER BY ts_ns
+"""
 
 
 def _note(state: Any, ready: Ints, first: Ints, order: Ints, zeroed: Any, ts: Ints) -> None:

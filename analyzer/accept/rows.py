@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The acceptance rows of a run as arrays: one *span* for each occurrence of an event.
+"""The acceptances of a run as arrays, from the staged tables ``accepts`` and ``accept_rows``.
 
-Levels nest: ``accept.burst`` (what one allocation accepts) holds ``accept.block``
-(one block off the zone's list), that holds ``accept.call`` (accept_memory()),
-that ``accept.arch`` (the platform's own accept).  A kernel may offer any of
-them; each analysis says which one it rests on.  ``accept.step`` is no span: there
-may be a thousand to a block (steps.py sums them in the file).
+Each acceptance is one row, whatever saw it, in three ways: ``each`` is the acceptance as a
+whole (its memory is the range that left the zone's list), ``call`` the time inside
+accept_memory(), ``work`` the accepting itself (its memory is what was really accepted, where
+that is known).  Row n of all three is the same acceptance.
 
-Numbers that are not known are UNKNOWN (-1) in these arrays, and None in tables.
-Failed attempts and sums made in the kernel are not spans; ``summed`` counts the
-occurrences that the latter stand for.
+Numbers that are not known are UNKNOWN (-1) in these arrays, and None in tables.  Failed
+attempts and sums made in the kernel are no acceptances here; ``summed`` counts the occurrences
+that the latter stand for.  accept.step is none either: there may be a thousand to a block
+(steps.py sums them in the file).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.callers import query
+from memtrace.analyzer.accept.readings import Unaccepted, readings
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
-    import duckdb
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
 
     Ints = npt.NDArray[np.int64]
@@ -39,12 +39,11 @@ BLOCK_BYTES = 4 * MIB
 """What the zones' lists hold unaccepted memory in: blocks of MAX_PAGE_ORDER."""
 BURST, BLOCK, CALL, ARCH = "accept.burst", "accept.block", "accept.call", "accept.arch"
 LEVELS = (BURST, BLOCK, CALL, ARCH)
-"""The events that have spans, outermost first."""
+"""The events that an acceptance is seen by, outermost first."""
 STEP = "accept.step"
 EVENTS = (*LEVELS, STEP)
 
-_NUMBERS = ("ts_ns", "dur_ns", "bytes", "bytes_requested", "pfn", "nid", "cpu", "pid", "tid", "order", "gfp")
-_TEXTS = ("parent", "comm", "cgroup", "site")
+_TEXTS = ("event", "parent", "comm", "cgroup")
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,14 @@ class Names:
     def take(self, chosen: Ints | Bools) -> Names:
         return Names(self.code[chosen], self.texts)
 
+    def equal(self, text: str) -> Bools:
+        """Which rows have this text."""
+        import numpy as np
+
+        code = self.texts.index(text) if text in self.texts else len(self.texts)
+        same: Bools = np.equal(self.code, code)
+        return same
+
     def text(self, row: int) -> str | None:
         code = int(self.code[row])
         return None if code == UNKNOWN else self.texts[code]
@@ -64,19 +71,18 @@ class Names:
 
 @dataclass(frozen=True)
 class Spans:
-    """Occurrences as columns of equal length (n,), by ``begin``.
+    """Intervals as columns of equal length (n,).
 
-    Times are CLOCK_BOOTTIME in ns; ``dur`` is UNKNOWN where only the end was seen,
-    and ``begin`` is then the end.
+    Times are CLOCK_BOOTTIME in ns; ``dur`` is UNKNOWN where the length was not seen.
     """
 
     begin: Ints
     end: Ints
     dur: Ints
     bytes: Ints
-    """Memory really accepted; UNKNOWN where the site does not tell."""
+    """Memory that was accepted; UNKNOWN where no site tells."""
     asked: Ints
-    """Memory that the function was asked to accept."""
+    """Memory that was to be accepted."""
     pfn: Ints
     nid: Ints
     cpu: Ints
@@ -85,6 +91,9 @@ class Spans:
     order: Ints
     gfp: Ints
     flags: Ints
+    queued: Ints
+    """1: off a zone's list; 0: not; UNKNOWN where that is not known."""
+    event: Names
     parent: Names
     comm: Names
     cgroup: Names
@@ -126,12 +135,6 @@ class Spans:
     def where(self, chosen: Ints | Bools) -> Spans:
         return Spans(**{name: _take(value, chosen) for name, value in vars(self).items()})
 
-    def touching(self, window: tuple[int, int] | None) -> Spans:
-        """Those of which some part lies in [begin, end] of the window."""
-        if window is None:
-            return self
-        return self.where((self.end >= window[0]) & (self.begin <= window[1]))
-
 
 def _take(column: Any, chosen: Ints | Bools) -> Any:
     return column.take(chosen) if isinstance(column, Names) else column[chosen]
@@ -139,35 +142,46 @@ def _take(column: Any, chosen: Ints | Bools) -> Any:
 
 @dataclass(frozen=True)
 class Accepts:
-    """All spans of a run."""
+    """All acceptances of a run, by their start."""
 
-    burst: Spans
-    block: Spans
+    each: Spans
     call: Spans
-    arch: Spans
+    work: Spans
+    seen: frozenset[str]
+    """The events of LEVELS that have rows in the run."""
     summed: int
-    """Occurrences of these events that the kernel summed, and that are no spans."""
+    """Occurrences of these events that the kernel summed."""
+    readings: tuple[Unaccepted, ...]
+    """What the counters of unaccepted memory said, by time."""
+
+    def __len__(self) -> int:
+        return len(self.each)
 
     @cached_property
-    def levels(self) -> dict[str, Spans]:
-        return {BURST: self.burst, BLOCK: self.block, CALL: self.call, ARCH: self.arch}
+    def events(self) -> tuple[str, ...]:
+        """The events that the work was seen by, innermost first."""
+        import numpy as np
+
+        there = {self.work.event.texts[code] for code in np.unique(self.work.event.code).tolist()}
+        return tuple(name for name in reversed(LEVELS) if name in there)
 
     @cached_property
-    def work(self) -> str:
-        """The innermost level with durations (without any, with rows): what accepting itself took."""
-        inward = (ARCH, CALL, BLOCK, BURST)
-        timed = [name for name in inward if self.levels[name].timed.any()]
-        seen = [name for name in inward if len(self.levels[name])]
-        return next(iter((*timed, *seen)), CALL)
+    def best(self) -> Spans:
+        """The work that was seen by the innermost event that has durations: what accepting itself takes."""
+        work = self.work
+        for name in self.events:
+            if (chosen := work.timed & work.event.equal(name)).any():
+                return work.where(chosen)
+        return work
 
     @cached_property
-    def unit(self) -> str:
-        """The level that stands for one accept: the block, or a call where blocks were not seen."""
-        return next((name for name in (BLOCK, CALL, ARCH, BURST) if len(self.levels[name])), CALL)
+    def queued(self) -> Spans:
+        """Those that may have come off a zone's list, so that nr_unaccepted fell by them."""
+        return self.each.where(self.each.queued != 0)
 
     @cached_property
     def any(self) -> bool:
-        return self.summed > 0 or any(len(spans) for spans in self.levels.values())
+        return self.summed > 0 or len(self) > 0
 
     @cached_property
     def none(self) -> str:
@@ -176,76 +190,85 @@ class Accepts:
             return f"unknown: {self.summed} accepts of this run were summed in the kernel, at unknown times"
         return "no accept in this window"
 
+    def at(self, label: str) -> Unaccepted | None:
+        """The last reading that was taken for this."""
+        return next((one for one in reversed(self.readings) if one.label == label), None)
+
+    def began(self, run: Run) -> int:
+        """CLOCK_BOOTTIME from which the reading at the start holds: a merged run begins long before."""
+        start = self.at("start")
+        return run.status.started_ns if start is None else max(run.status.started_ns, start.at_ns)
+
     def touching(self, window: tuple[int, int] | None) -> Accepts:
+        """Those of which some part lies in [begin, end] of the window, each as a whole."""
         if window is None:
             return self
-        return _accepts({name: spans.touching(window) for name, spans in self.levels.items()}, self.summed)
+        inside = (self.each.end >= window[0]) & (self.each.begin <= window[1])
+        parts = (self.each.where(inside), self.call.where(inside), self.work.where(inside))
+        return Accepts(*parts, self.seen, self.summed, self.readings)
 
 
-def load(run: Run, connection: duckdb.DuckDBPyConnection) -> Accepts:
-    """The spans of a run: about 130 bytes of memory for each."""
-    found = {name: spans(run, connection, f"event = '{name}'") for name in LEVELS}
-    rows = run.relation(connection, ["event", "count", "flags"])
-    names = ", ".join(f"'{name}'" for name in LEVELS)
-    summed = query(
-        rows,
-        f'SELECT coalesce(sum("count"), 0)::BIGINT FROM rows_'
-        f" WHERE event IN ({names}) AND flags & {int(Flag.AGGREGATED)} <> 0",
-    ).fetchall()
-    return _accepts({name: _asked(found[name], name) for name in LEVELS}, int(summed[0][0]))
+def load(model: Model) -> Accepts:
+    """The acceptances of a run: about 300 bytes of memory for each."""
+    model.need("accepts")
+    ((summed,),) = model.tuples(_SUMMED)
+    seen = frozenset(event for (event,) in model.tuples(_SEEN))
+    columns = _columns(model.arrow(_ACCEPTS))
+    times = {
+        kind: {name: columns.pop(f"{kind}_{name}") for name in ("begin", "end", "dur", "event", "bytes")}
+        for kind in ("each", "call", "work")
+    }
+    each, call, work = (Spans(**columns, **times[kind]) for kind in ("each", "call", "work"))
+    return Accepts(each, call, work, seen, int(summed), readings(model))
 
 
-def _accepts(levels: dict[str, Spans], summed: int) -> Accepts:
-    return Accepts(levels[BURST], levels[BLOCK], levels[CALL], levels[ARCH], summed)
+def pieces(model: Model) -> Spans:
+    """The rows that the work was seen by: several where the platform accepted a range in parts."""
+    model.need("accepts")
+    return spans(model.arrow(_PIECES))
 
 
-def spans(
-    run: Run,
-    connection: duckdb.DuckDBPyConnection,
-    condition: str,
-    apart: int = Flag.FAILED | Flag.AGGREGATED,
-) -> Spans:
-    """The rows that meet an SQL condition and have none of the flags ``apart``, by their begin."""
-    import numpy as np
-
-    rows = run.relation(connection, [*_NUMBERS, *_TEXTS, "event", "flags", "total_ns", "self_ns"])
-    columns = ", ".join(f'"{name}"' for name in (*_NUMBERS, *_TEXTS[:3], "flags"))
-    chosen: Any = query(rows, f"SELECT {columns} FROM rows_ WHERE ({condition}) AND flags & {int(apart)} = 0")
-    table: pa.Table = chosen.to_arrow_table()
-    numbers = {name: _numbers(table[name]) for name in (*_NUMBERS, "flags")}
-    dur = np.where(numbers["dur_ns"] < 0, UNKNOWN, numbers["dur_ns"])
-    begin = numbers["ts_ns"] - np.maximum(dur, 0)
-    order = np.lexsort((numbers["ts_ns"], begin))
-    made = Spans(
-        begin=begin,
-        end=numbers["ts_ns"],
-        dur=dur,
-        bytes=numbers["bytes"],
-        asked=numbers["bytes_requested"],
-        pfn=numbers["pfn"],
-        nid=numbers["nid"],
-        cpu=numbers["cpu"],
-        pid=numbers["pid"],
-        tid=numbers["tid"],
-        order=numbers["order"],
-        gfp=numbers["gfp"],
-        flags=numbers["flags"],
-        parent=_names(table["parent"]),
-        comm=_names(table["comm"]),
-        cgroup=_names(table["cgroup"]),
-    )
-    return made.where(order)
+def spans(table: pa.Table) -> Spans:
+    """A table that has the columns of Spans by their names."""
+    return Spans(**_columns(table))
 
 
-def _asked(spans: Spans, level: str) -> Spans:
-    """Of runs before ``bytes_requested``, ``bytes`` of a call is the range that it was asked for."""
-    import dataclasses
+def _columns(table: pa.Table) -> dict[str, Any]:
+    return {
+        name: (_names if name.split("_")[-1] in _TEXTS else _numbers)(table[name])
+        for name in table.column_names
+    }
 
-    import numpy as np
 
-    if level != CALL or (spans.asked != UNKNOWN).any():
-        return spans
-    return dataclasses.replace(spans, bytes=np.full_like(spans.bytes, UNKNOWN), asked=spans.bytes)
+_SUMMED = """
+SELECT coalesce(sum(e."count"), 0)::BIGINT
+FROM events AS e JOIN accept_levels AS l ON e.event::VARCHAR = l.event
+WHERE e.flags & 32 <> 0
+"""
+_SEEN = "SELECT DISTINCT l.event FROM accept_rows JOIN accept_levels AS l USING (level)"
+_ACCEPTS = """
+SELECT
+    begin_ns AS each_begin, end_ns AS each_end, dur_ns AS each_dur, event AS each_event,
+    range_bytes AS each_bytes,
+    coalesce(call_begin_ns, work_begin_ns) AS call_begin, coalesce(call_end_ns, work_end_ns) AS call_end,
+    coalesce(call_end_ns - call_begin_ns, work_ns) AS call_dur, bytes AS call_bytes,
+    CASE WHEN call_begin_ns IS NULL THEN work_event ELSE 'accept.call' END AS call_event,
+    work_begin_ns AS work_begin, work_end_ns AS work_end, work_ns AS work_dur, work_event,
+    bytes AS work_bytes,
+    asked_bytes AS asked, pfn, nid, cpu, pid, tid, "order", gfp,
+    work_flags | CASE WHEN own THEN 64 ELSE 0 END AS flags, queued, parent, comm, cgroup
+FROM accepts ORDER BY number
+"""
+_PIECES = """
+SELECT
+    r.begin_ns AS begin, r.end_ns AS end, r.dur_ns AS dur, r.bytes,
+    coalesce(r.asked_bytes, a.asked_bytes) AS asked, coalesce(r.pfn, a.pfn) AS pfn, r.nid, r.cpu, r.pid,
+    r.tid, r."order", r.gfp, r.flags, a.queued, l.event, r.parent, r.comm, r.cgroup
+FROM accept_rows AS r JOIN accept_nesting AS n USING (id)
+JOIN accept_levels AS l USING (level)
+JOIN accepts AS a ON a.id = n.head AND a.work_event = l.event
+ORDER BY r.begin_ns, r.id
+"""
 
 
 def _numbers(column: pa.ChunkedArray) -> Ints:

@@ -13,31 +13,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.accept.rows import STEP
-from memtrace.analyzer.callers import query
 from memtrace.analyzer.tables import Column, Table
-from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
-    import duckdb
-
-    from memtrace.traces.reader import Run
+    from memtrace.analyzer.model.staged import Model
 
 
-def steps(run: Run, connection: duckdb.DuckDBPyConnection) -> Table | None:
+def steps(model: Model) -> Table | None:
     """One row per node and level; None if the run has no steps."""
-    rows = run.relation(connection, ["event", "flags", "order", "nid", "count", "bytes", "total_ns"])
-    failed = f"flags & {int(Flag.FAILED)} <> 0"
-    found = query(
-        rows,
-        f'SELECT nid, "order"::INTEGER, coalesce(sum("count") FILTER (NOT ({failed})), 0)::BIGINT,'
-        f' coalesce(sum("count") FILTER ({failed}), 0)::BIGINT, (sum(bytes) FILTER (NOT ({failed})))::BIGINT,'
-        f" (sum(total_ns) FILTER (NOT ({failed})))::BIGINT, (sum(total_ns) FILTER ({failed}))::BIGINT"
-        f" FROM rows_ WHERE event = '{STEP}' GROUP BY ALL ORDER BY ALL",
-    ).fetchall()
+    found = model.tuples(_STEPS)
     if not found:
         return None
-    made = tuple(_row(run.header.page_size, *values) for values in found)
+    made = tuple(_row(model.run.header.page_size, *values) for values in found)
     return Table("steps", "Page sizes the platform accepted with", _NAMES, made, _COLUMNS, keys=2)
 
 
@@ -64,6 +51,18 @@ def _row(
     }
 
 
+_STEPS = """
+WITH steps AS (SELECT *, flags & 256 <> 0 AS failed FROM events WHERE event::VARCHAR = 'accept.step')
+SELECT
+    nid,
+    "order"::INTEGER,
+    coalesce(sum("count") FILTER (NOT failed), 0)::BIGINT,
+    coalesce(sum("count") FILTER (failed), 0)::BIGINT,
+    (sum(bytes) FILTER (NOT failed))::BIGINT,
+    (sum(total_ns) FILTER (NOT failed))::BIGINT,
+    (sum(total_ns) FILTER (failed))::BIGINT
+FROM steps GROUP BY ALL ORDER BY ALL
+"""
 _NAMES = (
     "nid",
     "order",

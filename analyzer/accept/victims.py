@@ -22,17 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.accept.calls import distribution
 from memtrace.analyzer.accept.rows import UNKNOWN
-from memtrace.analyzer.callers import caller_of, query
+from memtrace.analyzer.callers import caller_of
 from memtrace.analyzer.keys import gfp_text
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 
 if TYPE_CHECKING:
-    import duckdb
-
     from memtrace.analyzer.accept.rows import Ints
     from memtrace.analyzer.accept.stalls import Stalls
-    from memtrace.traces.reader import Run
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.run import RunHeader
 
 TOP = 8
@@ -117,7 +115,7 @@ def _notes(found: Stalls, none: str) -> tuple[str, ...]:
     return tuple(said)
 
 
-def worst(run: Run, found: Stalls, connection: duckdb.DuckDBPyConnection) -> Table:
+def worst(model: Model, found: Stalls) -> Table:
     """The longest stalls, with their stacks."""
     import numpy as np
 
@@ -125,13 +123,13 @@ def worst(run: Run, found: Stalls, connection: duckdb.DuckDBPyConnection) -> Tab
     longest = chosen[np.argsort(-found.lost[chosen], kind="stable")[:WORST]].tolist()
     rows = []
     for stall in longest:
-        stack = _stack(run, found, stall, connection)
+        stack = _stack(model, found, stall)
         row = int(found.first[stall])
         rows.append(
             {
                 "at_ns": int(found.begin[stall]),
                 "at": f"{int(found.begin[stall]) / 1e9:.3f}",
-                **_who(found, stall, run.header),
+                **_who(found, stall, model.run.header),
                 "cpu": _known(found.outer.cpu[row]),
                 "nid": _known(found.outer.nid[row]),
                 "accepts": int(found.accepts[stall]),
@@ -153,22 +151,34 @@ def _worst_notes(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return (f"stack of the first, innermost frame first: {' < '.join(reversed(stack.split(';')))}",)
 
 
-def _stack(run: Run, found: Stalls, stall: int, connection: duckdb.DuckDBPyConnection) -> str | None:
+def _stack(model: Model, found: Stalls, stall: int) -> str | None:
     """The stack of the allocation around a stall, else of its first accept."""
     outer, row = found.outer, int(found.first[stall])
-    begin, end = int(found.begin[stall]), int(found.end[stall])
-    tid, cpu = int(outer.tid[row]), int(outer.cpu[row])
-    same = f"tid = {tid}" if tid > 0 else f"cpu = {cpu} AND coalesce(tid, 0) = 0"
-    rows = run.relation(connection, ["ts_ns", "dur_ns", "tid", "cpu", "event", "stack"])
-    around = f"ts_ns >= {end} AND ts_ns - dur_ns <= {begin}"
-    inside = f"ts_ns BETWEEN {begin} AND {end}"
-    hit = query(
-        rows,
-        f"SELECT stack FROM rows_ WHERE stack IS NOT NULL AND {same} AND"
-        f" ((event NOT LIKE 'accept.%' AND {around}) OR (event LIKE 'accept.%' AND {inside}))"
-        " ORDER BY event LIKE 'accept.%', ts_ns - dur_ns, ts_ns DESC LIMIT 1",
-    ).fetchall()
-    return str(hit[0][0]) if hit else None
+    values = {
+        "begin": int(found.begin[stall]),
+        "finish": int(found.end[stall]),
+        "thread": int(outer.tid[row]),
+        "on_cpu": int(outer.cpu[row]),
+    }
+    hit = model.query(_STACK, values)
+    return str(hit[0]["stack"]) if hit else None
+
+
+_STACK = """
+WITH near AS (
+    SELECT
+        stack::VARCHAR AS stack,
+        ts_ns,
+        ts_ns - dur_ns AS begin_ns,
+        event::VARCHAR LIKE 'accept.%' AS accepting
+    FROM events
+    WHERE stack IS NOT NULL AND ts_ns >= $begin
+        AND CASE WHEN $thread > 0 THEN tid = $thread ELSE cpu = $on_cpu AND coalesce(tid, 0) = 0 END
+)
+SELECT stack FROM near
+WHERE CASE WHEN accepting THEN ts_ns <= $finish ELSE ts_ns >= $finish AND begin_ns <= $begin END
+ORDER BY accepting, begin_ns, ts_ns DESC LIMIT 1
+"""
 
 
 def bursts(found: Stalls, none: str) -> Table:

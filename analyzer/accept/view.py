@@ -27,7 +27,7 @@ from memtrace.analyzer.accept.contamination import contamination
 from memtrace.analyzer.accept.eager import eager, lazy
 from memtrace.analyzer.accept.granule import granule
 from memtrace.analyzer.accept.parallel import parallel
-from memtrace.analyzer.accept.platform import Platform, at, before_recording, platform, unapplicable
+from memtrace.analyzer.accept.platform import Platform, before_recording, platform, unapplicable
 from memtrace.analyzer.accept.progress import progress
 from memtrace.analyzer.accept.redundant import redundant
 from memtrace.analyzer.accept.rows import Accepts, load
@@ -36,18 +36,18 @@ from memtrace.analyzer.accept.steps import steps
 from memtrace.analyzer.accept.victims import bursts, victims, worst
 from memtrace.analyzer.caveats import caveats
 from memtrace.analyzer.clock import takes_turns, turns_text
-from memtrace.analyzer.facts import facts, heading, page_title, period_ns
+from memtrace.analyzer.facts import facts, heading, page_title
+from memtrace.analyzer.in_file import in_partials, numbers
 from memtrace.analyzer.integrity import integrity, needs_pfn
 from memtrace.analyzer.keys import DEFAULT
+from memtrace.analyzer.model.staged import Model, model
 from memtrace.analyzer.render.units import written
-from memtrace.analyzer.scan import connect, partials
+from memtrace.analyzer.scan import partials
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.witnesses import Evidence, of_partials, silent
 
 if TYPE_CHECKING:
-    import duckdb
-
     from memtrace.analyzer.partials import Partials
     from memtrace.traces.reader import Run
 
@@ -64,20 +64,22 @@ class Found:
 def view(run: Run, choice: Choice = PLAIN) -> Result:
     """The acceptance in a run, or one sentence why there is none."""
     what = platform(run.header)
-    with connect(run) as connection:
+    with model(run) as tables_of:
+        connection = tables_of.connection
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
-        accepts = load(run, connection)
-        found = Found(accepts, stalls(run, accepts, connection), what)
+        accepts = load(tables_of)
+        found = Found(accepts, stalls(tables_of), what)
         reason = unapplicable(run, accepts)
         quiet = tuple(silent(Evidence(run, of_partials(parts), connection), "accept."))
-        tables = (_unapplicable(reason),) if reason else _tables(run, found, choice, connection)
+        tables = (_unapplicable(reason),) if reason else _tables(tables_of, found, choice)
     machine = next((t.rows[0] for t in tables if t.name == "progress"), None)
     own = () if machine is None else accept_caveats(run, accepts, what, machine)
+    whole = in_partials(parts)
     report = Report(
         view="accept",
         title=page_title(run, "accept"),
-        run=facts(run) | {"accept": _facts(run, what)},
-        heading=(*heading(run, int(parts.count.sum())), ("accepting", _platform(run, what))),
+        run=facts(run) | numbers(run, whole) | {"accept": _facts(run, accepts, what)},
+        heading=(*heading(run, whole), ("accepting", _platform(accepts, what))),
         tables=tables,
         caveats=(*(Caveat(*pair) for pair in quiet), *_general(run, parts), *own),
         main="calls" if accepts.any else tables[0].name,
@@ -91,12 +93,10 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     return Result(report, draw)
 
 
-def _tables(
-    run: Run, found: Found, choice: Choice, connection: duckdb.DuckDBPyConnection
-) -> tuple[Table, ...]:
-    whole = found.accepts
+def _tables(tables_of: Model, found: Found, choice: Choice) -> tuple[Table, ...]:
+    run, whole = tables_of.run, found.accepts
     if not whole.any:
-        window = contamination(run, whole, found.stalls, choice.window, connection, whole)
+        window = contamination(tables_of, whole, found.stalls, choice.window, whole)
         return window, progress(run, whole)
     doubt = turns_text(run.header) if takes_turns(run.header) else ""
     part, waits, at_once = whole, found.stalls, curves(whole)
@@ -105,15 +105,15 @@ def _tables(
         part = whole.touching(choice.window)
         waits, inside = found.stalls.touching(choice.window), curves(part, choice.window)
     made = [
-        contamination(run, part, waits, choice.window, connection, whole),
+        contamination(tables_of, part, waits, choice.window, whole),
         calls(part),
-        steps(run, connection),
+        steps(tables_of),
         progress(run, whole),
         victims(waits, run.header, whole.none),
-        worst(run, waits, connection),
+        worst(tables_of, waits),
         bursts(waits, whole.none),
         parallel(part, inside, doubt),
-        redundant(run, whole, found.platform, connection),
+        redundant(tables_of, whole, found.platform),
         lazy(run, whole) or eager(run, whole, {} if doubt else at_once, found.stalls, found.platform),
         background(run, whole, found.stalls),
         granule(whole, found.stalls),
@@ -128,7 +128,7 @@ def _unapplicable(reason: str) -> Table:
 
 def _general(run: Run, parts: Partials) -> tuple[Caveat, ...]:
     """The caveats of every view, as far as they touch acceptance."""
-    events = cell.cells(cell.in_cells(parts), ["event"], period_ns(run))
+    events = cell.of_run(run, cell.in_cells(parts), ["event"])
     return tuple(
         c
         for c in caveats(run, events, (), DEFAULT, parts, integrity(parts, run.status))
@@ -136,20 +136,20 @@ def _general(run: Run, parts: Partials) -> tuple[Caveat, ...]:
     )
 
 
-def _facts(run: Run, what: Platform) -> dict[str, object]:
-    start = at(run, "start")
+def _facts(run: Run, accepts: Accepts, what: Platform) -> dict[str, object]:
+    start = accepts.at("start")
     return {
         "platform": what.name,
         "mode": what.mode,
         "clears": what.cleared,
         "to_accept_bytes": what.to_accept,
         "unaccepted_at_start_bytes": None if start is None else start.total,
-        "unseen_bytes": before_recording(run),
+        "unseen_bytes": before_recording(run, accepts),
     }
 
 
-def _platform(run: Run, what: Platform) -> str:
-    start, end = at(run, "start"), at(run, "end")
+def _platform(accepts: Accepts, what: Platform) -> str:
+    start, end = accepts.at("start"), accepts.at("end")
     sizes = [None if s is None else s.total for s in (start, end)]
     left, rest = (f"{written(n, 'bytes')}" if n is not None else "unknown" for n in sizes)
     return (

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The boot's phases, and the acceptance in each.
 
-start, end   CLOCK_BOOTTIME, as the phase's source has them; negative before the
-             kernel's clock began.  Off by at most the resolution, where that is known.
-length       end - start; unknown where the source has only one of them.
-share        length over the time from the first phase's start to the last one's end.
-             Shares need not add up to 1: between phases there may be time that no
-             source names, deferred init runs on all nodes at once, and a phase that
-             two sources tell stands twice.
+start, end, length, share, source
+             of the best source of each phase, as the staged tables phases and
+             phase_sources choose it (analyzer/model); the other sources have a
+             table of their own, and no accepts are counted by them.
 calls, bytes, time   of the accepts that began in it (accepts.py).  time is summed over
              CPUs, and may exceed the length.  For a phase of one node (deferred),
              of that node's accepts alone.  Unknown where nothing could see: before
@@ -21,12 +18,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.boot.accepts import Accepts, Seen, Window
+from memtrace.analyzer.model.staged import table as declared
 from memtrace.analyzer.tables import Column, Row, Table
-from memtrace.traces.phases import PHASES
 
 if TYPE_CHECKING:
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
-    from memtrace.traces.run import Phase
 
 OUTSIDE = "(no phase)"
 _BLIND = ("firmware", "loader", "early", "memory")
@@ -34,36 +31,42 @@ _BLIND = ("firmware", "loader", "early", "memory")
 _TRACES = ("tracefs", "trace-cmd", "perf")
 
 
-def phases(run: Run, accepts: Accepts) -> Table:
+def phases(model: Model, accepts: Accepts) -> Table:
     """One row for each phase of the run, in order, and one for accepts in none of them."""
-    found = ordered(run.header.phases)
-    extent = span(found)
-    since = None if traced(run) else _recording(run)
-    rows = [_row(phase, accepts, extent, since) for phase in found]
+    model.need("phases")
+    found = model.query("SELECT * FROM phases ORDER BY place, phase, nid NULLS FIRST")
+    since = None if traced(model.run) else _recording(model.run)
+    names = tuple(name for name in declared("phases").names if name != "place")
+    rows: list[Row] = [
+        {**{name: phase[name] for name in names}, **_seen(phase, accepts, since)} for phase in found
+    ]
+    names = (*names, *_SEEN)
     outside = _outside(found, accepts)
     if outside["calls"]:
-        rows.append(outside)
+        rows.append(dict.fromkeys(names) | {"phase": OUTSIDE, "source": "", "detail": ""} | outside)
     notes = [] if found else ["no source tells this run's phases; `memtrace boot collect` gathers them"]
     if any(row["time_partial"] for row in rows):
         notes.append("time: of the calls whose length is known.")
-    return Table("phases", "Phases", _NAMES, tuple(rows), _COLUMNS, keys=2, notes=tuple(notes))
+    return Table("phases", "Phases", names, tuple(rows), _columns(), keys=2, notes=tuple(notes))
 
 
-def ordered(found: Sequence[Phase]) -> tuple[Phase, ...]:
-    """In the order in which they happen; of one word, by node and source."""
-    words = list(PHASES)
+def other_sources(model: Model) -> Table | None:
+    """What every source told of each phase; None if none is told twice.
 
-    def rank(phase: Phase) -> tuple[int, int, int, str]:
-        word = words.index(phase.name) if phase.name in words else len(words)
-        return (word, -1 if phase.nid is None else phase.nid, phase.start_ns or 0, phase.source)
-
-    return tuple(sorted(found, key=rank))
-
-
-def span(found: Sequence[Phase]) -> tuple[int, int] | None:
-    """From the first start to the last end; None where nothing is known."""
-    edges = [e for p in found for e in (p.start_ns, p.end_ns) if e is not None]
-    return (min(edges), max(edges)) if len(edges) > 1 else None
+    A page shows those that the table of phases does not go by.
+    """
+    model.need("phase_sources")
+    rows = tuple(
+        model.query(
+            "SELECT * EXCLUDE place FROM phase_sources ORDER BY place, phase, nid NULLS FIRST, choice"
+        )
+    )
+    names = tuple(name for name in declared("phase_sources").names if name != "place")
+    shown = tuple(at for at, row in enumerate(rows) if row["choice"] > 1)
+    columns = declared("phase_sources").shown
+    if not shown:
+        return None
+    return Table("phase_sources", "Phases by other sources", names, rows, columns, keys=2, shown=shown)
 
 
 def traced(run: Run) -> bool:
@@ -77,27 +80,16 @@ def _recording(run: Run) -> int:
     return next((s.boottime_ns for s in taken if s.label == "start"), run.status.started_ns)
 
 
-def _row(phase: Phase, accepts: Accepts, extent: tuple[int, int] | None, since: int | None) -> Row:
-    start, end = phase.start_ns, phase.end_ns
-    length = None if start is None or end is None else end - start
-    whole = extent[1] - extent[0] if extent else 0
-    row: dict[str, Any] = {
-        "phase": phase.name,
-        "nid": phase.nid,
-        "start_ns": start,
-        "end_ns": end,
-        "length_ns": length,
-        "share": length / whole if length is not None and whole > 0 else None,
-        "source": phase.source,
-        "resolution_ns": phase.resolution_ns,
-        "detail": phase.detail,
-    }
-    nids = None if phase.nid is None else [phase.nid]
-    blind = phase.name in _BLIND or (since is not None and end is not None and end <= since)
-    found = _accepted(accepts, None if length is None or blind else (start, end), nids)
+def _seen(phase: Row, accepts: Accepts, since: int | None) -> dict[str, Any]:
+    """The acceptance in a phase; ``since``: when the probes began to see, None with a boot trace."""
+    start, end = phase["start_ns"], phase["end_ns"]
+    blind = phase["phase"] in _BLIND or (since is not None and end is not None and end <= since)
+    window = None if phase["length_ns"] is None or blind else (start, end)
+    nids = None if phase["nid"] is None else [phase["nid"]]
+    found = _accepted(accepts, window, nids)
     if since is not None and start is not None and start < since and found["calls"]:
         found |= {"bytes_partial": True, "time_partial": True}
-    return row | found
+    return found
 
 
 def _accepted(accepts: Accepts, window: Window | None, nids: Sequence[int] | None) -> dict[str, Any]:
@@ -120,10 +112,9 @@ def shown(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _outside(found: Sequence[Phase], accepts: Accepts) -> Row:
+def _outside(found: Sequence[Row], accepts: Accepts) -> dict[str, Any]:
     """The accepts between and after the phases."""
-    row: dict[str, Any] = dict.fromkeys(_NAMES) | {"phase": OUTSIDE, "source": "", "detail": ""}
-    edges = sorted((p.start_ns, p.end_ns) for p in found if p.start_ns is not None and p.end_ns is not None)
+    edges = sorted((row["start_ns"], row["end_ns"]) for row in found if row["length_ns"] is not None)
     gaps: list[Window] = []
     reached: int | None = None
     for start, end in edges:
@@ -135,7 +126,7 @@ def _outside(found: Sequence[Phase], accepts: Accepts) -> Row:
     kept = [part for part in parts if part.calls]
     sizes = [part.bytes for part in kept if part.bytes is not None]
     times = [part.total_ns for part in kept if part.total_ns is not None]
-    return row | {
+    return {
         "calls": sum(part.calls for part in kept),
         "bytes": sum(sizes) if sizes else None,
         "bytes_partial": len(sizes) < len(kept) or any(part.bytes_partial for part in kept),
@@ -157,32 +148,12 @@ def _timed(row: Row) -> str:
 
 BYTES = Column("bytes", "accepted", "bytes", _bound)
 TIME = Column("time_ns", "time", "ns", _timed)
-_NAMES = (
-    "phase",
-    "nid",
-    "start_ns",
-    "end_ns",
-    "length_ns",
-    "share",
-    "calls",
-    "bytes",
-    "bytes_partial",
-    "time_ns",
-    "time_partial",
-    "time_estimated",
-    "source",
-    "resolution_ns",
-    "detail",
-)
-_COLUMNS = (
-    Column("phase", "phase"),
-    Column("nid", "node", "number"),
-    Column("start_ns", "start", "ns"),
-    Column("length_ns", "length", "ns"),
-    Column("share", "share", "share"),
-    Column("calls", "calls", "count"),
-    BYTES,
-    TIME,
-    Column("source", "source"),
-    Column("resolution_ns", "+/-", "ns"),
-)
+_SEEN = ("calls", "bytes", "bytes_partial", "time_ns", "time_partial", "time_estimated")
+
+
+def _columns() -> tuple[Column, ...]:
+    """What the phases are measured by, then the acceptance in them, then who says so."""
+    own = {column.name: column for column in declared("phases").shown}
+    last = ("source", "resolution_ns")
+    first = tuple(column for name, column in own.items() if name not in last)
+    return (*first, Column("calls", "calls", "count"), BYTES, TIME, *(own[name] for name in last))

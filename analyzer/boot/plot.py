@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.boot.counters import ENTRY, moments
-from memtrace.analyzer.boot.phases import ordered
 from memtrace.analyzer.facts import title
 from memtrace.analyzer.plot import COLORS, STYLE, save, tick
 from memtrace.analyzer.tables import Report
@@ -66,7 +65,7 @@ def boot_figure(run: Run, report: Report, drawn: Drawn | None) -> Figure:
     _accepts(upper, run.header.cpus, drawn[0] if drawn else None)
     _unaccepted(lower, run, drawn[1] if drawn else None)
     for axes in (upper, lower):
-        _phases(axes, run, named=axes is upper)
+        _phases(axes, report, named=axes is upper)
     lower.set_xlabel("s since boot (CLOCK_BOOTTIME)")
     parts = [f"memtrace {run.header.tool_version}", *(c.text for c in report.caveats[:3])]
     foot = textwrap.fill("; ".join(parts), 150)
@@ -123,24 +122,23 @@ def _unaccepted(axes: Axes, run: Run, falls: dict[str, Any] | None) -> None:
     axes.legend(fontsize=7.5, loc="best")
 
 
-def _phases(axes: Axes, run: Run, *, named: bool) -> None:
+def _phases(axes: Axes, report: Report, *, named: bool) -> None:
+    """Bars for the rows of the table of phases, which has each phase by its best source."""
     from matplotlib.patches import Patch
 
     words = list(PHASES)
     low, high = axes.get_xlim()
     told: dict[str, Patch] = {}
-    drawn: set[tuple[str, int | None]] = set()
-    for phase in ordered(run.header.phases):
-        start, end = phase.start_ns, phase.end_ns
-        if start is None or end is None or (phase.name, phase.nid) in drawn:
+    table = report.table("phases")
+    for row in table.rows if table else ():
+        if row["length_ns"] is None:
             continue
-        drawn.add((phase.name, phase.nid))
-        place = words.index(phase.name) if phase.name in words else -1
+        start, end, name = row["start_ns"] / _NS, row["end_ns"] / _NS, row["phase"]
+        place = words.index(name) if name in words else -1
         color = _PHASE_COLORS[place % len(_PHASE_COLORS)]
-        alpha = 1.0 if phase.nid is None else 0.55
-        axes.axvspan(start / _NS, end / _NS, color=color, zorder=0, lw=0, alpha=alpha)
-        told.setdefault(phase.name, Patch(color=color, label=phase.name))
-        low, high = min(low, start / _NS), max(high, end / _NS)
+        axes.axvspan(start, end, color=color, zorder=0, lw=0, alpha=1.0 if row["nid"] is None else 0.55)
+        told.setdefault(name, Patch(color=color, label=name))
+        low, high = min(low, start), max(high, end)
     axes.set_xlim(low, high)
     if named and told:
         axes.legend(handles=list(told.values()), fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -11,10 +11,11 @@ from memtrace.analyzer.boot import balance as balances
 from memtrace.analyzer.boot import sources as origins
 from memtrace.analyzer.boot.accepts import Accepts
 from memtrace.analyzer.boot.applies import Verdict, verdict
-from memtrace.analyzer.boot.phases import BYTES, TIME, phases, shown
+from memtrace.analyzer.boot.phases import BYTES, TIME, other_sources, phases, shown
 from memtrace.analyzer.caveats import cut_short, lost
 from memtrace.analyzer.facts import facts, heading, page_title
-from memtrace.analyzer.scan import connect, in_file
+from memtrace.analyzer.in_file import InFile, in_file, numbers
+from memtrace.analyzer.model.staged import model
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 def view(run: Run, choice: Choice = PLAIN) -> Result:
     """The boot of a run; ``choice`` has nothing that it takes."""
-    with connect(run) as connection:
-        whole = in_file(run, connection)
-        accepts = Accepts(run, connection)
+    with model(run) as tables_of:
+        whole = in_file(run, tables_of.connection)
+        accepts = Accepts(run, tables_of.connection)
         applies = verdict(run, accepts)
         read = balances.reading(run)
-        phase_table = phases(run, accepts)
+        phase_table = phases(tables_of, accepts)
         tables = [phase_table]
         lines = [*_origin(run)]
         if applies.applies is not False:
@@ -42,13 +43,19 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
                     [("balance", text)] if (text := balances.sentence(balance, accepts.seen().calls)) else []
                 )
         lines.append(("acceptance", _words(applies)))
+        tables += [told] if (told := other_sources(tables_of)) is not None else []
         if run.header.sources:
             tables.append(origins.sources(run))
-        found = tuple(_caveats(run, accepts, applies, read, tables))
+        found = tuple(_caveats(run, whole, accepts, applies, read, tables))
         report = Report(
             view="boot",
             title=page_title(run, "boot"),
-            run={**facts(run), "acceptance": applies.applies, "acceptance_because": applies.because},
+            run={
+                **facts(run),
+                **numbers(run, whole),
+                "acceptance": applies.applies,
+                "acceptance_because": applies.because,
+            },
             heading=(*_heading(run, whole), *lines),
             tables=tuple(tables),
             caveats=found,
@@ -66,7 +73,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     return Result(report, draw)
 
 
-def _heading(run: Run, whole: int) -> Iterator[tuple[str, str]]:
+def _heading(run: Run, whole: InFile) -> Iterator[tuple[str, str]]:
     wanted = {"kernel", "machine", "facts"}
     if run.header.origin == "recorded":
         wanted |= {"recorded", "losses"}
@@ -108,11 +115,11 @@ _SEEN = (Column("seen_by", "seen by"), Column("calls", "calls", "count"), BYTES,
 
 
 def _caveats(
-    run: Run, accepts: Accepts, applies: Verdict, read: Reading | None, tables: list[Table]
+    run: Run, whole: InFile, accepts: Accepts, applies: Verdict, read: Reading | None, tables: list[Table]
 ) -> Iterator[Caveat]:
     if applies.applies is False:
         yield Caveat("not-applicable", f"acceptance is not applicable, because {applies.because}")
-    for found in (*cut_short(run), *lost(run, run.rows, "; what was seen is short by as much")):
+    for found in (*cut_short(run), *lost(run, whole, "; what was seen is short by as much")):
         yield Caveat(*found)
     if applies.applies is not False:
         if read is None:
@@ -120,7 +127,8 @@ def _caveats(
         else:
             balance = next(table for table in tables if table.name == "balance")
             yield from balances.caveats(run, balance, read)
-        if any(row["bytes"] is None and row["calls"] for row in tables[1].rows):
+        seen_by = next(table for table in tables if table.name == "seen")
+        if any(row["bytes"] is None and row["calls"] for row in seen_by.rows):
             yield Caveat(
                 "bytes-unknown",
                 "the function tracer sees no arguments: bytes of its calls are unknown, the balance is by the"

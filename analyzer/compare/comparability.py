@@ -18,8 +18,8 @@ from memtrace.analyzer.compare import sites
 from memtrace.analyzer.compare.metrics import Metric
 from memtrace.analyzer.compare.sides import CUT_SHORT, Side, window_ns
 from memtrace.analyzer.facts import fact, gib
-from memtrace.analyzer.losses import CAUSES
 from memtrace.analyzer.render.units import written
+from memtrace.traces.lost import CAUSES
 from memtrace.traces.reader import Run
 
 Withholds = Callable[[Metric], bool]
@@ -157,10 +157,12 @@ def _recording(before: Side, after: Side) -> Iterator[Finding]:
             yield Finding("tool", f"recorded by {word} {said}")
     if said := _differs(before, after, lambda r: str(r.schema_version)):
         yield Finding("schema", f"file schema: {said}; what the older one lacks is unknown there")
-    phases = lambda r: ", ".join(sorted({p.source for p in r.header.phases}))  # noqa: E731
-    if all(r.header.phases for s in (before, after) for r in s.runs) and (
-        said := _differs(before, after, phases)
-    ):
+    told = {
+        id(run): ", ".join(measured.phase_sources)
+        for side in (before, after)
+        for run, measured in zip(side.runs, side.measured, strict=True)
+    }
+    if all(told.values()) and (said := _differs(before, after, lambda run: told[id(run)])):
         yield Finding("phases", f"boot phases are from {said}: these begin and end elsewhere")
 
 

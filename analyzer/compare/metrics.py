@@ -34,6 +34,7 @@ import math
 from dataclasses import dataclass
 
 from memtrace.analyzer.compare.histogram import Histogram
+from memtrace.analyzer.in_file import InFile
 from memtrace.analyzer.tables import Kind
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p99": 0.99}
@@ -107,10 +108,12 @@ class Measured:
     """Per event, and per cell of it."""
     watched: frozenset[str]
     """Events that had a site, or occurred."""
-    occurrences: int
-    """In the file, all of them."""
+    in_file: InFile
+    """What all its rows stand for."""
     counts: dict[str, int]
     """Of each event in the metrics."""
+    phase_sources: tuple[str, ...] = ()
+    """What the phases of the boot are by (the staged table phases)."""
 
     def value(self, metric: Metric) -> Value | None:
         """Its value, 0 where the event was watched and did not occur, None where it was not."""

@@ -13,9 +13,9 @@ from memtrace.analyzer.compare.measure import measure
 from memtrace.analyzer.compare.metrics import Measured
 from memtrace.analyzer.facts import duration_ns
 from memtrace.analyzer.keys import Key
-from memtrace.analyzer.losses import known_losses, occurrences
 from memtrace.errors import MemtraceError
 from memtrace.traces.given import is_folder, is_there
+from memtrace.traces.lost import events, known_losses
 from memtrace.traces.reader import NothingYet, Run, open_run, run_paths
 
 NO_EVIDENCE = 125
@@ -99,7 +99,7 @@ def read(
 def loss_share(run: Run, measured: Measured) -> float:
     """Known losses over all occurrences that are known of."""
     lost = known_losses(run.status)
-    return lost / occurrences(run.status, measured.occurrences) if lost else 0.0
+    return lost / events(run.status, measured.in_file.events, measured.in_file.imported) if lost else 0.0
 
 
 def _open(word: str) -> tuple[list[Run], list[LeftOut]]:
@@ -178,7 +178,7 @@ def _same_run(path: Path, word: str, other: Path, before: str) -> MemtraceError:
 
 
 def _refuse_all_lost(side: Side) -> None:
-    if any(m.occurrences for m in side.measured):
+    if any(m.in_file.events for m in side.measured):
         return
     lost = sum(known_losses(run.status) for run in side.runs)
     if lost:

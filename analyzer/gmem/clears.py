@@ -20,37 +20,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.facts import init_on
-from memtrace.analyzer.gmem.rows import FAILED, ZEROED, ask, of, seen
+from memtrace.analyzer.gmem.rows import seen
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.traces.derived import allocator_zeroes, tells_zeroing
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from memtrace.analyzer.model.staged import Model
     from memtrace.traces.reader import Run
 
 
-def clears(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
+def clears(model: Model) -> Table:
     """One row for each VM."""
-    by_gmem = "sum(pages) FILTER (event = 'gmem.zero')"
-    prepared = f"sum(pages) FILTER (event = 'gmem.prepare' AND NOT {FAILED})"
-    found = ask(
-        connection,
-        f"SELECT vm, coalesce({prepared}, 0)::BIGINT AS prepared, coalesce({by_gmem}, 0)::BIGINT AS zeroed "
-        "FROM g WHERE event IN ('gmem.zero', 'gmem.prepare') GROUP BY vm ORDER BY vm",
-    )
-    allocated = {
-        row["vm"]: row
-        for row in ask(
-            connection,
-            "SELECT u.vm AS vm, sum(u.pages)::BIGINT AS seen, "
-            "coalesce(sum(u.pages) FILTER (a.flags IS NOT NULL), 0)::BIGINT AS found, "
-            f"coalesce(sum(u.pages) FILTER (a.{ZEROED}), 0)::BIGINT AS zeroed "
-            f"FROM {of('gmem.zero')} u ASOF LEFT JOIN {of('alloc', 'pfn IS NOT NULL')} a "
-            'ON u.pfn = a.pfn AND u."order" = a."order" AND u.ts_ns >= a.ts_ns GROUP BY u.vm',
-        )
-    }
-    rows = [_row(run, row, allocated.get(row["vm"])) for row in found]
+    found = model.page("memtrace.analyzer.gmem", "cleared").rows
+    rows = [_row(model.run, row) for row in found]
     notes: tuple[str, ...] = ()
     if any(row["is_expected"] for row in rows):
         notes = (
@@ -64,15 +46,14 @@ def clears(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     return Table("clears", "Clears of a page on its way in", _NAMES, tuple(rows), _COLUMNS, notes=notes)
 
 
-def _row(run: Run, row: Row, allocated: Row | None) -> Row:
+def _row(run: Run, row: Row) -> Row:
     pages = max(row["prepared"], row["zeroed"])
     by_gmem = row["zeroed"] if seen(run, "gmem.zero") else None
     cleared = _cleared_by_allocator(run)
     expected = None if cleared is None else pages * int(cleared)
-    complete = allocated is not None and allocated["seen"] and allocated["found"] == allocated["seen"]
-    by_allocator = allocated["zeroed"] if complete and allocated is not None else None
-    told = tells_zeroing(*init_on(run.header))
-    if allocated is not None and by_allocator != allocated["seen"] and not told:
+    complete = row["sized"] and row["allocated"] == row["sized"]
+    by_allocator = row["allocated_zeroed"] if complete else None
+    if by_allocator != row["sized"] and not tells_zeroing(*init_on(run.header)):
         by_allocator = None
     counted = by_allocator if by_allocator is not None else expected
     per_page = None

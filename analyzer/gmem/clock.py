@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.rows import FAILED, PRIVATE, of
+from memtrace.analyzer.gmem.rows import PRIVATE_FAULTS
 from memtrace.analyzer.gmem.stretches import FEWEST, Stretch, stretches
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
@@ -97,12 +97,12 @@ Alignment = ByMemory | ByWallClock
 
 
 def align(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> Alignment:
-    """By the host's table ``g`` and the guest's ``t``: id, begun, ended, lo and hi of the gfns accepted.
+    """By the host's ``guest_faults`` and the guest's ``t``: id, begun, ended, lo and hi of the gfns accepted.
 
     Raises MemtraceError where the two are not of one VM.
     """
     ((faults, timed),) = connection.execute(
-        f"SELECT count(*), count(*) FILTER ({_TIMED}) FROM {of('gmem.fault')}"
+        f"SELECT count(*), count(*) FILTER ({_TIMED}) FROM guest_faults"
     ).fetchall()
     if faults and not timed:
         raise MemtraceError(
@@ -111,7 +111,7 @@ def align(host: Run, guest: Run, connection: duckdb.DuckDBPyConnection) -> Align
         )
     # Text has whole microseconds, rounded down.
     cut = 1000 if guest.header.sources else 0
-    private = of("gmem.fault", f"{PRIVATE} AND NOT {FAILED} AND {_TIMED}")
+    private = f"(SELECT * FROM {PRIVATE_FAULTS} WHERE NOT failed AND {_TIMED})"
     pairs = connection.execute(
         "WITH f AS (SELECT vm, gfn, min(ts_ns) AS ended, arg_min(ts_ns - dur_ns, ts_ns) AS begun "
         f"FROM {private} GROUP BY vm, gfn), "

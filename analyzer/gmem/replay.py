@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.gmem.life import HELD, MADE, WHOLE
-from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, RETRIED, of
+from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, PRIVATE_FAULTS, UNRESOLVED, of
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +48,7 @@ def load(connection: duckdb.DuckDBPyConnection) -> None:
         f"FROM (SELECT vm, ts_ns, event, gfn, asked, {touched} "
         f"FROM g WHERE (event = 'gmem.punch' OR event = 'gmem.convert' AND NOT {PRIVATE}) AND {change})"
     )
-    columns = 'vm, range, gfn, tid, ts_ns, dur_ns, pages, "order"'
+    columns = "vm, range, gfn, tid, ts_ns, dur_ns, pages, level"
     nothing = "vm, range, NULL, NULL, ts_ns, NULL, NULL, NULL"
     counted = (
         "SELECT *, count(*) FILTER (kind = 'part') OVER (PARTITION BY vm, range, emptied ORDER BY ts_ns "
@@ -61,7 +61,7 @@ def load(connection: duckdb.DuckDBPyConnection) -> None:
         "WHEN whole THEN ['turned'] ELSE ['part', 'part_turned'] END) AS kind)) "
         "WINDOW w AS (PARTITION BY vm, range ORDER BY ts_ns ROWS UNBOUNDED PRECEDING))"
     )
-    faults = of("gmem.fault", f"{PRIVATE} AND NOT ({FAILED} OR {RETRIED}) AND gfn IS NOT NULL")
+    faults = f"(SELECT * FROM {PRIVATE_FAULTS} WHERE NOT {UNRESOLVED} AND gfn IS NOT NULL)"
     prepared = f"(SELECT * FROM {MADE} WHERE gfn IS NOT NULL)"
     for name, rows in (("wf", faults), ("wp", prepared)):
         connection.execute(
@@ -153,7 +153,7 @@ def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 def _prepared(connection: duckdb.DuckDBPyConnection, which: str) -> tuple[int, int]:
     """Preparations in ``wp``, all and those at 2 MiB or above."""
     ((count, huge),) = connection.execute(
-        f'SELECT count(*), count(*) FILTER ("order" >= 9) FROM wp WHERE {which}'
+        f"SELECT count(*), count(*) FILTER (level >= 9) FROM wp WHERE {which}"
     ).fetchall()
     return count, huge
 

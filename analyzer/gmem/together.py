@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.gmem.clock import Alignment, align, clock_table
-from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, ask, inside, of, seen
+from memtrace.analyzer.gmem.rows import FAILED, HUGE, NOOP, PRIVATE, PRIVATE_FAULTS, ask, inside, of, seen
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Table
 from memtrace.errors import MemtraceError
@@ -94,7 +94,7 @@ def _accepts(run: Run, found: Alignment, connection: duckdb.DuckDBPyConnection) 
         f"e.vm = {found.vm} AND e.gfn < a.hi AND e.gfn + coalesce(e.asked, 1) > a.lo "
         f"AND e.ts_ns - e.dur_ns <= a.h1 + {slack} AND e.ts_ns >= a.h0 - {slack}"
     )
-    faults = of("gmem.fault", f"{PRIVATE} AND dur_ns IS NOT NULL")
+    faults = f"(SELECT *, 1 AS asked FROM {PRIVATE_FAULTS} WHERE dur_ns IS NOT NULL)"
     turns = of("gmem.convert", f"{PRIVATE} AND NOT ({FAILED} OR {NOOP}) AND dur_ns IS NOT NULL")
     connection.execute(
         f"CREATE TABLE b AS SELECT *, {found.host_ns('begun')} AS h0, {found.host_ns('ended')} AS h1 FROM a"

@@ -15,7 +15,6 @@ from memtrace.analyzer.gmem import (
     coverage,
     holes,
     levels,
-    life,
     machines,
     rows,
     stalls,
@@ -30,39 +29,43 @@ from memtrace.analyzer.witnesses import silent_in
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
+    from memtrace.analyzer.in_file import InFile
     from memtrace.traces.reader import Run
 
 
 def view(run: Run, choice: Choice) -> Result:
     """The gmem view of a host's run; raises MemtraceError if it has nothing of guest_memfd."""
-    from memtrace.analyzer.scan import connect, in_file
+    from memtrace.analyzer.in_file import in_file, numbers
+    from memtrace.analyzer.model.staged import Model
+    from memtrace.analyzer.scan import connect
     from memtrace.traces.reader import open_run
 
     _refuse(run)
     with ExitStack() as opened:
         guests = [opened.enter_context(open_run(choice.guest))] if choice.guest is not None else []
         connection = opened.enter_context(connect(run, *guests))
-        rows.load(run, connection)
+        staged = Model(run, connection)
+        rows.load(staged)
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:
             raise MemtraceError(_nothing(run))
         whole = in_file(run, connection)
         quiet = silent_in(run, connection, "gmem.")
-        life.trace(connection)
-        coverage.prepare(connection)
+        staged.need("life", "covered")
         tables: tuple[Table, ...] = (
-            machines.machines(run, connection),
-            levels.levels(run, connection),
-            touch.first_touch(run, connection),
-            clears.clears(run, connection),
-            coverage.coverage(run, connection),
-            coverage.timeline(run, connection),
-            holes.holes(run, connection),
-            holes.kept(run, connection),
-            conversions.pingpong(run, connection),
-            conversions.again(run, connection),
-            stalls.stalls(run, connection),
-            state.state(run, connection),
+            machines.machines(staged),
+            levels.levels(staged),
+            touch.first_touch(staged),
+            clears.clears(staged),
+            coverage.coverage(staged),
+            coverage.timeline(staged),
+            holes.holes(staged),
+            holes.kept(staged),
+            conversions.pingpong(staged),
+            conversions.again(staged),
+            stalls.pauses(staged),
+            stalls.stalls(staged),
+            state.state(staged),
             whatif.what_if(run, connection),
         )
         untold = machines.untold(tables[0])
@@ -72,7 +75,7 @@ def view(run: Run, choice: Choice) -> Result:
     report = Report(
         view="gmem",
         title=page_title(run, "gmem"),
-        run=facts(run),
+        run={**facts(run), **numbers(run, whole)},
         heading=heading(run, whole),
         tables=tables,
         caveats=(*(Caveat(*pair) for pair in quiet), *_caveats(run, whole), *untold),
@@ -87,10 +90,12 @@ def view(run: Run, choice: Choice) -> Result:
     return Result(report, draw)
 
 
-TURNS = (
-    f"SELECT vm, ts_ns, asked, {rows.PRIVATE} AS private FROM "
-    f"{rows.of('gmem.convert', f'NOT ({rows.FAILED} OR {rows.NOOP})')} ORDER BY ts_ns LIMIT 100000"
-)
+TURNS = """
+SELECT vm, ts_ns, asked, flags & 4096 <> 0 AS private
+FROM guest_rows
+WHERE event = 'gmem.convert' AND flags & 16640 = 0
+ORDER BY ts_ns LIMIT 100000
+"""
 """SQL: the conversions to be drawn."""
 
 
@@ -115,19 +120,14 @@ def _nothing(run: Run) -> str:
     return f"{run.path} has no private memory in it: no VM used a guest_memfd while it was recorded"
 
 
-def _caveats(run: Run, count: int) -> list[Caveat]:
-    of_recording = (*cut_short(run), *lost(run, count, "; counts are short by as much"), *module_gone(run))
+def _caveats(run: Run, in_file: InFile) -> list[Caveat]:
+    of_recording = (*cut_short(run), *lost(run, in_file, "; counts are short by as much"), *module_gone(run))
     found = [Caveat(*pair) for pair in of_recording]
     sites = {s.event: s for s in run.header.manifest if s.event.startswith("gmem.")}
     if absent := [event for event, site in sites.items() if not site.site and event in run.header.events]:
         found.append(Caveat("site-absent", f"not observed at all, no site here: {', '.join(absent)}"))
     if missing := [e for e in sites if e not in run.header.events]:
         found.append(Caveat("not-recorded", f"not recorded: {', '.join(missing)}"))
-    plain = [str(vm.number) for vm in run.status.vms if vm.private is False]
-    if plain:
-        found.append(
-            Caveat("vm-without-private", f"without private memory, and left out: VM {', '.join(plain)}")
-        )
     at_once = run.status.started_ns + 10**6
     if early := [vm for vm in run.status.vms if vm.first_ns is not None and vm.first_ns < at_once]:
         which = ", ".join(str(vm.number) for vm in early)

@@ -163,7 +163,7 @@ def _costs(connection: duckdb.DuckDBPyConnection, vm: int, with_alloc: bool) -> 
 
     cleared = of("gmem.zero", f"vm = {vm}")
     clear = mean(f"(SELECT sum(dur_ns) / sum(pages) FROM {cleared} WHERE dur_ns IS NOT NULL)")
-    level = '(SELECT avg(dur_ns) FROM wp WHERE vm = {} AND "order" {} 9)'
+    level = "(SELECT avg(dur_ns) FROM wp WHERE vm = {} AND level {} 9)"
     small, huge = mean(level.format(vm, "<")), mean(level.format(vm, ">="))
     faults = f"(SELECT * FROM wf WHERE vm = {vm})"
     parts = f"(SELECT * FROM {cleared} UNION ALL SELECT * FROM {MADE} WHERE vm = {vm})"

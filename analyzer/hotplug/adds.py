@@ -81,9 +81,9 @@ def hot_adds(model: Model, rows: Sequence[Occurrence]) -> tuple[HotAdd, ...]:
     inner: dict[int, list[Occurrence]] = defaultdict(list)
     for row in rows:
         inner[row.outer].append(row)
-    spans = _grouped(model, _SPANS)
-    blocks = _grouped(model, _BLOCKS)
-    removals = _grouped(model, _REMOVALS)
+    spans = _grouped(model.tuples(_SPANS))
+    blocks = _grouped(model.tuples(_BLOCKS))
+    removals = _grouped(model.tuples(_REMOVALS))
     out = []
     for facts in model.query(_ADDS):
         number = facts["number"]
@@ -102,10 +102,10 @@ def hot_adds(model: Model, rows: Sequence[Occurrence]) -> tuple[HotAdd, ...]:
     return tuple(out)
 
 
-def _grouped(model: Model, sql: str) -> dict[int, list[tuple[Any, ...]]]:
-    """The rows of a statement by their first column, without it."""
+def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[tuple[Any, ...]]]:
+    """Rows by their first column, without it."""
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-    for number, *rest in model.connection.execute(sql).fetchall():
+    for number, *rest in rows:
         found[number].append(tuple(rest))
     return found
 

@@ -15,9 +15,9 @@ from memtrace.analyzer.facts import facts, heading, page_title
 from memtrace.analyzer.hotplug import blocks, brackets, cycles, memmap, phases, refusals, state
 from memtrace.analyzer.hotplug.adds import HotAdd, hot_adds
 from memtrace.analyzer.hotplug.rows import Occurrence, occurrences, of
+from memtrace.analyzer.in_file import InFile, in_file, numbers
 from memtrace.analyzer.model.origin import UNKNOWN
 from memtrace.analyzer.model.staged import Model, model
-from memtrace.analyzer.scan import in_file
 from memtrace.analyzer.tables import Caveat, Column, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
 from memtrace.analyzer.witnesses import silent_in
@@ -40,7 +40,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     report = Report(
         view="hotplug",
         title=page_title(run, "hotplug"),
-        run=facts(run),
+        run={**facts(run), **numbers(run, whole)},
         heading=(*heading(run, whole), *_window(choice)),
         tables=tables or (_nothing(run, choice, kept),),
         caveats=tuple(Caveat(*pair) for pair in caveats),
@@ -127,7 +127,7 @@ def _nothing(run: Run, choice: Choice, kept: Sequence[Occurrence]) -> Table:
 
 
 def _caveats(
-    staged: Model, adds: Sequence[HotAdd], seen: frozenset[str], whole: int
+    staged: Model, adds: Sequence[HotAdd], seen: frozenset[str], whole: InFile
 ) -> Iterator[tuple[str, str]]:
     run = staged.run
     yield from cut_short(run)

@@ -30,9 +30,10 @@ from typing import cast, get_args
 from memtrace.analyzer.tables import MARKS, Column, Kind, Row
 
 _DECLARED = re.compile(r"\s+-- (?P<heading>[^|]*) ?\| (?P<shown>[^|]+) \| (?P<meaning>.*)")
-_NAME = re.compile(r"\w+$")
+_NAME = re.compile(r'(\w+)"?$')
 _MARK = re.compile(r"mark (\S) where (\w+)")
 _NEEDS = "Needs: "
+_FIRST = re.compile(r"(?<=\.) ")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,21 @@ class Declared:
     columns: tuple[DeclaredColumn, ...]
     sql: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns that pages show."""
+        return tuple(column.column() for column in self.columns if column.heading)
+
+    @property
+    def what(self) -> str:
+        """The first sentence of the prose, in one line: what a row is."""
+        return _FIRST.split(" ".join(self.about.split()))[0]
+
     def column(self, name: str) -> DeclaredColumn | None:
         """The column of that name; None if it is not declared here."""
         return next((column for column in self.columns if column.name == name), None)
@@ -111,14 +127,14 @@ def _columns(table: str, lines: Sequence[str]) -> Iterator[DeclaredColumn]:
         if not found:
             continue
         end = at + 1
-        while lines[end].lstrip().startswith("--"):
+        while end < len(lines) and lines[end].lstrip().startswith("--"):
             end += 1
         words = [line.strip().removeprefix("-- ") for line in lines[at + 1 : end]]
         name = _NAME.search(_first_expression("\n".join(lines[end:])))
         if name is None:
             raise ValueError(f"{table}.sql, line {at + 1}: a column without a name")
         meaning, null, bound = _sentences(found["meaning"], words)
-        yield _shown(table, found["shown"], name[0], found["heading"].strip(), meaning, null, bound)
+        yield _shown(table, found["shown"], name[1], found["heading"].strip(), meaning, null, bound)
 
 
 def _first_expression(text: str) -> str:

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- hot_rows, each with what lies around it, its exclusive time and the range that it was about.
+-- Rows of hot_rows, each with what lies around it, its own time and the range that it was about.
 --
 -- One interval lies inside another of its thread that holds all of it.  self_ns is the file's;
 -- where the file does not tell, the length less what was traced directly inside.  A request or a

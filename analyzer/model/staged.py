@@ -19,6 +19,7 @@ from memtrace.traces.schema import COLUMN_NAMES
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from memtrace.traces.reader import Run
 
@@ -26,6 +27,11 @@ PACKAGE = "memtrace.analyzer.model"
 ROWS = "events"
 """The run's rows, as SCHEMA.md has them."""
 _WORD = re.compile(r"\w+")
+
+
+def words_of(sql: str) -> frozenset[str]:
+    """The words of a statement, in lower case, as DuckDB takes names."""
+    return frozenset(_WORD.findall(sql.lower()))
 
 
 class Model:
@@ -39,13 +45,12 @@ class Model:
     def need(self, *names: str) -> None:
         """Make staged tables, and those that they need, unless they are there."""
         for name in names:
-            if name in self._made:
-                continue
-            self._made.add(name)
-            if name in STEPS:
-                STEPS[name](self)
-            else:
-                self.make(of_file(PACKAGE, name))
+            if name not in self._made:
+                if name in STEPS:
+                    STEPS[name](self)
+                else:
+                    self.make(of_file(PACKAGE, name))
+                self._made.add(name)
 
     def make(self, table: Declared) -> None:
         """Make the table of a file, and those that it needs."""
@@ -55,10 +60,14 @@ class Model:
 
     def let_rows_have(self, sql: str) -> None:
         """Let ``events`` be the run's rows, with the columns that a statement names."""
-        words = set(_WORD.findall(sql))
+        words = words_of(sql)
         if ROWS in words:
             columns = [name for name in COLUMN_NAMES if name in words]
             self.run.relation(self.connection, columns or ["event"]).create_view(ROWS, replace=True)
+
+    def let_rows_be_whole(self) -> None:
+        """Let ``events`` be the run's rows, with all their columns."""
+        self.run.relation(self.connection).create_view(ROWS, replace=True)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """All rows of a staged table, by column."""
@@ -68,9 +77,24 @@ class Model:
 
     def query(self, sql: str, values: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
         """What a statement gives over tables that were made; ``values`` are its ``$name``."""
-        return self._found(sql, values or {})[1]
+        return self._query(sql, values or {})[1]
 
-    def _found(self, sql: str, values: Mapping[str, object]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    def tuples(self, sql: str) -> list[tuple[Any, ...]]:
+        """What a statement gives over tables that were made, as plain tuples."""
+        self.let_rows_have(sql)
+        return self.connection.execute(sql).fetchall()
+
+    def arrow(self, sql: str) -> pa.Table:
+        """What a statement gives over tables that were made, as an Arrow table."""
+        self.let_rows_have(sql)
+        return self.connection.sql(sql).to_arrow_table()
+
+    def batches(self, sql: str, values: Mapping[str, object], rows: int) -> pa.RecordBatchReader:
+        """What a statement gives over tables that were made, so many rows at a time."""
+        self.let_rows_have(sql)
+        return self.connection.sql(sql, params=dict(values)).to_arrow_reader(rows)
+
+    def _query(self, sql: str, values: Mapping[str, object]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
         self.let_rows_have(sql)
         found = self.connection.execute(sql, values)
         names = tuple(column[0] for column in found.description or ())
@@ -80,7 +104,7 @@ class Model:
         """A view's own table: what the SELECT in NAME.sql of its package gives."""
         table = of_file(package, name)
         self.need(*table.needs)
-        names, rows = self._found(table.sql, {})
+        names, rows = self._query(table.sql, {})
         return Selected(tuple(_declared(table, column) for column in names), tuple(rows))
 
 

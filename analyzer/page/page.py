@@ -8,6 +8,7 @@ notes is left out.  Texts are as they come from the run: each format escapes the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,15 +64,16 @@ def page(report: Report) -> Page:
 
 def _table(table: Table) -> PageTable:
     rows, cut = table.page()
-    keys, measures = table.columns[: table.keys], table.columns[table.keys :]
-    some = tuple(c for c in measures if not c.if_any or any(row[c.name] for row in rows))
-    blank = tuple(c for c in some if all(row[c.name] is None for row in rows))
-    columns = (*keys, *(c for c in some if c not in blank))
+    some = [not c.if_any or any(row[c.name] for row in rows) for c in table.columns]
+    keys = tuple(itertools.compress(table.columns[: table.keys], some))
+    measures = tuple(itertools.compress(table.columns[table.keys :], some[table.keys :]))
+    blank = tuple(c for c in measures if all(row[c.name] is None for row in rows))
+    columns = (*keys, *(c for c in measures if c not in blank))
     return PageTable(
         table.name,
         table.title,
         columns,
-        table.keys,
+        len(keys),
         table.section,
         tuple(tuple(_cell(column, row) for column in columns) for row in rows),
         (*(_of_cells(columns, blank, rows) if rows else ()), *_of_table(table, cut)),

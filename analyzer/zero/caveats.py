@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
 from memtrace.analyzer.caveats import caveats
-from memtrace.analyzer.facts import period_ns
 from memtrace.analyzer.integrity import integrity
 from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.tables import Caveat
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def caveats_of(run: Run, parts: Partials, sums: bool = True) -> tuple[Caveat, ...]:
     """The caveats of any view, and, where ``sums`` by root were taken, theirs."""
-    events = list(cell.cells(cell.in_cells(parts), ["event"], period_ns(run)))
+    events = list(cell.of_run(run, cell.in_cells(parts), ["event"]))
     check = integrity(parts, run.status)
     found = list(caveats(run, events, (), (), parts, check))
     if sums and run.status.roots == ():

@@ -28,8 +28,8 @@ def _untimed(row: Row) -> str:
     return ">" if row["time"] == "part" else ""
 
 
-def kinds(totals: Totals, derive: bool, counted: Counted) -> Table:
-    """One row for each kind, order and node."""
+def kinds(totals: Totals, derive: bool, counted: Counted, none: str) -> Table:
+    """One row for each kind, order and node; ``none`` is what to say where there is none."""
     keys = ("kind", "order", "nid")
     rows = tuple(
         dict(zip(keys, key, strict=True)) | _measured(cell, counted, counted.callers(str(key[0])))
@@ -53,6 +53,8 @@ def kinds(totals: Totals, derive: bool, counted: Counted) -> Table:
     notes = ["pages: allocated, of 4 KiB; allocator, caller: 4 KiB pages cleared by each; clears: per page."]
     if any(row["derived"] for row in rows):
         notes.append("~ allocator: derived from gfp flags and init_on_alloc; no clear was seen.")
+    if not rows:
+        notes = [none if counted.allocations else f"allocations were not recorded; clearing: {none}"]
     notes += _why_at_least(rows)
     return Table("main", "Clearing", names, rows, columns, keys=3, section=True, notes=tuple(notes))
 
@@ -105,12 +107,12 @@ def _measured(cell: Cell, counted: Counted = ALL, by_caller: bool = True) -> dic
         "pages": pages,
         "by_allocator": allocator if by_allocator else None,
         "by_caller": caller if by_caller else None,
-        "on_free": cell.on_free // PAGE,
+        "on_free": cell.on_free // PAGE if counted.free else None,
         "derived": cell.derived,
         "asked": cell.asked // PAGE if by_allocator and not cell.unsure else None,
         "clears_per_page": clears,
         "clears_is": clears_is,
-        "bytes": cell.cleared,
+        "bytes": cell.cleared if cell.cleared or (by_allocator and by_caller and counted.free) else None,
         "total_ns": timed,
         "time": "exact" if timed is not None else "unknown",
         "ns_per_4kib": timed * PAGE / cell.cleared if timed and cell.cleared else None,
@@ -201,8 +203,11 @@ def _root(root: str | None, clears: Inside, whole: bool) -> dict[str, Any]:
     }
 
 
-def bandwidth(totals: Totals) -> Table:
-    """How fast clearing went: one row for each clearer, order, node, and whether that was the CPU's own."""
+def bandwidth(totals: Totals, none: str) -> Table:
+    """How fast clearing went: one row for each clearer, order, node, and whether that was the CPU's own.
+
+    ``none`` is what to say where no clear was seen.
+    """
     found: dict[tuple[str, int | None, int | None, bool | None], Cell] = {}
     for total in totals:
         if total.event in CLEARING:
@@ -232,5 +237,5 @@ def bandwidth(totals: Totals) -> Table:
         Column("gib_per_s", "GiB/s", "rate"),
     )
     names = ("event", "order", "nid", "cpu", "bytes", "total_ns", "ns_per_4kib", "gib_per_s")
-    notes = ("CPU: local if it was on the node of the memory.",) if rows else ("no clear was seen",)
+    notes = ("CPU: local if it was on the node of the memory.",) if rows else (none,)
     return Table("bandwidth", "Bandwidth", names, tuple(rows), columns, keys=4, section=True, notes=notes)

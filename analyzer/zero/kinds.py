@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.facts import fact
 from memtrace.analyzer.zero.coverage import KHUGEPAGED_PATH, SHMEM_PATH, sees
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class Counted:
     shmem: bool = True
     khugepaged: bool = True
     """Its holes; both are zero.page, at sites of their own."""
+    free: bool = True
+    """zero.free, or that there is none: init_on_free is off."""
 
     def callers(self, kind: str) -> bool:
         """Whether it counted the clears by callers in memory of this kind."""
@@ -200,9 +203,10 @@ ALL = Counted()
 
 
 def counted(run: Run, totals: Sequence[RootTotal]) -> Counted:
-    """By its sites; what there are sums of was counted."""
+    """By its sites, less those at which known work was not seen; what there are sums of was counted."""
     events = {total.event for total in totals}
-    known = {s.event for s in run.header.manifest if s.site and s.count in ("exact", "inferred")}
+    sites = [site for site in run.header.manifest if site.site and site.proven is not False]
+    known = {site.event for site in sites if site.count in ("exact", "inferred")}
     paged = {kind_of(total) for total in totals if total.event == "zero.page"}
     asked = run.header.events
     accepts = any(event.startswith("accept.") for event in asked)
@@ -212,6 +216,7 @@ def counted(run: Run, totals: Sequence[RootTotal]) -> Counted:
         user=counts_callers(run),
         shmem=sees(run.header, SHMEM_PATH) or SHMEM in paged,
         khugepaged=sees(run.header, KHUGEPAGED_PATH) or KHUGEPAGED in paged,
+        free=FREE in known | events or fact(run.header, "init_on_free") == "no",
     )
 
 

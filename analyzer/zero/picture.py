@@ -19,7 +19,8 @@ from memtrace import safe
 from memtrace.analyzer.plot import STYLE, headline, save
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Report, Row
-from memtrace.analyzer.zero.kinds import ALLOCATOR, CALLER, UNPLACED, derives
+from memtrace.analyzer.zero.kinds import ALLOCATOR, CALLER, UNPLACED, Counted, counted, derives
+from memtrace.analyzer.zero.unseen import no_clear
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +54,11 @@ def _figure(run: Run, report: Report, totals: Sequence[RootTotal]) -> Figure:
     figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
     figure.suptitle(headline(run), fontsize=11, fontweight="bold", ha="left", x=0.01)
     grid = figure.add_gridspec(2, 1, height_ratios=(1, 1.3))
-    _icicle(figure.add_subplot(grid[0]), parts_of(totals), derives(run))
+    _icicle(figure.add_subplot(grid[0]), parts_of(totals), counted(run, totals), derives(run))
     table = report.table("bandwidth")
-    _bars(figure.add_subplot(grid[1]), [r for r in (table.rows if table else ()) if r["gib_per_s"]])
+    rows = table.rows if table else ()
+    none = "no clear has a known time in this run" if rows else no_clear(run.header)
+    _bars(figure.add_subplot(grid[1]), [row for row in rows if row["gib_per_s"]], none)
     losses = dict(report.heading)["losses"]
     foot = f"memtrace {run.header.tool_version}; {losses}; wall time, preemption included"
     figure.supxlabel(foot, fontsize=7.5, color="#555555", ha="left", x=0.01)
@@ -90,8 +93,8 @@ def parts_of(totals: Sequence[RootTotal]) -> list[tuple[str, dict[str, int]]]:
     return sorted(walls.items(), key=lambda item: -item[1]["root"])
 
 
-def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]], derive: bool) -> None:
-    """``derive``: the allocator's clears were not seen, and are in the time of allocating."""
+def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]], known: Counted, derive: bool) -> None:
+    """``derive``: the allocator's clears were not seen, but follow from its allocations."""
     whole = sum(parts["root"] for _, parts in walls)
     axes.set_title("wall time of the outermost roots, and what it went into", loc="left")
     axes.set_axis_off()
@@ -112,8 +115,8 @@ def _icicle(axes: Axes, walls: list[tuple[str, dict[str, int]]], derive: bool) -
             at += share
         left += parts["root"] / whole
     for part, color in list(_COLORS.items())[1:]:
-        hides = derive and part == "allocating"
-        axes.bar(0, 0, color=color, label="allocating, and clearing in it" if hides else part)
+        hides = {"allocating": derive or not known.allocator, "the rest": not known.user}.get(part)
+        axes.bar(0, 0, color=color, label=f"{part}, and clearing in it" if hides else part)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 2)
     axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4)
@@ -126,11 +129,12 @@ def _block(axes: Axes, left: float, bottom: float, width: float, color: str, lab
         axes.text(left + width / 2, bottom + 0.48, label, ha="center", va="center", fontsize=7.5, color=shade)
 
 
-def _bars(axes: Axes, rows: list[Row]) -> None:
+def _bars(axes: Axes, rows: list[Row], none: str) -> None:
+    """``none`` is what to say where there is nothing to draw."""
     axes.set_title("clearing, GiB/s by order and node", loc="left")
     if not rows:
         axes.set_axis_off()
-        axes.text(0, 0.5, "no clear has a known time in this run", transform=axes.transAxes)
+        axes.text(0, 0.5, none, transform=axes.transAxes)
         return
     names = [
         f"{safe.figure(row['event'])}\norder {_known(row['order'])}\nnode {_known(row['nid'])}"

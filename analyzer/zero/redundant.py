@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.accept.platform import platform
 from memtrace.analyzer.accept.redundant import zeroed_again
 from memtrace.analyzer.accept.rows import load
+from memtrace.analyzer.facts import fact
+from memtrace.analyzer.model.staged import Model
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero import kinds
 from memtrace.analyzer.zero.kinds import Cell, Counted
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
+    from memtrace.traces.run import RunHeader
     from memtrace.traces.totals import RootTotal
 
 AGAIN, OVER, UNASKED, UNSEEN, UNSURE, ACCEPTED = (
@@ -104,15 +107,34 @@ def after_acceptance(run: Run, connection: duckdb.DuckDBPyConnection) -> list[di
     """A row for memory accepted and then cleared, where accepting had cleared it."""
     if not platform(run.header).cleared:
         return []
-    found, ns = zeroed_again(run, load(run, connection), connection)
+    model = Model(run, connection)
+    found, ns = zeroed_again(model, load(model))
     if not found.zeroed_bytes:
         return []
     kind = "any" if found.bound == "exact" else f"any, {found.bound}"
     return [{"why": ACCEPTED, "kind": kind, "bytes": found.zeroed_bytes, "total_ns": ns, "redundant": True}]
 
 
-def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None) -> Table:
-    """The table of redundant rows; ``cleared_ns``: all clearing in the run."""
+def asked_for(totals: Sequence[RootTotal], derive: bool, counted: Counted, header: RunHeader) -> str:
+    """What to say of the allocator where none of its clears was one that nobody asked for."""
+    if not counted.allocator:
+        off = fact(header, "init_on_alloc") == "no"
+        rest = "; init_on_alloc is off, and then it clears what it is asked to" if off else ""
+        return f"unknown: clears by the allocator were not counted{rest}"
+    if derive and not counted.allocations:
+        return "unknown: clears by the allocator follow from allocations, which were not recorded"
+    if not any(cell.by_allocator for cell in kinds.cells(totals, ("kind",), derive).values()):
+        if derive:
+            return "unknown: no site sees a clear here, and none follows from the gfp flags of allocations"
+        return "no clear by the allocator was seen"
+    return "of what was seen, the allocator cleared nothing that it was not asked to clear"
+
+
+def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None, asked: str) -> Table:
+    """The table of redundant rows; ``cleared_ns``: all clearing in the run.
+
+    ``asked`` is what to say where the allocator has none of them (asked_for()).
+    """
     shown = tuple(
         row | {"share": row["total_ns"] / cleared_ns if cleared_ns and row["total_ns"] is not None else None}
         for row in rows
@@ -125,8 +147,8 @@ def table(rows: Sequence[dict[str, Any]], cleared_ns: int | None) -> Table:
         Column("share", "of clearing", "share"),
     )
     names = ("why", "kind", "bytes", "total_ns", "redundant", "share")
-    notes: tuple[str, ...] = () if rows else ("the allocator cleared nothing that it was not asked to clear",)
-    reasons = {UNSEEN: "clears by callers were not counted", UNSURE: "gfp flags were not seen"}
     whys = {row["why"] for row in rows}
+    notes: tuple[str, ...] = () if whys - {ACCEPTED} else (asked,)
+    reasons = {UNSEEN: "clears by callers were not counted", UNSURE: "gfp flags were not seen"}
     notes += tuple(f"{why}: {reason}; redundant or not." for why, reason in reasons.items() if why in whys)
     return Table("redundant", "Redundant clearing", names, shown, columns, keys=2, notes=notes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.cells import PAGE
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.kinds import CLEARING
+from memtrace.analyzer.zero.unseen import no_clear
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def touches(run: Run, connection: duckdb.DuckDBPyConnection) -> Table:
     notes = ["of streamed clears with a page frame; touched before the run counts as first."]
     if not rows_:
         advice = "" if run.header.stream_all else " (`record --stream all`)"
-        notes = [f"no clear with a page frame was streamed{advice}"]
+        none = no_clear(run.header)
+        streamed = f"no clear with a page frame was streamed{advice}"
+        notes = [none if none.startswith("unknown") else streamed]
     if left_out:
         orders = ", ".join(sorted("unknown" if order is None else str(order) for order in left_out))
         notes.append(f"left out: order {orders}, which was summed in the kernel but for long clears.")

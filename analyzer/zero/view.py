@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
 from memtrace.analyzer.columns import MEASURES, key_column
-from memtrace.analyzer.facts import facts, heading, page_title, period_ns
+from memtrace.analyzer.facts import facts, heading, page_title
+from memtrace.analyzer.in_file import in_partials, numbers
 from memtrace.analyzer.integrity import needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.partials import Partials
@@ -22,10 +23,11 @@ from memtrace.analyzer.zero.caveats import caveats_of
 from memtrace.analyzer.zero.clearing import bandwidth, kinds, roots
 from memtrace.analyzer.zero.coverage import coverage
 from memtrace.analyzer.zero.kinds import CLEARING, counted, derives
-from memtrace.analyzer.zero.redundant import after_acceptance, redundant
+from memtrace.analyzer.zero.redundant import after_acceptance, asked_for, redundant
 from memtrace.analyzer.zero.redundant import table as redundant_table
 from memtrace.analyzer.zero.totals import totals_of
 from memtrace.analyzer.zero.touches import touches
+from memtrace.analyzer.zero.unseen import no_clear
 from memtrace.analyzer.zero.whatif import whatifs
 
 if TYPE_CHECKING:
@@ -50,22 +52,24 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     cleared_ns = None if derive or None in times else sum(time or 0 for time in times)
     rooted = any(total.root for total in totals)
     sums = _sums(run, parts)
+    none = no_clear(run.header)
     tables = (
-        kinds(totals, derive, known),
+        kinds(totals, derive, known, none),
         roots(totals, rooted, derive, known),
-        bandwidth(totals),
+        bandwidth(totals, none),
         *((sums,) if derive or not totals else ()),
         touched,
-        redundant_table(wasted, cleared_ns),
+        redundant_table(wasted, cleared_ns, asked_for(totals, derive, known, run.header)),
         whatifs(totals, run.header, derive, known, together),
         ledger,
         coverage(run.header),
     )
+    whole = in_partials(parts)
     report = Report(
         view="zero",
         title=page_title(run, "zero"),
-        run=facts(run),
-        heading=heading(run, int(parts.count.sum())),
+        run={**facts(run), **numbers(run, whole)},
+        heading=heading(run, whole),
         tables=tables,
         caveats=(*(Caveat(*pair) for pair in quiet), *_caveats(run, parts, tables)),
     )
@@ -82,11 +86,11 @@ def _sums(run: Run, parts: Partials) -> Table:
     """What is known by event, order and node, estimates included."""
     rows = [
         row
-        for row in cell.cells(cell.in_cells(parts), ["event", "order", "nid"], period_ns(run))
+        for row in cell.of_run(run, cell.in_cells(parts), ["event", "order", "nid"])
         if row["event"] in CLEARING
     ]
     columns = (*(key_column(name) for name in ("event", "order", "nid")), *MEASURES[:8])
-    notes = () if rows else ("no clear was seen",)
+    notes = () if rows else (no_clear(run.header),)
     names = ("event", "order", "nid", *cell.MEASURED)
     return Table(
         "sums", "Clearing by order and node", names, tuple(rows), columns, keys=3, section=True, notes=notes

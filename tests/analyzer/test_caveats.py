@@ -9,10 +9,21 @@ from collections.abc import Callable
 import pytest
 
 from memtrace.analyzer.keys import DEFAULT, parse_keys
+from memtrace.analyzer.render import render
 from memtrace.analyzer.summary import view
 from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.cases import CASES
-from memtrace.tests.analyzer.recorded import NOT_ON_FREE, Case, aggregated, counters, header, status, streamed
+from memtrace.tests.analyzer.recorded import (
+    NOT_ON_FREE,
+    PERIOD,
+    Case,
+    aggregated,
+    counters,
+    header,
+    status,
+    streamed,
+    time_only,
+)
 from memtrace.traces.reader import Run
 from memtrace.traces.run import Fact, TracerCost
 from memtrace.traces.totals import Losses
@@ -177,3 +188,17 @@ def test_samples_that_were_not_taken(
         status=dataclasses.replace(CLEAN.status, samples=samples),
     )
     assert ("samples-missing" in texts(run_of(case))) == told
+
+
+def test_times_for_which_samples_are_missing_are_lower_bounds_on_the_page(
+    run_of: Callable[[Case | str], Run],
+) -> None:
+    # 205 of the samples of 1 ms; of the 4000 due half were taken.
+    rows = [aggregated("alloc", 10_000, None), time_only("alloc", 205)]
+    told = status(samples={"period_ns": PERIOD, "all": 2000})
+    report = view(run_of(Case(rows, header("alloc"), told))).report
+    page = render(report, "text")
+    assert ">206ms" in page and "~206ms" not in page and "7.0%" not in page
+    (events,) = (table.rows for table in report.tables if table.name == "events")
+    assert (events[0]["total_is"], events[0]["total_rel_error"]) == ("at least", None)
+    assert "estimated times are lower bounds, marked >" in page

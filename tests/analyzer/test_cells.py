@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +24,8 @@ ESTIMATED = int(Flag.AGGREGATED | Flag.ESTIMATED)
 def cell_of(partials_of: Callable[..., Partials]) -> OneCell:
     """The one cell, by event, that rows come to."""
 
-    def make(*rows: Row, period_ns: int | None = None) -> dict[str, Any]:
-        (row,) = cells(in_cells(partials_of(rows)), ["event"], period_ns)
+    def make(*rows: Row, period_ns: int | None = None, short: bool = False) -> dict[str, Any]:
+        (row,) = cells(in_cells(partials_of(rows)), ["event"], period_ns, short=short)
         return row
 
     return make
@@ -93,15 +92,18 @@ def test_time_without_count_is_that_of_the_cells_unmeasured_rows(cell_of: OneCel
     assert cell["time_unknown_share"] == 0, "the estimate is for all of them"
 
 
-def test_where_samples_tell_orders_apart_one_without_any_took_about_nothing(
+def test_the_time_of_a_cell_that_no_sample_hit_is_unknown(
     partials_of: Callable[..., Partials],
 ) -> None:
     rows = [aggregated("alloc", 1000), streamed("alloc", 9, None), time_only("alloc", 9)]
     parts = partials_of(rows, [KEYS[word] for word in ("event", "order", "comm")])
     small, huge = cells(parts, ["event", "order"], PERIOD)
     assert (small["total_ns"], small["time"], small["time_unknown_share"]) == (9 * PERIOD, "estimated", 0)
-    assert (huge["order"], huge["total_ns"], huge["self_ns"], huge["time"]) == (9, 0, 0, "estimated")
-    assert (huge["time_unknown_share"], huge["ns_per_4kib"]) == (0, None)
+    assert (huge["order"], huge["total_ns"], huge["self_ns"], huge["time"]) == (9, None, None, "unknown")
+    assert (huge["time_unknown_share"], huge["total_is"], huge["ns_per_4kib"]) == (1, None, None)
+    # The estimate of the whole event is for that cell too.
+    (whole,) = cells(parts, ["event"], PERIOD)
+    assert (whole["total_ns"], whole["total_is"], whole["time_unknown_share"]) == (9 * PERIOD, "estimate", 0)
     # Samples have no task: their time may be anybody's, and nobody's is known.
     by_comm = {row["comm"]: row for row in cells(parts, ["event", "comm"], PERIOD)}
     assert by_comm[None]["total_ns"] == 9 * PERIOD
@@ -115,10 +117,76 @@ def test_time_without_count_alone_has_no_rate(cell_of: OneCell) -> None:
     assert (cell["total_ns"], cell["time_unknown_share"]) == (100 * PERIOD, None)
 
 
-def test_less_than_a_sample_is_no_rate(cell_of: OneCell) -> None:
-    cell = cell_of(aggregated("alloc", 7, None, flags=ESTIMATED, total_ns=0), period_ns=PERIOD)
-    assert (cell["total_ns"], cell["time"]) == (0, "estimated")
+def test_an_estimate_of_which_no_sample_was_taken_is_unknown(cell_of: OneCell) -> None:
+    none = aggregated("alloc", 7, None, flags=ESTIMATED, total_ns=0, self_ns=0)
+    cell = cell_of(none, period_ns=PERIOD)
+    assert (cell["total_ns"], cell["self_ns"], cell["time"], cell["total_is"]) == (
+        None,
+        None,
+        "unknown",
+        None,
+    )
     assert (cell["ns_per_4kib"], cell["gib_per_s"], cell["total_rel_error"]) == (None, None, None)
+    assert cell["time_unknown_share"] == 1
+    beside = cell_of(none, streamed(dur=100), period_ns=PERIOD)
+    assert (beside["total_ns"], beside["time"], beside["total_is"]) == (100, "exact", "at least")
+    assert beside["time_unknown_share"] == 7 / 8
+    hit = cell_of(none, aggregated("alloc", 7, None, flags=ESTIMATED, total_ns=5 * PERIOD), period_ns=PERIOD)
+    assert (hit["total_ns"], hit["total_is"], hit["time_unknown_share"]) == (5 * PERIOD, "estimate", 0)
+
+
+def test_own_time_that_no_sample_hit_is_unknown(cell_of: OneCell) -> None:
+    nested = aggregated("alloc", 7, None, flags=ESTIMATED, total_ns=5 * PERIOD, self_ns=0)
+    cell = cell_of(nested, period_ns=PERIOD)
+    assert (cell["total_ns"], cell["self_ns"]) == (5 * PERIOD, None)
+
+
+@pytest.mark.parametrize(("samples", "rated"), [(1, False), (3, False), (4, True), (100, True)])
+def test_fewer_than_four_samples_are_no_rate(cell_of: OneCell, samples: int, rated: bool) -> None:
+    rows = (aggregated("zero.user", 1000, None, order=9), time_only("zero.user", samples))
+    cell = cell_of(*rows, period_ns=PERIOD)
+    assert cell["total_ns"] == samples * PERIOD
+    assert (cell["rate_is"], cell["rate_bytes_share"]) == (("estimate", 1) if rated else (None, None))
+    for name, rate in (
+        ("ns_per_4kib", samples * PERIOD / 512_000),
+        ("gib_per_s", 1000 * 2**21 / 2**30 / (samples * PERIOD / 1e9)),
+    ):
+        assert cell[name] == (pytest.approx(rate) if rated else None)
+
+
+def test_a_few_samples_beside_much_measured_time_leave_a_rate(cell_of: OneCell) -> None:
+    own = aggregated("alloc", 10, None, flags=ESTIMATED, total_ns=PERIOD)
+    cell = cell_of(streamed(dur=9 * PERIOD), own, period_ns=PERIOD)
+    assert (cell["rate_is"], cell["ns_per_4kib"]) == ("estimate", 10 * PERIOD / 11)
+
+
+def test_an_estimate_by_difference_rests_on_no_samples(cell_of: OneCell) -> None:
+    cell = cell_of(aggregated("alloc", 7, None, flags=ESTIMATED, total_ns=700))
+    assert (cell["ns_per_4kib"], cell["rate_is"], cell["total_is"]) == (100, "estimate", "estimate")
+
+
+def test_where_samples_are_missing_the_estimate_is_a_lower_bound(cell_of: OneCell) -> None:
+    rows = (aggregated("alloc", 1000), time_only("alloc", 100))
+    whole, short = (cell_of(*rows, period_ns=PERIOD, short=short) for short in (False, True))
+    assert (whole["total_is"], whole["total_rel_error"], whole["rate_is"]) == ("estimate", 0.1, "estimate")
+    assert (short["total_is"], short["total_rel_error"], short["rate_is"]) == ("at least", None, "at least")
+    assert short["total_ns"] == whole["total_ns"]
+    assert short["ns_per_4kib"] == whole["ns_per_4kib"], "at least so much, too"
+    assert whole["gib_per_s"] is not None and short["gib_per_s"] is None, "it would be at most so much"
+
+
+def test_what_was_measured_needs_no_samples(cell_of: OneCell) -> None:
+    cell = cell_of(streamed(dur=10), period_ns=PERIOD, short=True)
+    assert (cell["total_is"], cell["rate_is"]) == ("exact", "exact")
+    assert cell["gib_per_s"] is not None
+
+
+def test_a_time_of_a_part_is_at_least_that(cell_of: OneCell) -> None:
+    cell = cell_of(streamed(dur=10), streamed(dur=None))
+    assert (cell["total_is"], cell["rate_is"]) == ("at least", "exact")
+    own = aggregated("alloc", 10, None, flags=ESTIMATED, total_ns=25 * PERIOD)
+    cell = cell_of(own, streamed(dur=None), period_ns=PERIOD)
+    assert (cell["total_is"], cell["total_rel_error"]) == ("at least", None)
 
 
 def test_measured_time_of_nought_is_a_time(cell_of: OneCell) -> None:
@@ -167,13 +235,13 @@ class TestMaximum:
 
     def test_no_quantile_is_beyond_it(self, cell_of: OneCell) -> None:
         cell = cell_of(streamed(dur=1020))
-        assert (cell["p50_ns"], cell["p99_ns"], cell["max_ns"]) == (1007, 1007, 1020)
+        assert (cell["p50_ns"], cell["p99_ns"], cell["max_ns"]) == (1020, 1020, 1020)
         cell = cell_of(streamed(dur=1000))
         assert (cell["p50_ns"], cell["p99_ns"], cell["max_ns"]) == (1000, 1000, 1000)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_streamed_and_aggregated_give_the_same_quantiles(seed: int, cell_of: OneCell) -> None:
+def test_streamed_quantiles_are_exact_and_aggregated_ones_bounds(seed: int, cell_of: OneCell) -> None:
     """The same durations, once streamed and once summed up by the kernel side."""
     values = np.random.default_rng(seed).lognormal(7, 1, 400).astype(int)
     one = cell_of(*(streamed(dur=int(v)) for v in values))
@@ -181,11 +249,21 @@ def test_streamed_and_aggregated_give_the_same_quantiles(seed: int, cell_of: One
     mixed = cell_of(
         *(streamed(dur=int(v)) if i % 3 else aggregated("alloc", 1, int(v)) for i, v in enumerate(values))
     )
-    for name in ("p50_ns", "p90_ns", "p99_ns", "count", "total_ns", "durations"):
+    for name in ("count", "total_ns", "durations"):
         assert one[name] == other[name] == mixed[name]
-    for name, q in (("p50_ns", 0.5), ("p90_ns", 0.9), ("p99_ns", 0.99)):
-        exact = np.quantile(values, q, method="inverted_cdf")
-        assert math.isclose(one[name], exact, rel_tol=1 / 32)
+    for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        exact = int(np.quantile(values, q, method="inverted_cdf"))
+        assert (one[f"{name}_ns"], one[f"{name}_is"]) == (exact, "exact")
+        for bound in (other, mixed):
+            assert exact <= bound[f"{name}_ns"] <= exact * 17 / 16
+        assert other[f"{name}_is"] == "at most"
+        assert mixed[f"{name}_is"] == "at most" or mixed[f"{name}_ns"] == exact
+
+
+def test_a_quantile_in_the_last_bucket_is_a_bound_from_below(cell_of: OneCell) -> None:
+    cell = cell_of(*(streamed(dur=1000) for _ in range(60)), aggregated("alloc", 40, 1 << (TOP_BIT + 1)))
+    assert (cell["p50_ns"], cell["p50_is"]) == (1000, "exact")
+    assert (cell["p90_ns"], cell["p90_is"]) == (1 << TOP_BIT, "at least")
 
 
 def test_cells_are_sorted_with_unknown_last(partials_of: Callable[..., Partials]) -> None:
@@ -214,9 +292,8 @@ def test_by_cost_puts_the_most_time_then_bytes_then_count_first() -> None:
 def test_any_key_partitions_the_same_sums(partials_of: Callable[..., Partials]) -> None:
     whole = cells(in_cells(partials_of("streamed")), ["event"])
     for word in KEYS:
-        parts = cells(
-            in_cells(partials_of("streamed", [KEYS["event"], KEYS[word]])), ["event", KEYS[word].output]
-        )
+        split = in_cells(partials_of("streamed", [KEYS["event"], KEYS[word]]))
+        parts = cells(split, ["event", KEYS[word].output])
         for total in whole:
             of = [row for row in parts if row["event"] == total["event"]]
             for name in ("count", "bytes", "total_ns", "self_ns", "durations"):

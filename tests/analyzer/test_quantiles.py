@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantiles from histograms, held against numpy's exact ones."""
+"""Quantiles, held against numpy's exact ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 
 from memtrace.analyzer.quantiles import group_quantiles, middle, upper_edge
-from memtrace.traces.histogram import BUCKETS, ERROR, bucket_of, lower_edge, width
+from memtrace.traces.histogram import BUCKETS, bucket_of, lower_edge, width
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 PER_MILLE = (1, 500, 900, 990, 999, 1000)
 EXACT = [q / 1000 for q in PER_MILLE]
 
@@ -32,35 +33,53 @@ def durations(kind: str, seed: int) -> Ints:
     return values
 
 
-def one(values: Ints) -> Ints:
-    """Quantiles of one group by its histogram."""
-    buckets, counts = np.unique(bucket_of(values), return_counts=True)
-    found: Ints = group_quantiles(np.zeros_like(buckets), buckets, counts, 1, PER_MILLE)[0]
-    return found
+def grouped(values: Ints, exact: bool = False) -> tuple[Ints, Ints, Bools]:
+    """Values and how often each occurs, as the kernel sums them or one by one."""
+    kept = values if exact else np.asarray(upper_edge(bucket_of(values)))
+    found, counts = np.unique(kept, return_counts=True)
+    return found, counts, np.full(len(found), exact)
+
+
+def one(*parts: tuple[Ints, Ints, Bools], per_mille: tuple[int, ...] = PER_MILLE) -> tuple[Ints, Bools]:
+    """Quantiles of one group, and whether they are exact."""
+    value, count, exact = (np.concatenate(column) for column in zip(*parts, strict=True))
+    found, told = group_quantiles(np.zeros_like(value), value, count, exact, 1, per_mille)
+    return found[0], told[0]
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", ["lognormal", "bimodal", "uniform", "heavy", "constant"])
-def test_they_are_within_a_thirty_second_of_the_exact_ones(kind: str, seed: int) -> None:
+def test_one_by_one_they_are_those_of_numpy(kind: str, seed: int) -> None:
+    values = durations(kind, seed)
+    found, told = one(grouped(values, exact=True))
+    assert told.all() and found.tolist() == np.quantile(values, EXACT, method="inverted_cdf").tolist()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["lognormal", "bimodal", "uniform", "heavy", "constant"])
+def test_summed_they_are_bounds_from_above_in_the_same_bucket(kind: str, seed: int) -> None:
     values = durations(kind, seed)
     exact = np.quantile(values, EXACT, method="inverted_cdf")
-    assert (np.abs(one(values) - exact) <= ERROR * exact).all()
+    found, told = one(grouped(values))
+    assert not told.any()
+    assert (found >= exact).all() and (bucket_of(found) == bucket_of(exact)).all()
 
 
-def test_below_32_they_are_exact() -> None:
-    values = np.random.default_rng(1).integers(0, 32, 1000)
-    assert one(values).tolist() == np.quantile(values, EXACT, method="inverted_cdf").tolist()
+@pytest.mark.parametrize("seed", range(8))
+def test_of_a_mixture_a_quantile_is_exact_only_where_nothing_summed_is_near(seed: int) -> None:
+    values = durations("lognormal", seed)
+    tail = values > np.quantile(values, 0.8)
+    exact = np.quantile(values, EXACT, method="inverted_cdf")
+    found, told = one(grouped(values[~tail]), grouped(values[tail], exact=True))
+    assert (found[told] == exact[told]).all() and (found >= exact).all()
+    assert told.tolist()[-3:] == [True] * 3 and not told[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_merged_parts_give_the_quantiles_of_the_whole(seed: int) -> None:
     values = durations("lognormal", seed)
     parts = np.array_split(np.random.default_rng(seed).permutation(values), 7)
-    histograms = [np.unique(bucket_of(part), return_counts=True) for part in parts]
-    buckets = np.concatenate([b for b, _ in histograms])
-    counts = np.concatenate([c for _, c in histograms])
-    merged = group_quantiles(np.zeros_like(buckets), buckets, counts, 1, PER_MILLE)[0]
-    assert merged.tolist() == one(values).tolist()
+    assert one(*map(grouped, parts))[0].tolist() == one(grouped(values))[0].tolist()
 
 
 def test_each_group_has_its_own() -> None:
@@ -68,22 +87,25 @@ def test_each_group_has_its_own() -> None:
     group = rng.integers(0, 5, 4000)
     group[group == 3] = 4
     values = (rng.lognormal(5, 1, 4000) * (group + 1)).astype(np.int64)
-    found = group_quantiles(group, bucket_of(values), np.ones_like(group), 5, PER_MILLE)
+    ones = np.ones_like(group)
+    found, told = group_quantiles(group, values, ones, ones > 0, 5, PER_MILLE)
     assert found[3].tolist() == [-1] * len(PER_MILLE), "no occurrences, no quantile"
     for number in (0, 1, 2, 4):
-        assert found[number].tolist() == one(values[group == number]).tolist()
+        assert found[number].tolist() == one(grouped(values[group == number], exact=True))[0].tolist()
+        assert told[number].all()
 
 
 def test_no_occurrences_at_all() -> None:
     none = np.zeros(0, dtype=np.int64)
-    assert group_quantiles(none, none, none, 2, (500,)).tolist() == [[-1], [-1]]
+    found, _ = group_quantiles(none, none, none, none > 0, 2, (500,))
+    assert found.tolist() == [[-1], [-1]]
 
 
 def test_huge_counts_are_counted_exactly() -> None:
-    buckets = np.array([10, 20, 30])
+    values = np.array([10, 20, 30])
     counts = np.array([1 << 53, 1, 1 << 53])
-    group = np.zeros_like(buckets)
-    assert group_quantiles(group, buckets, counts, 1, (500, 501))[0].tolist() == [20, 30]
+    found, _ = one((values, counts, values > 0), per_mille=(500, 501))
+    assert found.tolist() == [20, 30]
 
 
 def test_the_middle_lies_in_its_bucket() -> None:

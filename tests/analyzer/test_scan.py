@@ -20,7 +20,7 @@ from memtrace.analyzer.ledger import Ledger, settle_run
 from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown, merged
 from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.errors import MemtraceError
-from memtrace.tests.analyzer.recorded import Case, Row, header, status, streamed
+from memtrace.tests.analyzer.recorded import Case, Row, aggregated, counters, header, status, streamed
 from memtrace.traces.histogram import BUCKETS, TOP_BIT, bucket_of
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.schema import Flag
@@ -95,7 +95,10 @@ def found(partials: Partials) -> dict[tuple[Any, ...], list[int]]:
         strict=True,
     )
     arrays = (partials.rows, *(getattr(partials, name) for name in QUANTITIES), partials.sum_pfn)
-    return dict(zip(keys, map(list, zip(*(a.tolist() for a in arrays), strict=True)), strict=True))
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * 6)
+    for key, *values in zip(keys, *(a.tolist() for a in arrays), strict=True):
+        sums[key] = [(a + b) % (1 << 64) for a, b in zip(sums[key], values, strict=True)]
+    return dict(sums)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -125,6 +128,34 @@ def test_buckets_are_those_of_the_histogram(careful: bool, partials_of: Partials
     partials = partials_of(rows, [KEYS["pid"]])
     by_pid = dict(zip(partials.keys["pid"], partials.bucket.tolist(), strict=True))
     assert [by_pid[i] for i in range(len(values))] == bucket_of(np.maximum(values, 0)).tolist()
+
+
+def test_durations_of_few_rows_are_kept_one_by_one_and_of_many_by_bucket(
+    partials_of: PartialsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [streamed(dur=1000 + i) for i in range(16)] + [aggregated("alloc", 5, 1000)]
+    few = partials_of(rows)
+    assert sorted(few.max_ns[few.alike].tolist()) == [1000 + i for i in range(16)]
+    assert len(few) == 17, "and one for the sum"
+    monkeypatch.setattr("memtrace.analyzer.rare.EXACT_ROWS", 10)
+    many = partials_of(rows)
+    assert sorted(many.max_ns.tolist()) == [992, 1015] and not many.alike.any()
+
+
+def test_rare_events_are_exact_beside_frequent_ones(
+    run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [streamed("accept.call", None, 5000 + i) for i in range(9)]
+    rows += [streamed("alloc", dur=1000 + i) for i in range(16)]
+    told = status(rows=len(rows), counters=counters(rows, "accept.call", "alloc"))
+    run = run_of(Case(rows, header("accept.call", "alloc"), told))
+    monkeypatch.setattr("memtrace.analyzer.rare.EXACT_ROWS", 10)
+    with scan.connect(run) as connection:
+        found = scan.partials(run, [KEYS["event"]], connection)
+    alike = dict.fromkeys(found.keys["event"], 0)
+    for event, one in zip(found.keys["event"], found.alike.tolist(), strict=True):
+        alike[event] += one
+    assert alike == {"accept.call": 9, "alloc": 0}
 
 
 def test_what_is_longer_than_the_last_bucket_is_in_it(partials_of: PartialsOf) -> None:
@@ -219,49 +250,6 @@ def test_too_many_groups_are_refused(partials_of: PartialsOf, monkeypatch: pytes
     with pytest.raises(scan.TooManyGroupsError, match="grouped by pid there are more than 10 groups"):
         partials_of(rows, [KEYS["pid"]])
     assert len(partials_of(rows[:10], [KEYS["pid"]])) == 10
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT * FROM read_text('/etc/hostname')",
-        "SELECT * FROM read_parquet('{other}')",
-        "COPY (SELECT 1) TO '{other}.csv'",
-        "ATTACH '{other}.db'",
-        "SELECT * FROM glob('/etc/*')",
-        "LOAD httpfs",
-        "SET threads = 1",
-        "SET enable_external_access = true",
-        "SELECT * FROM local_variable",
-    ],
-)
-def test_a_connection_opens_the_run_and_nothing_else(
-    run_of: Callable[..., Run], tmp_path: Path, sql: str
-) -> None:
-    run = run_of("streamed")
-    other = tmp_path / "other.parquet"
-    other.write_bytes(run.path.read_bytes())
-    local_variable = pq.read_table(other)
-    with scan.connect(run) as connection:
-        with pytest.raises(duckdb.Error):
-            connection.execute(sql.format(other=other)).fetchall()
-        assert scan.in_file(run, connection) == len(local_variable)
-    assert {p.name for p in tmp_path.iterdir()} == {run.path.name, other.name}
-
-
-def test_a_connection_opens_two_runs_if_told_both(run_of: Callable[..., Run], tmp_path: Path) -> None:
-    one, two = run_of("streamed"), run_of("streamed")
-    odd = tmp_path / "it's [1].parquet"
-    odd.write_bytes(two.path.read_bytes())
-    with open_run(odd) as named, scan.connect(one, named) as connection:
-        assert scan.in_file(named, connection) == scan.in_file(one, connection)
-    with scan.connect(one) as connection, pytest.raises(MemtraceError, match="disabled"):
-        scan.in_file(two, connection)
-
-
-def test_a_long_query_draws_nothing_into_the_answer(run_of: Callable[..., Run]) -> None:
-    with scan.connect(run_of("streamed")) as connection:
-        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
 
 
 def test_names_of_events_are_no_sql(run_of: Callable[..., Run]) -> None:

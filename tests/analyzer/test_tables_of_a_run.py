@@ -141,12 +141,3 @@ def test_the_share_of_cpu_time_is_exclusive_time_over_all_cpus(run_of: RunOf) ->
     table = view(run_of("streamed")).report.table("events")
     assert table is not None
     assert [row["cpu_share"] for row in table.rows] == [row["self_ns"] / 4e9 for row in table.rows]
-
-
-def test_a_table_is_a_data_frame_too(run_of: RunOf) -> None:
-    table = view(run_of("sampled")).report.table("main")
-    assert table is not None
-    frame = table.frame()
-    assert tuple(frame.columns) == table.names and len(frame) == len(table.rows)
-    assert frame["count"].isna().tolist() == [row["count"] is None for row in table.rows]
-    assert frame["total_ns"].sum() == sum(row["total_ns"] or 0 for row in table.rows)

@@ -17,6 +17,7 @@ from memtrace.traces.importers import (
     clocks,
     description,
     formats,
+    guests,
     kprobe_events,
     marks,
     rows,
@@ -205,6 +206,7 @@ def _tables(files: list[File], boot: BootFacts, merged: Run | None) -> list[pa.T
         answer(facts, "preempt_rt"),
         frozenset(name for o in every for name in (o.topic.event, o.site))
         | {stamp.what for file in files for stamp in file.parsed.stamps},
+        guests.known(every),
     )
     tables = []
     for file in files:

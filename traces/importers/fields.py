@@ -203,17 +203,8 @@ def folio(entry: Fields, back: Fields) -> Values:
 
 
 def guest_fault(entry: Fields, back: Fields) -> Values:
-    """kvm:kvm_page_fault, as a fault begins: how it ends is not printed.
-
-    Private by KVM's own bit of the error code or, of an SNP guest, by the hardware's
-    (PFERR_PRIVATE_ACCESS, PFERR_GUEST_ENC_MASK, arch/x86/include/asm/kvm_host.h); where
-    neither is set, KVM may still find later that it is.  Older kernels name no vCPU, and print
-    no 0x before numbers.
-    """
-    address, code = number(entry, "address", 16), number(entry, "error_code", 16) or 0
-    private = bool(code & (1 << 49 | 1 << 34))
-    gfn = None if address is None else address // PAGE
-    return {"gfn": gfn, "vcpu": number(entry, "vcpu"), "flags": Flag.PRIVATE * private}
+    """kvm:kvm_page_fault, as a fault begins; where it was, and in what memory, guests.py tells."""
+    return {"vcpu": number(entry, "vcpu")}
 
 
 def guest_split(entry: Fields, back: Fields) -> Values:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.derived import allocator_zeroes, interrupts_off
 from memtrace.traces.importers.fields import LARGEST_ORDER, PAGE, Values, words
+from memtrace.traces.importers.guests import Guests, told
 from memtrace.traces.importers.occurrence import Occurrence
 from memtrace.traces.importers.topics import SITES
 from memtrace.traces.run import Node
@@ -138,6 +139,8 @@ class Surroundings:
     preempt_rt: bool | None = None
     seen: frozenset[str] = frozenset()
     """Events and functions that the files have."""
+    guests: Guests | None = None
+    """What is known of the VMs that the files have faults of."""
 
 
 def table(
@@ -173,6 +176,8 @@ def _row(occurrence: Occurrence, shift_ns: int, around: Surroundings) -> dict[st
     if (address := values.get("address")) is not None:
         pfn = _pfn_of(address, around.bases)
     event = occurrence.topic.event
+    if event == "gmem.fault":
+        values |= told(occurrence, around.guests)
     flags = values.get("flags", 0) | occurrence.flags | Flag.IMPORTED
     flags |= _derived(occurrence, values, around)
     row = {

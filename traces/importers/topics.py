@@ -146,7 +146,7 @@ TOPICS: tuple[Topic, ...] = (
         Site(
             "kvm_page_fault",
             fields.guest_fault,
-            "gfn, vcpu, private: the tracepoint's fields; how the fault ended, and whose VM: not printed",
+            "gfn, vcpu: the tracepoint's fields; private: KVM's bit of error_code; end and VM: not printed",
         ),
     ),
     _topic(

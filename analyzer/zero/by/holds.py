@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.callers import query
 from memtrace.analyzer.zero.by.clears import condition
 from memtrace.analyzer.zero.kinds import counts_callers, derives
+from memtrace.analyzer.zero.unseen import no_clear
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     import duckdb
 
     from memtrace.traces.reader import Run
-
-
-NOTHING = "no clear was seen: `memtrace record -e alloc,zero,root` records them."
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Holds:
     """root.* events were recorded."""
     callers: bool
     """Clears by callers were counted."""
+    nothing: str
+    """What to say where there is no clear."""
 
     @property
     def streamed(self) -> bool:
@@ -67,4 +67,4 @@ def holds(run: Run, connection: duckdb.DuckDBPyConnection) -> Holds:
     (counts,) = query(rows, question).fetchall()
     summed, untimed, stacks, roots = (bool(n) for n in counts)
     rooted = roots or any(total.root for total in run.status.roots)
-    return Holds(derive, summed, untimed, stacks, rooted, counts_callers(run))
+    return Holds(derive, summed, untimed, stacks, rooted, counts_callers(run), no_clear(run.header))

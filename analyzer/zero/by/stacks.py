@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.callers import WRITTEN_OUT, caller_of, numbered, query, written_out
 from memtrace.analyzer.tables import Column, Table
 from memtrace.analyzer.zero.by.clears import SUMMED, SUMS, Clears, condition, largest_first
-from memtrace.analyzer.zero.by.holds import NOTHING, Holds
+from memtrace.analyzer.zero.by.holds import Holds
 from memtrace.analyzer.zero.by.who import SHOWN, TOP
 from memtrace.analyzer.zero.kinds import ALLOCATOR, CLEARING, UNPLACED
 from memtrace.analyzer.zero.totals import totals_of
@@ -93,7 +93,7 @@ def callsites(run: Run, connection: duckdb.DuckDBPyConnection, holds: Holds) -> 
     whole = sum(one.bytes for one in ordered)
     names = ("event", "site", "within")
     rows = tuple(dict(zip(names, one.key, strict=True)) | one.measured(whole) for one in ordered)
-    notes = ["within: the innermost root.", *holds.notes] if rows else [NOTHING]
+    notes = ["within: the innermost root.", *holds.notes] if rows else [holds.nothing]
     if rows and not holds.roots:
         notes[0] = "within: unknown; `record -e alloc,zero,root` has it where functions can be hooked."
     columns = (

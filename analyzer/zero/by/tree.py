@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.analyzer.zero.by.frames import Forest, Frame, Path, folded, open_ns, walked
-from memtrace.analyzer.zero.by.holds import NOTHING, Holds
+from memtrace.analyzer.zero.by.holds import Holds
 from memtrace.analyzer.zero.kinds import CLEARING
 from memtrace.analyzer.zero.totals import totals_of
 
@@ -117,7 +117,7 @@ def _shown(rows: Sequence[Row]) -> tuple[int, ...]:
 
 def _notes(run: Run, forest: Forest, rows: Sequence[Row], hidden: int, holds: Holds) -> Iterator[str]:
     if not rows:
-        yield NOTHING
+        yield holds.nothing
         return
     yield "memory: allocated or cleared by the frame itself; share: of the outermost frame."
     if hidden:
@@ -126,6 +126,8 @@ def _notes(run: Run, forest: Forest, rows: Sequence[Row], hidden: int, holds: Ho
             " are only in --format json."
         )
     yield from holds.notes
+    if not any(row["cleared_bytes"] for row in rows):
+        yield f"cleared: {holds.nothing}."
     if any(row["at_least"] for row in rows):
         yield "> total: some of it had not ended when the recording did."
     if any(row["shared"] for row in rows):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.facts import facts, heading, page_title
+from memtrace.analyzer.in_file import in_partials, numbers
 from memtrace.analyzer.integrity import needs_pfn
 from memtrace.analyzer.keys import DEFAULT
 from memtrace.analyzer.scan import connect, partials
@@ -21,6 +22,7 @@ from memtrace.analyzer.zero.caveats import caveats_of
 from memtrace.analyzer.zero.clearing import bandwidth
 from memtrace.analyzer.zero.coverage import coverage
 from memtrace.analyzer.zero.totals import totals_of
+from memtrace.analyzer.zero.unseen import no_clear
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,11 +36,12 @@ def view(run: Run, word: str) -> Result:
         parts = partials(run, DEFAULT, connection, with_pfn=needs_pfn(run.status))
         held = holds(run, connection)
         found = _tables(run, word, connection, held)
+    whole = in_partials(parts)
     report = Report(
         view="zero",
         title=page_title(run, "zero", word),
-        run=facts(run),
-        heading=heading(run, int(parts.count.sum())),
+        run={**facts(run), **numbers(run, whole)},
+        heading=heading(run, whole),
         tables=(*found, coverage(run.header)),
         caveats=caveats_of(run, parts, sums=not held.streamed),
         main=found[-1].name,
@@ -49,7 +52,9 @@ def view(run: Run, word: str) -> Result:
 
         with connect(run) as connection:
             totals = totals_of(run, connection)
-        draw_zero(run, dataclasses.replace(report, tables=(bandwidth(totals),)), totals, path)
+        draw_zero(
+            run, dataclasses.replace(report, tables=(bandwidth(totals, no_clear(run.header)),)), totals, path
+        )
 
     return Result(report, draw)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from memtrace.analyzer.render.units import written
 from memtrace.analyzer.tables import Column, Row, Table
 from memtrace.analyzer.zero.by.clears import Clears, clears_by, largest_first
-from memtrace.analyzer.zero.by.holds import NOTHING, Holds
+from memtrace.analyzer.zero.by.holds import Holds
 from memtrace.analyzer.zero.kinds import CLEARING
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _table(
         dict(zip(names, one.key, strict=True)) | one.measured(whole) | {"root": _root(one, holds)}
         for one in found
     )
-    said = [*notes, *holds.notes] if found else [NOTHING]
+    said = [*notes, *holds.notes] if found else [holds.nothing]
     if found and not holds.roots:
         said.append(NO_ROOT)
     elif any(one.root is None for one in found):

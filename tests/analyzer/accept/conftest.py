@@ -10,7 +10,7 @@ import pytest
 from memtrace.analyzer.accept.rows import Accepts, load
 from memtrace.analyzer.accept.stalls import Stalls, stalls
 from memtrace.analyzer.accept.view import view
-from memtrace.analyzer.scan import connect
+from memtrace.analyzer.model.staged import model
 from memtrace.analyzer.tables import Report, Table
 from memtrace.analyzer.views import PLAIN, Choice
 from memtrace.tests.analyzer.accept.cases import CASES
@@ -52,9 +52,7 @@ def spans_of(accept_run: Open) -> Callable[[Case | str], tuple[Accepts, Stalls]]
     """Spans and stalls of a case."""
 
     def make(case: Case | str) -> tuple[Accepts, Stalls]:
-        run = accept_run(case)
-        with connect(run) as connection:
-            accepts = load(run, connection)
-            return accepts, stalls(run, accepts, connection)
+        with model(accept_run(case)) as made:
+            return load(made), stalls(made)
 
     return make

@@ -40,7 +40,7 @@ def test_the_rate_of_one_cpu_is_not_that_of_the_accepts_that_are_short_enough_to
             rows += stall(now, pfn=pfn, who=Who(cpu=cpu, pid=cpu + 1), per_unit=took)
             now += 2 * took
     accepts, _ = spans_of(accepting(rows, (4900, 0)))
-    mean = accepts.arch.dur.sum() / accepts.arch.bytes.sum()
+    mean = accepts.work.dur.sum() / accepts.work.bytes.sum()
     assert ns_per_byte(accepts) == pytest.approx(mean, rel=0.05)
 
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from matplotlib.patches import Rectangle
+
+from memtrace.analyzer.boot.plot import boot_figure
 from memtrace.analyzer.tables import Row
 from memtrace.analyzer.views import view
 from memtrace.tests.analyzer.recorded import START, Case, header, status, streamed
@@ -102,3 +105,33 @@ def test_a_time_that_covers_only_some_calls_says_so(run_of: RunOf) -> None:
 def test_a_run_without_phases_says_who_could_add_them(run_of: RunOf) -> None:
     report = view(run_of("streamed"), "boot").report
     assert "no-phases" in {caveat.id for caveat in report.caveats}
+
+
+VAGUE = Phase("deferred", 0, 2000 * MS, "ftrace", 1030 * MS, nid=0)
+CLOSE = Phase("deferred", 100 * MS, 700 * MS, "dmesg", 4 * MS, nid=0)
+
+
+def test_a_phase_that_two_sources_tell_stands_once_by_the_better_one(run_of: RunOf) -> None:
+    rows = [call(50, 51), call(150, 151, nid=0), call(710, 711)]
+    found = phases_of(run_of, [VAGUE, CLOSE], rows)
+    assert [(r["phase"], r["source"], r["resolution_ns"], r["calls"]) for r in found] == [
+        ("deferred", "dmesg", 4 * MS, 1),
+        ("(no phase)", "", None, 2),
+    ]
+
+
+def test_what_the_other_source_told_is_in_a_table_of_its_own(run_of: RunOf) -> None:
+    made = dataclasses.replace(header("accept.call"), phases=(VAGUE, CLOSE))
+    table = view(run_of(Case((), made, status())), "boot").report.table("phase_sources")
+    assert table is not None
+    assert [(row["source"], row["choice"]) for row in table.rows] == [("dmesg", 1), ("ftrace", 2)]
+    assert [row["source"] for row in table.page()[0]] == ["ftrace"]
+
+
+def test_the_picture_has_the_phases_of_the_table(run_of: RunOf) -> None:
+    made = dataclasses.replace(header("accept.call"), phases=(VAGUE, CLOSE))
+    run = run_of(Case((), made, status()))
+    figure = boot_figure(run, view(run, "boot").report, None)
+    for axes in figure.axes:
+        (bar,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert (bar.get_x(), round(bar.get_x() + bar.get_width(), 9)) == (0.1, 0.7)

@@ -19,6 +19,7 @@ from memtrace.analyzer.compare.changes import Rules, different
 from memtrace.analyzer.compare.metrics import Measured, Metric, Value
 from memtrace.analyzer.compare.request import Request, make
 from memtrace.analyzer.compare.sides import Side
+from memtrace.analyzer.in_file import InFile
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.cases import CASES
 from memtrace.tests.analyzer.compare.generated import durations, rows_of, write_run, write_side
@@ -76,7 +77,9 @@ def _side(rng: np.random.Generator, runs: int, metrics: list[Metric]) -> Side:
     header = dataclasses.replace(CASES["empty"]().header, anchors=())
     made: Any = [SimpleNamespace(header=header, path=Path(f"{i:03d}.parquet")) for i in range(runs)]
     measured = [
-        Measured({m: Value(float(v)) for m, v in zip(metrics, row, strict=True)}, {}, frozenset(), 1, {})
+        Measured(
+            {m: Value(float(v)) for m, v in zip(metrics, row, strict=True)}, {}, frozenset(), InFile(1), {}
+        )
         for row in _noisy(rng, runs)
     ]
     return Side("made", tuple(made), tuple(measured))

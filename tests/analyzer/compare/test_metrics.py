@@ -269,6 +269,25 @@ def test_sampled_time_says_so_with_its_error(measured: Measure) -> None:
     assert not found[Metric("zero", "total")].estimated and not found[Metric("alloc", "bytes")].estimated
 
 
+def sampled(samples: int, **told: int) -> Case:
+    """A sample due each millisecond on two CPUs for two seconds."""
+    rows = [aggregated("alloc", 100, None), time_only("alloc", samples)]
+    return Case(rows, header("alloc"), status(samples={"period_ns": PERIOD, **told}))
+
+
+def test_a_time_for_which_samples_are_missing_is_withheld(measured: Measure) -> None:
+    short, whole = (measured(sampled(9, all=n)).headline[Metric("alloc", "total")] for n in (2000, 3900))
+    assert (short.value, whole.value) == (None, 9 * PERIOD)
+    assert short.why.startswith("a lower bound: only 50% of the clock samples")
+
+
+@pytest.mark.parametrize(("samples", "rated"), [(3, False), (4, True)])
+def test_fewer_than_four_samples_are_no_rate(measured: Measure, samples: int, rated: bool) -> None:
+    found = measured(sampled(samples)).headline
+    assert found[Metric("alloc", "total")].value == samples * PERIOD
+    assert (found[Metric("alloc", "ns_per_4kib")].value is not None) == rated
+
+
 def test_bytes_of_a_family_are_unknown_where_one_event_has_but_sampled_time(measured: Measure) -> None:
     """Clears of huge pages by samples alone, beside counted ones of small pages: no rate mixes the two."""
     found = measured([aggregated("zero.alloc", 100, 300), time_only("zero.user", 9)]).headline

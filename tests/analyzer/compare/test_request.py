@@ -163,6 +163,29 @@ def test_boot_phases_are_headline_metrics(folder: Path, compared: Compare) -> No
     assert row["change"] == pytest.approx(201.5 / 101.5 - 1, rel=0.001)
 
 
+def test_a_phase_is_compared_by_its_best_source_as_boot_has_it(folder: Path, compared: Compare) -> None:
+    for name, length, first in (("a", 100, 0), ("b", 200, 50)):
+        for i in range(4):
+            ends = 10**9 + (length + i) * 10**6
+            phases = (
+                Phase("deferred", 0, 5 * 10**9, "ftrace", 1030 * 10**6, nid=0),
+                Phase("deferred", 10**9, ends, "dmesg", 4 * 10**6, nid=0),
+                Phase("deferred", 10**9, ends - 5 * 10**6, "dmesg", 4 * 10**6, nid=1),
+            )
+            write_run(folder / name / f"{i}.parquet", rows_of([5.0] * 40), first + i, phases=phases)
+    found = compared("a", "b")
+    assert found.change("boot.deferred")["change"] == pytest.approx(201.5 / 101.5 - 1, rel=0.001)
+    assert "phases" not in found.findings
+
+
+def test_phases_by_other_sources_are_told(folder: Path, compared: Compare) -> None:
+    for name, source, first in (("a", "dmesg", 0), ("b", "ftrace", 50)):
+        for i in range(4):
+            phases = (Phase("core", 0, 10**9, source, 1000), Phase("core", 0, 10**9, "systemd", 10**6))
+            write_run(folder / name / f"{i}.parquet", rows_of([5.0] * 40), first + i, phases=phases)
+    assert "dmesg against ftrace" in compared("a", "b").findings["phases"]
+
+
 def test_from_no_occurrence_to_some_is_new(folder: Path, compared: Compare) -> None:
     for i in range(4):
         plain = rows_of([5.0] * 40)

@@ -21,7 +21,7 @@ from .conftest import Import
 
 BASE = (256 << 20) >> 12
 """First gfn of gmemtest's private memory."""
-HEAD = " CPU 0/KVM-2211  [003] .....   100.000{n}: "
+HEAD = " CPU 0/KVM-{tid}  [003] .....   100.000{n}: "
 LINES = (
     "kvm_page_fault: vcpu 0 rip 0xffffffff81000000 address 0x0000000001000000 error_code 0x200000006",
     "kvm_page_fault: vcpu 0 rip 0xffffffff81000000 address 0x0000000001200000 error_code 0x400000006",
@@ -31,14 +31,14 @@ LINES = (
 )
 OLD = (
     "kvm_page_fault: address 84d000 error_code 4",
-    "kvm_page_fault:       address 12345000 error_code 400000006",
+    "kvm_page_fault:       address 12345000 error_code 2000100000006",
 )
 """As kernels print it that name no vCPU: base 16 without a sign of it."""
 
 
-def imported(folder: Path, printed: tuple[str, ...] = LINES) -> Path:
+def imported(folder: Path, printed: tuple[str, ...] = LINES, tids: tuple[int, ...] = ()) -> Path:
     text, run = folder / "host.txt", folder / "host.parquet"
-    lines = [HEAD.format(n=100 + n) + line for n, line in enumerate(printed)]
+    lines = [HEAD.format(n=100 + n, tid=tids[n] if tids else 2211) + line for n, line in enumerate(printed)]
     text.write_text("# tracer: nop\n" + "\n".join(lines) + "\n")
     result = CliRunner().invoke(import_, ["-q", "--clock", "boot", "-o", str(run), str(text)])
     assert result.exit_code == 0, result.output
@@ -70,7 +70,46 @@ def test_what_such_a_trace_does_not_tell_is_unknown(tmp_path: Path) -> None:
     page = make(Request((str(imported(tmp_path)),), view="gmem", table="vms", format="csv"))
     head, row = (line.split(",") for line in page.splitlines())
     told = {name: value for name, value in zip(head, row, strict=True) if value}
-    assert told == {"faults": "2"}, "no more of a VM is known from these two events"
+    # One fault's error code says that it was of private memory, the other's nothing.
+    faults = {"faults": "2", "private_faults": "1", "ordinary_faults": "0", "unknown_faults": "1"}
+    assert told == {"task": "2211", "comm": "CPU 0/KVM", **faults, "unplaced_faults": "0"}
+
+
+@pytest.mark.parametrize(
+    ("printed", "places"),
+    [
+        # Two VMs without private memory: nested paging of Intel and AMD.
+        (("address 0x1000000 error_code 0x181", "address 0x1001000 error_code 0x183"), [0x1000, 0x1001]),
+        (("address 0x1000000 error_code 0x100000004",), [0x1000]),
+        # SEV and SEV-ES: the C-bit, and no private memory.
+        (("address 0x1000000 error_code 0x500000006",), [0x1000]),
+        # Shadow paging: addresses of the guest's kernel, of a process, and its lower ones.
+        (("address 0xffffffff81a00000 error_code 0x2",), [None]),
+        (("address 0x00007f12345678f0 error_code 0x7",), [None]),
+        (("address 0xffff888003a00000 error_code 0x3", "address 0x601040 error_code 0x6"), [None, None]),
+        # Intel's without a linear address, as of a TD.
+        (("address 0x1000000 error_code 0x2",), [0x1000]),
+    ],
+)
+def test_a_fault_is_private_by_evidence_alone(
+    tmp_path: Path, printed: tuple[str, ...], places: list[int | None]
+) -> None:
+    run = imported(tmp_path, tuple(f"kvm_page_fault: vcpu 0 rip 0xfff0 {line}" for line in printed))
+    assert fetched(f"SELECT gfn, flags & {int(Flag.PRIVATE)} FROM '{run}' ORDER BY ts_ns") == [
+        (gfn, 0) for gfn in places
+    ]
+
+
+def test_the_c_bit_means_private_in_a_vm_that_is_known_to_have_private_memory(tmp_path: Path) -> None:
+    """Of two processes one has faults with KVM's own bit."""
+    faults = ((2211, 0x100000006), (2211, 0x2000500000006), (2211, 0x500000006), (3311, 0x500000006))
+    run = imported(
+        tmp_path,
+        tuple(f"kvm_page_fault: vcpu 0 rip 0x0 address 0x1000000 error_code {code:#x}" for _, code in faults),
+        tuple(tid for tid, _ in faults),
+    )
+    found = fetched(f"SELECT flags & {int(Flag.PRIVATE)} <> 0 FROM '{run}' ORDER BY ts_ns")
+    assert found == [(False,), (True,), (True,), (False,)]
 
 
 @pytest.mark.parametrize(
