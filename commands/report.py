@@ -78,6 +78,8 @@ def report(
     KEYS: any of order, node, requested, site, parent, zeroed, flags, comm,
     pid, tid, cgroup, cpu, gfp, caller, stack; the event always comes first.
     With --view zero one of tree, task, cgroup, stack.
+
+    In Python, memtrace.open("RUN.parquet") has the tables below the views.
     """
     from memtrace.analyzer.report import Request, make
 
