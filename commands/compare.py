@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from memtrace.commands import SETTINGS
+from memtrace.commands.bar import Bar
 from memtrace.commands.options import (
     answer_file,
     answer_format,
@@ -18,7 +19,6 @@ from memtrace.commands.options import (
     refuse_overwriting,
     text_option,
 )
-from memtrace.commands.status_line import StatusLine
 from memtrace.errors import MemtraceError
 
 
@@ -133,7 +133,7 @@ def compare(
         plot=Path(plot) if plot else None,
         color=in_color(output),
     )
-    with StatusLine() as line:
-        answer = make(request, lambda done, total: line.show(f"read {done} of {total} runs"))
+    with Bar("reading runs") as bar:
+        answer = make(request, bar.show)
     give(answer.text, output)
     return answer.exit_code
