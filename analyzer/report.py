@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.analyzer.render import FORMATS, render
 from memtrace.analyzer.tables import Report
-from memtrace.analyzer.views import Result, check, choice_by, view
+from memtrace.analyzer.views import WHAT_IFS, Result, check, choice_by, view
 from memtrace.analyzer.window import parse_window
 from memtrace.errors import MemtraceError
 from memtrace.traces.given import is_folder
@@ -40,6 +40,7 @@ class Request:
     window: str | None = None
     color: bool = False
     guest: Path | None = None
+    what_if: bool = False
 
 
 def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
@@ -52,7 +53,8 @@ def make(request: Request, opened: Callable[[Run], None] | None = None) -> str:
     from memtrace.traces.reader import open_run
 
     window = parse_window(request.window)
-    asked = dataclasses.replace(choice_by(request.view, request.by), guest=request.guest)
+    predicted = request.what_if or request.table in WHAT_IFS.get(request.view, ())
+    asked = dataclasses.replace(choice_by(request.view, request.by), guest=request.guest, what_if=predicted)
     # Which part is known only with the run; whether the view takes one, before it is read.
     check(request.view, dataclasses.replace(asked, window=None if window is None else (0, 0)))
     _one_of("--format", request.format, tuple(FORMATS))

@@ -38,6 +38,8 @@ class Choice:
     """One of the view's own groupings (GROUPINGS), None for its usual tables."""
     guest: Path | None = None
     """Run of a guest of this host, for views that put both on one clock."""
+    what_if: bool = False
+    """Also the tables of WHAT_IFS."""
 
 
 PLAIN = Choice()
@@ -56,6 +58,13 @@ VIEWS: dict[str, str] = {
 GROUPINGS: dict[str, tuple[str, ...]] = {"zero": ("tree", "task", "cgroup", "stack")}
 """Views whose ``--by`` takes words of their own, one at a time."""
 
+
+WHAT_IFS: dict[str, tuple[str, ...]] = {
+    "accept": ("eager", "lazy", "background", "granule"),
+    "zero": ("whatifs",),
+    "gmem": ("whatif",),
+}
+"""Tables of predictions, which a view has only if it is asked for them."""
 
 WINDOWED = ("accept", "hotplug")
 """Views that look at a part of the run with ``--window``."""
@@ -84,6 +93,12 @@ def check(name: str, choice: Choice) -> None:
     if choice.window is not None and name not in WINDOWED:
         views = " or ".join(WINDOWED)
         raise MemtraceError(f"the {name} view is of a whole run: --window goes with --view {views}", 2)
+    if choice.what_if and name not in WHAT_IFS:
+        raise MemtraceError(
+            f"the {name} view has no what-ifs: --what-if goes with --view {' or '.join(WHAT_IFS)}", 2
+        )
+    if choice.what_if and choice.grouping is not None:
+        raise MemtraceError("--what-if is of the whole run: leave out --by", 2)
     if choice.guest is not None and name != "gmem":
         raise MemtraceError("--guest goes with --view gmem: give both, and the host's run", 2)
 

@@ -38,6 +38,7 @@ Examples:
   memtrace report run.parquet --view zero --by tree
   memtrace report run.parquet --plot latency.png
   memtrace report run.parquet --view accept --window +5..+12.5
+  memtrace report run.parquet --view zero --what-if
 """,
 )
 @click.argument("runs", nargs=-1, metavar="RUN.parquet")
@@ -59,6 +60,9 @@ Examples:
     metavar="FILE",
     help="With --view gmem: a guest's run, put on the host's clock.",
 )
+@click.option(
+    "--what-if", "what_if", is_flag=True, help="accept, zero, gmem: also what other policies would have made."
+)
 @text_option("--plot", metavar="FILE", help="Also draw the view, as .png or .svg.")
 @answer_file
 def report(
@@ -69,6 +73,7 @@ def report(
     view: str,
     window: str | None,
     guest: str | None,
+    what_if: bool,
     plot: str | None,
     output: str | None,
 ) -> None:
@@ -96,6 +101,7 @@ def report(
         window=window,
         color=in_color(output),
         guest=other,
+        what_if=what_if,
     )
     big = BIG_OF_VIEW.get(view, BIG)
     with StatusLine() as line:

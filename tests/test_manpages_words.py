@@ -94,7 +94,7 @@ def test_compare_explains_every_table_verdict_format_and_metric(tmp_path: Path) 
 
 
 def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) -> None:
-    from memtrace.analyzer.views import view
+    from memtrace.analyzer.views import Choice, view
     from memtrace.tests.analyzer.accept.cases import CASES
     from memtrace.tests.analyzer.recorded import write
     from memtrace.traces.reader import open_run
@@ -104,7 +104,7 @@ def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) ->
     for name, case in CASES.items():
         write(case(), path := tmp_path / f"{name}.parquet")
         with open_run(path) as run:
-            for table in view(run, "accept").report.tables:
+            for table in view(run, "accept", Choice(what_if=True)).report.tables:
                 words = {word for column in table.columns for word in column.heading.split()}
                 shown[table.name] = shown.get(table.name, set()) | words
     assert shown.keys() == explained.keys()
@@ -112,7 +112,7 @@ def test_report_explains_every_table_and_column_of_acceptance(tmp_path: Path) ->
 
 
 def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
-    from memtrace.analyzer.views import view
+    from memtrace.analyzer.views import Choice, view
     from memtrace.tests.analyzer.gmem.host import Host, case
     from memtrace.tests.analyzer.recorded import write
     from memtrace.traces.reader import open_run
@@ -120,7 +120,8 @@ def test_report_explains_every_table_of_the_gmem_view(tmp_path: Path) -> None:
     host = Host()
     host.fault(0, 1)
     write(case(host), tmp_path / "run.parquet")
-    tables = {table.name for table in view(open_run(tmp_path / "run.parquet"), "gmem").report.tables}
+    found = view(open_run(tmp_path / "run.parquet"), "gmem", Choice(what_if=True))
+    tables = {table.name for table in found.report.tables}
     assert tables <= {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
 
 
@@ -130,7 +131,7 @@ def test_report_explains_every_table_of_the_zero_view(tmp_path: Path) -> None:
 
     named = {line.split()[1] for line in section("report", "OUTPUT") if line.startswith(".IP ")}
     run = open_run(small_run(tmp_path / "run.parquet"))
-    choices = (Choice(), *(Choice(grouping=word) for word in GROUPINGS["zero"]))
+    choices = (Choice(what_if=True), *(Choice(grouping=word) for word in GROUPINGS["zero"]))
     reports = [view(run, "zero", choice).report for choice in choices]
     assert {table.name for report in reports for table in report.tables} <= named
     assert set(GROUPINGS["zero"]) <= described("report")["--by"].bold

@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer import cells as cell
-from memtrace.analyzer.accept.background import background
 from memtrace.analyzer.accept.calls import calls
 from memtrace.analyzer.accept.caveats import accept_caveats
-from memtrace.analyzer.accept.concurrency import curves
+from memtrace.analyzer.accept.concurrency import Curves, curves
 from memtrace.analyzer.accept.contamination import contamination
-from memtrace.analyzer.accept.eager import eager, lazy
-from memtrace.analyzer.accept.granule import granule
 from memtrace.analyzer.accept.parallel import parallel
 from memtrace.analyzer.accept.platform import Platform, before_recording, platform, unapplicable
 from memtrace.analyzer.accept.progress import progress
@@ -114,11 +111,23 @@ def _tables(tables_of: Model, found: Found, choice: Choice) -> tuple[Table, ...]
         bursts(waits, whole.none),
         parallel(part, inside, doubt),
         redundant(tables_of, whole, found.platform),
-        lazy(run, whole) or eager(run, whole, {} if doubt else at_once, found.stalls, found.platform),
-        background(run, whole, found.stalls),
-        granule(whole, found.stalls),
     ]
-    return tuple(table for table in made if table is not None)
+    predicted = _what_ifs(run, found, {} if doubt else at_once) if choice.what_if else ()
+    return (*(table for table in made if table is not None), *predicted)
+
+
+def _what_ifs(run: Run, found: Found, at_once: Curves) -> tuple[Table, ...]:
+    """``at_once``: how CPUs that accept at once get on; nothing where the run cannot tell."""
+    from memtrace.analyzer.whatif.background import background
+    from memtrace.analyzer.whatif.eager import eager, lazy
+    from memtrace.analyzer.whatif.granule import granule
+
+    accepts, waits = found.accepts, found.stalls
+    return (
+        lazy(run, accepts) or eager(run, accepts, at_once, waits, found.platform),
+        background(run, accepts, waits),
+        granule(accepts, waits),
+    )
 
 
 def _unapplicable(reason: str) -> Table:

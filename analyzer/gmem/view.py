@@ -21,10 +21,10 @@ from memtrace.analyzer.gmem import (
     state,
     together,
     touch,
-    whatif,
 )
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import Choice, Result
+from memtrace.analyzer.whatif.policies import what_if
 from memtrace.analyzer.witnesses import silent_in
 from memtrace.errors import MemtraceError
 
@@ -66,7 +66,7 @@ def view(run: Run, choice: Choice) -> Result:
             stalls.pauses(staged),
             stalls.stalls(staged),
             state.state(staged),
-            whatif.what_if(run, connection),
+            *((what_if(run, connection),) if choice.what_if else ()),
         )
         untold = machines.untold(tables[0])
         for guest in guests:

@@ -16,6 +16,7 @@ from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.scan import connect, partials
 from memtrace.analyzer.tables import Caveat, Report, Table
 from memtrace.analyzer.views import PLAIN, Choice, Result
+from memtrace.analyzer.whatif.zeroing import whatifs
 from memtrace.analyzer.witnesses import Evidence, of_partials, silent
 from memtrace.analyzer.zero.accounts import accounts, at_once
 from memtrace.analyzer.zero.by.view import view as grouped
@@ -28,7 +29,6 @@ from memtrace.analyzer.zero.redundant import table as redundant_table
 from memtrace.analyzer.zero.totals import totals_of
 from memtrace.analyzer.zero.touches import touches
 from memtrace.analyzer.zero.unseen import no_clear
-from memtrace.analyzer.zero.whatif import whatifs
 
 if TYPE_CHECKING:
     from memtrace.traces.reader import Run
@@ -60,7 +60,7 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         *((sums,) if derive or not totals else ()),
         touched,
         redundant_table(wasted, cleared_ns, asked_for(totals, derive, known, run.header)),
-        whatifs(totals, run.header, derive, known, together),
+        *((whatifs(totals, run.header, derive, known, together),) if choice.what_if else ()),
         ledger,
         coverage(run.header),
     )

@@ -41,6 +41,7 @@ WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "disagreeing.txt": ("disagreeing", {}),
     "empty.txt": ("empty", {}),
     "zeroing.txt": ("zeroing", {"view": "zero"}),
+    "zeroing-what-if.txt": ("zeroing", {"view": "zero", "what_if": True}),
     "zeroing.json": ("zeroing", {"view": "zero", "format": "json", "table": "main"}),
     "zeroing-whatifs.csv": ("zeroing", {"view": "zero", "format": "csv", "table": "whatifs"}),
     "clears-by-tree.txt": ("clears", {"view": "zero", "by": "tree"}),

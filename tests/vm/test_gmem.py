@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.analyzer.zero.kinds import GUEST_MEMFD, kind_of
 from memtrace.lab.kernels import KERNELS
 from memtrace.lab.programs import program
@@ -116,7 +116,7 @@ def holds(folder: Path, sizes: tuple[tuple[int, int], ...], init_on_alloc: int) 
         assert (vm.count("gmem.prefault"), vm.pages("gmem.prefault")) == (1, 128)
         assert vm.pages("gmem.allocate") == 1024
         assert vm.pages("gmem.punch") + vm.pages("gmem.free", "parent IS NULL") == want["free_folio"]
-    report = view(open_run(folder / "run.parquet"), "gmem").report
+    report = view(open_run(folder / "run.parquet"), "gmem", Choice(what_if=True)).report
     table = report.table("clears")
     assert table is not None
     assert [row["per_page"] for row in table.rows] == [1 + init_on_alloc] * len(sizes)

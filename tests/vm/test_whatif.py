@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.lab.guest import run_guest
 from memtrace.lab.sizes import GIB
 from memtrace.lab.spec import GuestSpec
@@ -97,7 +97,7 @@ class Times:
 def times(path: Path) -> Times:
     """Wall times as the what-ifs take them: less what tracing adds around each clear."""
     with open_run(path) as run:
-        report = view(run, "zero").report
+        report = view(run, "zero", Choice(what_if=True)).report
     tables = {table.name: table.rows for table in report.tables}
     assert "clock-instructions" in {caveat.id for caveat in report.caveats}
     wall = {row["root"]: row["wall_ns"] for row in tables["roots"]}

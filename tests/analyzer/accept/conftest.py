@@ -12,13 +12,15 @@ from memtrace.analyzer.accept.stalls import Stalls, stalls
 from memtrace.analyzer.accept.view import view
 from memtrace.analyzer.model.staged import model
 from memtrace.analyzer.tables import Report, Table
-from memtrace.analyzer.views import PLAIN, Choice
+from memtrace.analyzer.views import Choice
 from memtrace.tests.analyzer.accept.cases import CASES
 from memtrace.tests.analyzer.recorded import Case
 from memtrace.traces.reader import Run
 
 Open = Callable[[Case | str], Run]
 Tables = Callable[..., dict[str, Table]]
+WHOLE = Choice(what_if=True)
+"""What-ifs too."""
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def accept_run(run_of: Callable[[Case], Run]) -> Open:
 def report_of(accept_run: Open) -> Callable[..., Report]:
     """The accept view of a case."""
 
-    def make(case: Case | str, choice: Choice = PLAIN) -> Report:
+    def make(case: Case | str, choice: Choice = WHOLE) -> Report:
         return view(accept_run(case), choice).report
 
     return make
@@ -41,7 +43,7 @@ def report_of(accept_run: Open) -> Callable[..., Report]:
 def tables(report_of: Callable[..., Report]) -> Tables:
     """The tables of the accept view by name."""
 
-    def make(case: Case | str, choice: Choice = PLAIN) -> dict[str, Table]:
+    def make(case: Case | str, choice: Choice = WHOLE) -> dict[str, Table]:
         return {table.name: table for table in report_of(case, choice).tables}
 
     return make

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 WANTED: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{name}.txt": (name, {}) for name in CASES},
+    **{f"{name}-what-if.txt": (name, {"what_if": True}) for name in ("lazy", "eager_seen", "two_sizes")},
     "lazy.json": ("lazy", {"format": "json"}),
     "lazy.md": ("lazy", {"format": "md"}),
     "lazy.csv": ("lazy", {"format": "csv"}),

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from memtrace.analyzer.render import render
 from memtrace.analyzer.report import Request, make
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.tests.analyzer.gmem.host import HUGE, PAGE, Host, case
 from memtrace.tests.analyzer.goldens import as_it_was, fits_mail
 from memtrace.tests.analyzer.recorded import Case
@@ -38,9 +40,12 @@ def everything() -> Host:
     return host
 
 
-def test_a_host_with_everything(run_of: Callable[[Case | str], Run]) -> None:
-    golden = GOLDEN / "everything.txt"
-    as_it_was(golden, render(view(run_of(case(everything())), "gmem").report, "text"))
+@pytest.mark.parametrize(("name", "what_if"), [("everything", False), ("everything-what-if", True)])
+def test_a_host_with_everything(name: str, what_if: bool, run_of: Callable[[Case | str], Run]) -> None:
+    golden = GOLDEN / f"{name}.txt"
+    as_it_was(
+        golden, render(view(run_of(case(everything())), "gmem", Choice(what_if=what_if)).report, "text")
+    )
     fits_mail(golden)
 
 

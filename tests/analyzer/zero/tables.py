@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memtrace.analyzer.tables import Report, Row
-from memtrace.analyzer.views import view
+from memtrace.analyzer.views import Choice, view
 from memtrace.tests.analyzer.recorded import Case
 from memtrace.traces.reader import Run
 
@@ -15,7 +15,7 @@ RunOf = Callable[[Case | str], Run]
 
 
 def report(run: Run) -> Report:
-    return view(run, "zero").report
+    return view(run, "zero", Choice(what_if=True)).report
 
 
 def rows(run: Run, name: str) -> tuple[Row, ...]:

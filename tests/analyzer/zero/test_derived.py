@@ -69,7 +69,7 @@ def test_what_ifs_of_clearing_that_is_only_derived_are_lower_bounds(run_of: RunO
     run = run_of(thp_without_a_site(True))
     found = {row["what"]: (row["saved_ns"], row["at_least"]) for row in rows(run, "whatifs")}
     assert found == {f"pool, {hits}% hits": (hits * 10_000, True) for hits in (50, 90, 100)}
-    text = make(Request((str(run.path),), view="zero"))
+    text = make(Request((str(run.path),), view="zero", what_if=True))
     assert re.search(r"pool, 100% hits +4.00ms +>1.00ms +3.00ms +>1.33", text)
     assert "zero on free: unknown" in text
     for case in (thp_without_a_site(True, small_only=True), thp_without_a_site(False)):

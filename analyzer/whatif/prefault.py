@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from memtrace.analyzer.gmem.replay import Counts
 from memtrace.analyzer.gmem.rows import FAILED, NOOP, PRIVATE
+from memtrace.analyzer.whatif.replay import Counts
 
 if TYPE_CHECKING:
     import duckdb

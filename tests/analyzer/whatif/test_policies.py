@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from memtrace.analyzer.tables import Table
-from memtrace.analyzer.views import PLAIN, view
+from memtrace.analyzer.views import Choice, view
 from memtrace.tests.analyzer.gmem.host import EVENTS, HUGE, MS, PAGE, Host, case
 from memtrace.tests.analyzer.recorded import Case, header
 from memtrace.traces.reader import Run
@@ -31,7 +31,7 @@ def table_of(run_of: Callable[[Case | str], Run]) -> Callable[..., Table]:
         if seen:
             sites = tuple(ProbeSite(e, f"fentry:{e}", "fentry", e, proven=True) for e in seen)
             made = dataclasses.replace(made, header=header(*seen, manifest=sites))
-        table = view(run_of(made), "gmem", PLAIN).report.table("whatif")
+        table = view(run_of(made), "gmem", Choice(what_if=True)).report.table("whatif")
         assert table is not None
         return table
 

@@ -33,13 +33,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.gmem import replay
 from memtrace.analyzer.gmem.life import MADE, prepares
-from memtrace.analyzer.gmem.prefault import prefault
-from memtrace.analyzer.gmem.replay import Counts
 from memtrace.analyzer.gmem.rows import FAILED, inside, of, seen
 from memtrace.analyzer.gmem.touch import sees
 from memtrace.analyzer.tables import Column, Table
+from memtrace.analyzer.whatif import replay
+from memtrace.analyzer.whatif.prefault import prefault
+from memtrace.analyzer.whatif.replay import Counts
 
 if TYPE_CHECKING:
     import duckdb
