@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "report": "The answer, from a run file.",
     "compare": "Is it the patch or is it noise: runs against runs.",
     "import": "A run from saved traces and kernel logs.",
+    "check": "Whether a run is whole: its rows against the sums that it carries.",
     "programs": "The compiled BPF programs that are kept.",
     "bundle": "One file that records, to be copied into a guest.",
     "boot": "Catch the part of the boot that no BPF program can see.",

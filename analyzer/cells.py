@@ -64,11 +64,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.analyzer.partials import NO_BUCKET, Partials
 from memtrace.analyzer.quantiles import group_quantiles, upper_edge
 from memtrace.analyzer.sampling import LOOSE, sampling
 from memtrace.analyzer.tables import Row
 from memtrace.traces.histogram import BUCKETS, lower_edge, width
+from memtrace.traces.partials import Unknown
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
+    import numpy.typing as npt
 
     from memtrace.analyzer.partials import Partials
     from memtrace.traces.reader import Run
@@ -29,6 +31,8 @@ class InFile:
 
 def in_file(run: Run, connection: duckdb.DuckDBPyConnection) -> InFile:
     """What the rows of a run stand for."""
+    if run.partials is not None:
+        return _counted(run.partials.flags, run.partials.sums["count"])
     question = """
         SELECT
             coalesce(sum(count) FILTER (flags & $inferred = 0), 0)::BIGINT,
@@ -43,12 +47,13 @@ def in_file(run: Run, connection: duckdb.DuckDBPyConnection) -> InFile:
 
 def in_partials(parts: Partials) -> InFile:
     """What the partial aggregates of all rows of a run stand for."""
-    inferred = parts.having(Flag.INFERRED)
-    return InFile(
-        int(parts.count[~inferred].sum()),
-        int(parts.count[inferred].sum()),
-        int(parts.count[parts.having(Flag.IMPORTED)].sum()),
-    )
+    return _counted(parts.flags, parts.count)
+
+
+def _counted(flags: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> InFile:
+    inferred = flags & int(Flag.INFERRED) != 0
+    imported = flags & int(Flag.IMPORTED) != 0
+    return InFile(int(count[~inferred].sum()), int(count[inferred].sum()), int(count[imported].sum()))
 
 
 def numbers(run: Run, found: InFile) -> dict[str, Any]:
@@ -58,4 +63,5 @@ def numbers(run: Run, found: InFile) -> dict[str, Any]:
         "events_in_file": found.events,
         "events_lost": known_losses(run.status),
         "events_inferred": found.inferred,
+        "sums_carried": run.summed_up,
     }

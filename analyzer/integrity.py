@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.analyzer.partials import Partials, Unknown
+from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.tables import Column, Table
 from memtrace.traces.lost import unseen_losses
+from memtrace.traces.partials import Unknown
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import IntFlag
 from typing import TYPE_CHECKING, Any
+
+from memtrace.traces.histogram import lower_edge
+from memtrace.traces.partials import Kept, Unknown
+from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,16 +25,6 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 NO_BUCKET = -1
-
-
-class Unknown(IntFlag):
-    """Quantities that are null in the rows that a partial aggregate stands for."""
-
-    COUNT = 1
-    BYTES = 2
-    TOTAL = 4
-    SELF = 8
-    PFN = 16
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,56 @@ class Partials:
         distinct = sorted(set(rows), key=lambda row: [(value is None, value) for value in row])
         place = {row: i for i, row in enumerate(distinct)}
         return distinct, np.fromiter((place[row] for row in rows), dtype=np.int64, count=len(rows))
+
+
+def of_kept(kept: Kept, keys: Mapping[str, str], *, with_pfn: bool, with_durations: bool) -> Partials:
+    """Those that a run carries, by ``keys``: their names, and the columns of the file that they are."""
+    import numpy as np
+
+    unknown = kept.unknown if with_pfn else kept.unknown & ~int(Unknown.PFN)
+    bucket = kept.bucket if with_durations else np.full(len(kept.bucket), NO_BUCKET, dtype=np.int64)
+    took = np.where(kept.exact & (bucket != NO_BUCKET), kept.sums["max_ns"], -1)
+    columns = [_codes(kept.keys[column]) for column in keys.values()]
+    order, first = _together([*columns, kept.flags, unknown, bucket, took])
+    at = order[first]
+    sums = {
+        name: (np.maximum if name == "max_ns" else np.add).reduceat(values[order], first)
+        for name, values in kept.sums.items()
+    }
+    pfn, longest = sums.pop("sum_pfn"), sums.pop("max_ns")
+    longest = longest if with_durations else np.zeros(len(at), dtype=np.int64)
+    edge = np.where(bucket[at] == NO_BUCKET, 0, lower_edge(bucket[at]))
+    plain = kept.flags[at] & int(Flag.AGGREGATED) == 0
+    return Partials(
+        {name: [kept.keys[column][i] for i in at] for name, column in keys.items()},
+        kept.flags[at],
+        unknown[at],
+        bucket[at],
+        max_ns=longest,
+        alike=((took[at] >= 0) | (edge == longest)) & plain,
+        sum_pfn=pfn if with_pfn else None,
+        **sums,
+    )
+
+
+def _codes(values: Sequence[Any]) -> Ints:
+    """Equal numbers for equal values."""
+    import numpy as np
+
+    known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return np.fromiter((known[value] for value in values), dtype=np.int64, count=len(values))
+
+
+def _together(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """An order in which rows that are equal in all columns stand together, and where each group begins."""
+    import numpy as np
+
+    order: Ints = np.lexsort(columns)
+    changes = np.zeros(len(order), dtype=bool)
+    changes[:1] = True
+    for column in columns:
+        changes[1:] |= column[order][1:] != column[order][:-1]
+    return order, np.flatnonzero(changes)
 
 
 def merged(parts: Sequence[Partials]) -> Partials:

@@ -4,7 +4,7 @@
 A quantile q of n occurrences is the value of rank ceil(q * n) (nearest rank,
 numpy's "inverted_cdf", DuckDB's quantile_disc).  It is exact where every duration
 around it is in the file.  Where the kernel summed some of them, or there are too
-many to be kept one by one (rare.EXACT_ROWS), it is the upper edge of the bucket
+many to be kept one by one (traces/partials.py), it is the upper edge of the bucket
 that holds it, or the longest duration there: at most 1/16 too long, and below
 32 ns, where a bucket holds one value, exact.  Unit: that of the values (ns).
 Durations merge by adding counts: streamed rows, aggregates, row groups and

@@ -3,30 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
-    from memtrace.traces.reader import Run
 
-EXACT_ROWS = 1 << 14
-"""Streamed durations that are kept one by one, of the rarest events."""
-
-
-def rare(run: Run) -> tuple[str, ...] | None:
-    """The events of which each streamed row keeps its duration; None for all."""
-    if run.rows <= EXACT_ROWS:
-        return None
-    found, rows = [], 0
-    for each in sorted(run.status.counters, key=lambda each: each.streamed):
-        rows += each.streamed
-        if rows <= EXACT_ROWS and each.streamed:
-            found.append(each.event)
-    return tuple(found)
-
-
-def is_rare(events: tuple[str, ...] | None) -> duckdb.Expression:
+def is_rare(events: Collection[str] | None) -> duckdb.Expression:
     """Whether a row's event is one of these; None: any."""
     import duckdb
 

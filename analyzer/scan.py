@@ -12,17 +12,20 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memtrace.analyzer import callers
 from memtrace.analyzer.keys import Key
-from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
-from memtrace.analyzer.rare import is_rare, rare
+from memtrace.analyzer.nulls import all_null, each_once
+from memtrace.analyzer.partials import NO_BUCKET, Partials, of_kept
+from memtrace.analyzer.rare import is_rare
 from memtrace.errors import MemtraceError
+from memtrace.traces import partials as kept
 from memtrace.traces.histogram import SUB_BITS, bucket_of
+from memtrace.traces.partials import Unknown
 from memtrace.traces.run_file import damaged
 from memtrace.traces.schema import Flag
 
@@ -40,8 +43,6 @@ _MOST_THREADS = 16
 
 MAX_GROUPS = 300_000
 """Partial aggregates that are taken out of DuckDB: about 100 MB of them."""
-_HEAD = 2048
-"""Rows that tell whether a column begins with nulls: one DuckDB vector."""
 
 _SUMS = {"count": Unknown.COUNT, "bytes": Unknown.BYTES, "total_ns": Unknown.TOTAL, "self_ns": Unknown.SELF}
 
@@ -134,24 +135,50 @@ def partials(
     with_pfn: bool = False,
     with_durations: bool = True,
 ) -> Partials:
-    """The partial aggregates of a run by ``keys``.
+    """The partial aggregates of a run by ``keys``: those that it carries, else of its rows.
 
     Without durations every bucket is NO_BUCKET: quicker, and fewer, where only
     sums are wanted.  Raises TooManyGroupsError.
     """
+    if run.partials is not None and run.summed_up and carried(keys):
+        columns = {key.output: key.column for key in keys}
+        return of_kept(run.partials, columns, with_pfn=with_pfn, with_durations=with_durations)
+    return scanned(run, keys, connection, with_pfn=with_pfn, with_durations=with_durations)
+
+
+def carried(keys: Sequence[Key]) -> bool:
+    """Whether the partial aggregates that runs carry tell these keys apart."""
+    return all(key.sql is None and key.column in kept.KEYS for key in keys)
+
+
+def scanned(
+    run: Run,
+    keys: Sequence[Key],
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    with_pfn: bool = False,
+    with_durations: bool = True,
+) -> Partials:
+    """The partial aggregates of a run's rows by ``keys``.  Raises TooManyGroupsError."""
     quantities = dict(_SUMS) | ({"pfn": Unknown.PFN} if with_pfn else {})
     read = {*quantities, "dur_ns"} if with_durations else set(quantities)
-    empty = {"dur_ns", *quantities} - read | _all_null(run, sorted(read), connection)
+    empty = {"dur_ns", *quantities} - read | all_null(run, sorted(read), connection)
     unread = dict.fromkeys(sorted(empty), "NULL")
-    if _each_once(run, connection):
+    if each_once(run, connection):
         unread["count"] = "1"
-    question = _Question(run, tuple(keys), quantities, unread, rare(run) if "dur_ns" not in empty else ())
+    question = _Question(
+        run,
+        tuple(keys),
+        quantities,
+        unread,
+        kept.rare(run.rows, run.status) if "dur_ns" not in empty else frozenset(),
+    )
     try:
         return _partials(question, _answer(question, connection))
     except TooManyGroupsError:
-        if question.rare == ():
+        if question.rare == frozenset():
             raise
-        whole = replace(question, rare=())
+        whole = replace(question, rare=frozenset())
         return _partials(whole, _answer(whole, connection))
 
 
@@ -163,7 +190,7 @@ class _Question:
     """Columns to be summed."""
     unread: Mapping[str, str]
     """Of these and of dur_ns, the columns that have one value throughout, and that value."""
-    rare: tuple[str, ...] | None = ()
+    rare: Collection[str] | None = frozenset()
     """The events whose streamed durations are kept one by one; None for all."""
 
 
@@ -186,26 +213,6 @@ def _doubtful(columns: dict[str, Any]) -> bool:
     return any(((n != 0) & (n != columns["rows"])).any() for n in _known(columns).values())
 
 
-def _all_null(run: Run, columns: Sequence[str], connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Which columns are null throughout; looks through the file only for those that begin so."""
-    for head in (f"(SELECT * FROM rows_ LIMIT {_HEAD})", "rows_"):
-        counts = ", ".join(f'count("{name}")' for name in columns)
-        rows = run.relation(connection, columns)
-        (known,) = callers.query(rows, f"SELECT {counts} FROM {head}").fetchall()
-        columns = [name for name, count in zip(columns, known, strict=True) if not count]
-        if not columns:
-            break
-    return set(columns)
-
-
-def _each_once(run: Run, connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether ``count`` is 1 in every row; DuckDB knows from the file's statistics, without reading any."""
-    question = 'SELECT min("count"), max("count"), count("count"), count(*) FROM rows_'
-    (answer,) = callers.query(run.relation(connection, ["count"]), question).fetchall()
-    low, high, known, rows = answer
-    return bool(low == high == 1 and known == rows)
-
-
 def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful: bool) -> dict[str, Any]:
     """The grouped rows as columns (masked where null), see _partials() for their names."""
     import duckdb
@@ -213,7 +220,7 @@ def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful
     quantities, unread = question.quantities, question.unread
     groups = {f"key_{i}": key.expression for i, key in enumerate(question.keys)}
     groups |= {"flags": '"flags"', "edge": _CAREFUL if careful else _QUICK}
-    if question.rare != ():
+    if question.rare != frozenset():
         groups["edge"] = _CAREFUL_RARE if careful else _QUICK_RARE
     if careful:
         nulls = (f'{bit:d} * ("{name}" IS NULL)::INTEGER' for name, bit in quantities.items())
@@ -227,7 +234,7 @@ def _scan(question: _Question, connection: duckdb.DuckDBPyConnection, *, careful
     source = {"flags", "dur_ns", *quantities, *(key.column for key in question.keys)}
     source |= {"event"} if question.rare else set()
     rows = question.run.relation(connection, sorted(source - unread.keys()))
-    if question.rare != ():
+    if question.rare != frozenset():
         rows = rows.select(duckdb.StarExpression(), is_rare(question.rare).alias("rare"))
     if unread:
         rows = rows.project(", ".join(["*", *(f'{v}::BIGINT AS "{name}"' for name, v in unread.items())]))

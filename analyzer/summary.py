@@ -9,6 +9,7 @@ take a second one, only where the run has them in its rows alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ _ANSWERED = {"event", "order", "node"}
 _RANKED = {"comm", "pid", "tid", "gfp", "caller", "stack"}
 """Keys with many values: their rows are sorted by cost, and a page shows the first ones."""
 TOP = 10
+CARRIED = "of the file: the sums that it carries; `memtrace check` makes them anew from its rows"
 
 
 def view(run: Run, choice: Choice = PLAIN) -> Result:
@@ -55,6 +57,8 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
     events = cell.of_run(run, cell.in_cells(parts), ["event"])
     main = main_table(run, cell.in_cells(grouped), by)
     check = integrity(parts, run.status, run.header.origin)
+    if run.summed_up:
+        check = replace(check, notes=(*check.notes, CARRIED))
     whole = in_partials(parts)
     tables = (
         events_table(run, events),
@@ -149,6 +153,8 @@ def main_table(run: Run, inside: Partials, by: Sequence[Key]) -> Table:
 
 def callers(run: Run, connection: duckdb.DuckDBPyConnection) -> Table | None:
     """One row for each event and caller, the most expensive first; None if no stacks were recorded."""
+    if run.partials is not None and not run.partials.stacks:
+        return None
     if not run.relation(connection, ["stack"]).filter("stack IS NOT NULL").limit(1).fetchall():
         return None
     keys = [KEYS["event"], KEYS["caller"]]

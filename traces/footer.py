@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.traces import thrift
 from memtrace.traces.records import PARQUET_MAGIC
-from memtrace.traces.schema import COLUMNS, KEY_HEADER, KEY_SCHEMA, KEY_STATUS, SCHEMA_VERSION, arrow_schema
+from memtrace.traces.schema import (
+    COLUMNS,
+    KEY_HEADER,
+    KEY_PARTIALS,
+    KEY_SCHEMA,
+    KEY_STATUS,
+    SCHEMA_VERSION,
+    arrow_schema,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +45,7 @@ _DELTA_COLUMNS = ("ts_ns", "pfn")
 # (a report of 50 M rows: 1.42 of a hand-written GROUP BY's time instead of 1.55).
 STATISTICS_COLUMNS = [
     *("ts_ns", "event", "order"),
-    *("dur_ns", "count", "total_ns", "self_ns", "bytes", "pfn"),
+    *("dur_ns", "count", "total_ns", "self_ns", "bytes", "pfn", "nid"),
 ]
 
 
@@ -85,13 +93,18 @@ def start_metadata(header_json: str) -> bytes:
     return thrift.encode(metadata)
 
 
-def encode(start: bytes, status_json: str, rows: int, row_groups: Sequence[bytes]) -> bytes:
+def encode(
+    start: bytes, status_json: str, rows: int, row_groups: Sequence[bytes], partials_json: str | None = None
+) -> bytes:
     """The parquet footer of a run of these encoded RowGroups, with its length and magic.
 
     ``start`` is the FileMetaData of ``start_metadata``.
     """
     metadata, _ = thrift.decode(start)
-    metadata[_KEY_VALUES][1].items.append(_key_value(KEY_STATUS, status_json))
+    key_values = metadata[_KEY_VALUES][1].items
+    key_values.append(_key_value(KEY_STATUS, status_json))
+    if partials_json is not None:
+        key_values.append(_key_value(KEY_PARTIALS, partials_json))
     metadata[_NUM_ROWS] = (thrift.I64, rows)
     metadata[_ROW_GROUPS] = (thrift.LIST, thrift.List(thrift.ENCODED, row_groups))
     encoded = thrift.encode(metadata)

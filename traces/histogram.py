@@ -23,19 +23,21 @@ TOP_BIT = 41
 """Values of 2**TOP_BIT ns (37 minutes) and more share the last bucket."""
 BUCKETS = (TOP_BIT - SUB_BITS + 1) * SUB + 1
 ERROR = 1 / (2 * SUB)
+_MANTISSA = 52
+_BIAS = 1023
+_FIRST = (_BIAS + SUB_BITS - 1) * SUB
+"""What the highest bits of the double of a bucket's edge are more than its number, from SUB on."""
 
 
 def bucket_of(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Bucket number of each value (integers >= 0, any shape)."""
     import numpy as np
 
-    v = np.asarray(values, dtype=np.int64)
-    clipped = np.minimum(v, np.int64(1) << TOP_BIT)
-    # frexp is exact for integers below 2**53: exponent - 1 is floor(log2).
-    exponent = np.frexp(np.maximum(clipped, 1).astype(np.float64))[1].astype(np.int64) - 1
-    shift = np.maximum(exponent - SUB_BITS, 0)
-    log_part = (exponent - SUB_BITS + 1) * SUB + ((clipped >> shift) & (SUB - 1))
-    return np.where(clipped < SUB, clipped, log_part)
+    clipped = np.minimum(np.asarray(values, dtype=np.int64), np.int64(1) << TOP_BIT)
+    # A double is exact for integers below 2**53.  Its highest bits are the exponent and then
+    # the mantissa without its leading one: shifted to SUB_BITS of that they count buckets up.
+    bits = clipped.astype(np.float64).view(np.int64) >> (_MANTISSA - SUB_BITS)
+    return np.where(clipped < SUB, clipped, bits - _FIRST)
 
 
 def lower_edge(buckets: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ from memtrace.traces.records import PARQUET_MAGIC, RECORD_MAGIC
 from memtrace.traces.recovery import Recovered, recover
 from memtrace.traces.run import header_from_json, status_from_json
 from memtrace.traces.run_file import Run, damaged, refused
-from memtrace.traces.schema import KEY_HEADER, KEY_SCHEMA, KEY_STATUS, SCHEMA_VERSION
+from memtrace.traces.schema import KEY_HEADER, KEY_PARTIALS, KEY_SCHEMA, KEY_STATUS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -159,6 +159,7 @@ def _run(path: Path, metadata: pq.FileMetaData, recovered: Recovered | None) -> 
     if version < 1:
         raise Refused(f"has schema {version}")
     columns.check_metadata(metadata)
+    sums = found.get(KEY_PARTIALS.encode())
     return Run(
         path=path,
         header=header_from_json(found[KEY_HEADER.encode()].decode()),
@@ -168,5 +169,6 @@ def _run(path: Path, metadata: pq.FileMetaData, recovered: Recovered | None) -> 
         columns=columns.known(metadata),
         cut_short=recovered is not None,
         dropped_bytes=recovered.dropped_bytes if recovered else 0,
+        partials_json=None if sums is None else sums.decode(),
         _recovered=recovered,
     )

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import MemtraceError
 from memtrace.traces import columns as gate_columns
+from memtrace.traces import partials
 from memtrace.traces.gate import Refused
+from memtrace.traces.partials import Kept
 from memtrace.traces.recovery import Recovered, finished_copy
 from memtrace.traces.run import RunHeader, RunStatus, Snapshot
 from memtrace.traces.schema import COLUMN_NAMES, arrow_schema
@@ -48,6 +50,8 @@ class Run:
     """The recorder did not finish the file: ``status`` is the last checkpoint's."""
     dropped_bytes: int = 0
     """Bytes after the last checkpoint; what is in them is not read."""
+    partials_json: str | None = field(default=None, repr=False)
+    """The partial aggregates that the file carries, not yet looked at."""
     _recovered: Recovered | None = field(default=None, repr=False)
 
     @property
@@ -59,6 +63,27 @@ class Run:
     def snapshots(self) -> tuple[Snapshot, ...]:
         """All of header and status."""
         return (*self.header.snapshots, *self.status.snapshots)
+
+    @cached_property
+    def partials(self) -> Kept | None:
+        """The partial aggregates that the file carries; None without any.
+
+        Raises MemtraceError for what no recorder writes.
+        """
+        if self.partials_json is None:
+            return None
+        try:
+            return partials.read(self.partials_json)
+        except Refused as error:
+            raise refused(self.path, error) from error
+
+    @property
+    def summed_up(self) -> bool:
+        """Whether the sums that the file carries say all that its rows do, but for who and when.
+
+        Of a run with few rows each duration is in the rows alone.
+        """
+        return self.partials is not None and self.rows > partials.EXACT_ROWS
 
     def __enter__(self) -> Run:
         return self

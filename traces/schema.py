@@ -24,6 +24,7 @@ SCHEMA_VERSION = 2
 KEY_SCHEMA = "memtrace:schema"
 KEY_HEADER = "memtrace:header"
 KEY_STATUS = "memtrace:status"
+KEY_PARTIALS = "memtrace:partials"
 
 
 class Flag(IntFlag):

@@ -18,13 +18,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memtrace.errors import MemtraceError
-from memtrace.traces import footer
+from memtrace.traces import footer, partials, summing
 from memtrace.traces.astray import check
 from memtrace.traces.output import MODE, OutputFile, create
 from memtrace.traces.records import HEADER_SIZE, PARQUET_MAGIC, Kind, pack, scan
@@ -224,6 +225,11 @@ class RunWriter:
             raise MemtraceError(f"{self.path} does not read back as it was written; check the disk")
         text = to_json(dataclasses.replace(status, rows=self._now.rows))
         self._append([footer.encode(self._start, text, self._now.rows, groups)])
+        # A second footer, after the first: the file is whole at every moment.
+        if (sums := summing.made(self._fd, partials.rare(self._now.rows, status) or frozenset())) is not None:
+            self._safe = self._now
+            with suppress(MemtraceError):
+                self._append([footer.encode(self._start, text, self._now.rows, groups, sums)])
 
     def _append_record(self, kind: Kind, meta: bytes, body: bytes | memoryview = b"", rows: int = 0) -> None:
         now = self._now

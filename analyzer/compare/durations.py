@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.analyzer.compare.histogram import Histogram
-from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown
+from memtrace.analyzer.partials import NO_BUCKET, Partials
+from memtrace.traces.partials import Unknown
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from memtrace.analyzer.compare.metrics import QUANTILES, Measured, Metric, Value
 from memtrace.analyzer.in_file import in_partials
 from memtrace.analyzer.keys import KEYS, Key
 from memtrace.analyzer.model.staged import Model
-from memtrace.analyzer.partials import Partials, Unknown
+from memtrace.analyzer.partials import Partials
 from memtrace.analyzer.quantiles import group_quantiles
 from memtrace.analyzer.sampling import LOOSE, Sampling, sampling
 from memtrace.analyzer.scan import connect, partials
+from memtrace.traces.partials import Unknown
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:

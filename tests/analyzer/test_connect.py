@@ -12,6 +12,7 @@ import pytest
 
 from memtrace.analyzer import scan
 from memtrace.analyzer.in_file import in_file
+from memtrace.analyzer.keys import DEFAULT
 from memtrace.errors import MemtraceError
 from memtrace.traces.reader import Run, open_run
 
@@ -56,4 +57,4 @@ def test_a_connection_opens_two_runs_if_told_both(run_of: Callable[..., Run], tm
     with open_run(odd) as named, scan.connect(one, named) as connection:
         assert in_file(named, connection) == in_file(one, connection)
     with scan.connect(one) as connection, pytest.raises(MemtraceError, match="disabled"):
-        in_file(two, connection)
+        scan.scanned(two, DEFAULT, connection)

@@ -13,15 +13,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from memtrace.analyzer import scan
+from memtrace.analyzer import nulls, scan
 from memtrace.analyzer.cells import cells
 from memtrace.analyzer.keys import DEFAULT, KEYS
 from memtrace.analyzer.ledger import Ledger, settle_run
-from memtrace.analyzer.partials import NO_BUCKET, Partials, Unknown, merged
+from memtrace.analyzer.partials import NO_BUCKET, Partials, merged
 from memtrace.analyzer.zero.accounts import timed_events
 from memtrace.errors import MemtraceError
 from memtrace.tests.analyzer.recorded import Case, Row, aggregated, counters, header, status, streamed
 from memtrace.traces.histogram import BUCKETS, TOP_BIT, bucket_of
+from memtrace.traces.partials import Unknown
 from memtrace.traces.reader import Run, open_run
 from memtrace.traces.schema import Flag
 
@@ -137,7 +138,7 @@ def test_durations_of_few_rows_are_kept_one_by_one_and_of_many_by_bucket(
     few = partials_of(rows)
     assert sorted(few.max_ns[few.alike].tolist()) == [1000 + i for i in range(16)]
     assert len(few) == 17, "and one for the sum"
-    monkeypatch.setattr("memtrace.analyzer.rare.EXACT_ROWS", 10)
+    monkeypatch.setattr("memtrace.traces.partials.EXACT_ROWS", 10)
     many = partials_of(rows)
     assert sorted(many.max_ns.tolist()) == [992, 1015] and not many.alike.any()
 
@@ -148,14 +149,17 @@ def test_rare_events_are_exact_beside_frequent_ones(
     rows = [streamed("accept.call", None, 5000 + i) for i in range(9)]
     rows += [streamed("alloc", dur=1000 + i) for i in range(16)]
     told = status(rows=len(rows), counters=counters(rows, "accept.call", "alloc"))
+    monkeypatch.setattr("memtrace.traces.partials.EXACT_ROWS", 10)
     run = run_of(Case(rows, header("accept.call", "alloc"), told))
-    monkeypatch.setattr("memtrace.analyzer.rare.EXACT_ROWS", 10)
     with scan.connect(run) as connection:
-        found = scan.partials(run, [KEYS["event"]], connection)
-    alike = dict.fromkeys(found.keys["event"], 0)
-    for event, one in zip(found.keys["event"], found.alike.tolist(), strict=True):
-        alike[event] += one
-    assert alike == {"accept.call": 9, "alloc": 0}
+        for found in (
+            scan.partials(run, [KEYS["event"]], connection),
+            scan.scanned(run, [KEYS["event"]], connection),
+        ):
+            alike = dict.fromkeys(found.keys["event"], 0)
+            for event, one in zip(found.keys["event"], found.alike.tolist(), strict=True):
+                alike[event] += one
+            assert alike == {"accept.call": 9, "alloc": 0}
 
 
 def test_what_is_longer_than_the_last_bucket_is_in_it(partials_of: PartialsOf) -> None:
@@ -239,7 +243,7 @@ def test_nothing_is_left_in_the_temporary_folder(
 
 @pytest.mark.parametrize("column", ["dur_ns", "self_ns", "pfn"])
 def test_a_column_that_only_begins_with_nulls_is_read(column: str, partials_of: PartialsOf) -> None:
-    rows = [streamed(dur=5, pfn=i) | {column: None} for i in range(scan._HEAD + 1)]
+    rows = [streamed(dur=5, pfn=i) | {column: None} for i in range(nulls._HEAD + 1)]
     rows += [streamed(dur=5, pfn=i) for i in range(3)]
     assert found(partials_of(rows, with_pfn=True)) == expected(rows)
 

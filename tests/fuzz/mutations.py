@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memtrace.tests import hostile
-from memtrace.traces.schema import KEY_HEADER, KEY_STATUS
+from memtrace.traces.schema import KEY_HEADER, KEY_PARTIALS, KEY_STATUS
 
 NUMBERS = (
     0,
@@ -94,7 +94,9 @@ def run(good: Path, made: Path, rng: random.Random) -> None:
     if kind == 3 and len(table):
         table = _column(table, rng)
     else:
-        key = rng.choice((KEY_HEADER, KEY_STATUS)).encode()
+        key = rng.choice(
+            [key for key in (KEY_HEADER, KEY_STATUS, KEY_PARTIALS) if key.encode() in about]
+        ).encode()
         about[key] = document(about[key].decode(), rng).encode()
     pq.write_table(table.replace_schema_metadata(about), made)
 

@@ -112,7 +112,7 @@ def test_statistics_are_those_that_readers_use(
     have = {n: group.column(i).is_stats_set for i, n in enumerate(COLUMN_NAMES)}
     pruned_by, null_counts = (
         {"ts_ns", "event", "order"},
-        {"dur_ns", "count", "total_ns", "self_ns", "bytes", "pfn"},
+        {"dur_ns", "count", "total_ns", "self_ns", "bytes", "pfn", "nid"},
     )
     assert {n for n, there in have.items() if there} == pruned_by | null_counts
     first, last = table["ts_ns"][0].as_py(), table["ts_ns"][-1].as_py()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 import typing
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,9 @@ def table(title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[0].splitlines()[2:]]
 
 
-def example(language: str) -> str:
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.M | re.S)
-    return str(code)
+def example(language: str, place: int = 0) -> str:
+    codes = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.M | re.S)
+    return str(codes[place])
 
 
 def docstrings(cls: type) -> dict[str, str]:
@@ -116,7 +117,9 @@ def test_documents_are_those_of_the_code(cls: type) -> None:
 
 def test_metadata_keys_are_those_of_the_code() -> None:
     keys = [cells[0].strip("`") for cells in table("Metadata")]
-    assert keys == [schema.KEY_SCHEMA, schema.KEY_HEADER, schema.KEY_STATUS, "ARROW:schema"]
+    assert keys == [
+        schema.KEY_SCHEMA, schema.KEY_HEADER, schema.KEY_STATUS, schema.KEY_PARTIALS, "ARROW:schema"
+    ]  # fmt: skip
 
 
 def test_the_change_log_ends_with_this_schema() -> None:
@@ -159,6 +162,20 @@ def test_the_sql_example_runs(run_here: pa.Table, connection: DuckDBPyConnection
         sums = expected.get(key, (None, None, None))
         expected[key] = tuple(map(sum_of_known, sums, (row["count"], row["bytes"], row["self_ns"])))
     assert {row[:3]: row[3:] for row in result.fetchall()} == expected
+
+
+def test_the_sql_example_of_sums_agrees_with_that_of_rows(
+    run_here: pa.Table, make_run: MakeRun, connection: DuckDBPyConnection
+) -> None:
+    flags = pa.array([flags & 0x7FFF for flags in run_here.column("flags").to_pylist()], pa.uint32())
+    place = run_here.schema.get_field_index("flags")
+    Path("run.parquet").unlink()
+    make_run(Path("run.parquet"), [run_here.set_column(place, run_here.schema.field(place), flags)])
+    by_rows: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for event, order, _, *sums in connection.sql(example("sql")).fetchall():
+        by_rows[event, order] = [a + (b or 0) for a, b in zip(by_rows[event, order], sums, strict=True)]
+    found = connection.sql(example("sql", 1)).fetchall()
+    assert {row[:2]: list(row[2:]) for row in found} == by_rows
 
 
 def test_the_pandas_example_runs_and_agrees_with_sql(
