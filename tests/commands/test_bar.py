@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from memtrace.tests.commands.terminals import environment, sent_to
+
 WORK = """
 import sys
 from memtrace.commands.bar import Bar
@@ -22,22 +24,18 @@ ERASED = b"\x1b[2K"
 SHOWN_CURSOR = b"\x1b[?25h"
 
 
-def on_a_terminal(**environment: str) -> tuple[bytes, bytes]:
+def on_a_terminal(**changes: str) -> tuple[bytes, bytes]:
     """What the work prints on standard output, and what a terminal is sent as standard error."""
     ours, theirs = pty.openpty()
-    env = {key: value for key, value in os.environ.items() if key not in ("TERM", "NO_COLOR")} | environment
     done = subprocess.run(
-        [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=theirs, env=env, check=True
+        [sys.executable, "-c", WORK],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment(**changes),
+        check=True,
     )
     os.close(theirs)
-    sent = b""
-    try:
-        while part := os.read(ours, 4096):
-            sent += part
-    except OSError:
-        pass
-    os.close(ours)
-    return done.stdout, sent
+    return done.stdout, sent_to(ours)
 
 
 @pytest.mark.parametrize(("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])

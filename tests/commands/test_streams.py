@@ -17,6 +17,7 @@ import pytest
 from memtrace.commands import streams
 from memtrace.tests.analyzer.cases import CASES
 from memtrace.tests.analyzer.recorded import write
+from memtrace.tests.commands.terminals import environment, sent_to
 
 TRACE = Path(__file__).parents[1] / "traces" / "importers" / "data" / "hotplug-kaslr-6.12.txt"
 PROGRAM = (sys.executable, "-m", "memtrace.cli")
@@ -111,20 +112,14 @@ def test_a_pipe_that_does_not_block_is_waited_for(folder: Path) -> None:
     assert len(text) > 4096 and set(json.loads(text)) == {"schema", "view", "run", "tables", "caveats"}
 
 
-def on_a_terminal(words: list[str], folder: Path, **environment: str) -> bytes:
+def on_a_terminal(words: list[str], folder: Path, **changes: str) -> bytes:
     """What a terminal is sent."""
     ours, theirs = pty.openpty()
-    env = {key: value for key, value in os.environ.items() if key not in ("TERM", "NO_COLOR")} | environment
-    with subprocess.Popen([*PROGRAM, *words], cwd=folder, stdout=theirs, stderr=theirs, env=env):
+    with subprocess.Popen(
+        [*PROGRAM, *words], cwd=folder, stdout=theirs, stderr=theirs, env=environment(**changes)
+    ):
         os.close(theirs)
-        sent = b""
-        try:
-            while part := os.read(ours, 4096):
-                sent += part
-        except OSError:
-            pass
-    os.close(ours)
-    return sent
+        return sent_to(ours)
 
 
 @pytest.mark.parametrize(
