@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.histogram import lower_edge
-from memtrace.traces.partials import Kept, Unknown
+from memtrace.traces.partials import Kept, Unknown, added_up
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -93,10 +93,7 @@ def of_kept(kept: Kept, keys: Mapping[str, str], *, with_pfn: bool, with_duratio
     columns = [_codes(kept.keys[column]) for column in keys.values()]
     order, first = _together([*columns, kept.flags, unknown, bucket, took])
     at = order[first]
-    sums = {
-        name: (np.maximum if name == "max_ns" else np.add).reduceat(values[order], first)
-        for name, values in kept.sums.items()
-    }
+    sums = added_up(kept.sums, order, first)
     pfn, longest = sums.pop("sum_pfn"), sums.pop("max_ns")
     longest = longest if with_durations else np.zeros(len(at), dtype=np.int64)
     edge = np.where(bucket[at] == NO_BUCKET, 0, lower_edge(bucket[at]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.traces.histogram import bucket_of
 from memtrace.traces.limits import INT64_MAX
-from memtrace.traces.partials import ADDED, KEYS, MAX_ENTRIES, NAMES, SUMS, TEXTS, UNKNOWN
+from memtrace.traces.partials import ADDED, KEYS, MAX_ENTRIES, NAMES, SUMS, TEXTS, UNKNOWN, added_up
 from memtrace.traces.schema import Flag
 
 if TYPE_CHECKING:
@@ -210,11 +210,7 @@ def _summed(key: Ints, took: Ints, columns: Mapping[str, npt.NDArray[Any]]) -> S
     order = np.argsort(key) if (took == INEXACT).all() else np.lexsort((took, key))
     key, took = key[order], took[order]
     first = np.flatnonzero(np.concatenate([[True], (key[1:] != key[:-1]) | (took[1:] != took[:-1])]))
-    sums = {
-        name: (np.maximum if name == "max_ns" else np.add).reduceat(values[order], first)
-        for name, values in columns.items()
-    }
-    return Summed(key[first], took[first], sums)
+    return Summed(key[first], took[first], added_up(columns, order, first))
 
 
 def _quantities(rows: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
