@@ -36,15 +36,14 @@ if TYPE_CHECKING:
 def view(run: Run, choice: Choice) -> Result:
     """The gmem view of a host's run; raises MemtraceError if it has nothing of guest_memfd."""
     from memtrace.analyzer.in_file import in_file, numbers
-    from memtrace.analyzer.model.staged import Model
-    from memtrace.analyzer.scan import connect
+    from memtrace.analyzer.model.staged import model
     from memtrace.traces.reader import open_run
 
     _refuse(run)
     with ExitStack() as opened:
         guests = [opened.enter_context(open_run(choice.guest))] if choice.guest is not None else []
-        connection = opened.enter_context(connect(run, *guests))
-        staged = Model(run, connection)
+        staged = opened.enter_context(model(run, *guests))
+        connection = staged.connection
         rows.load(staged)
         ((count,),) = connection.execute("SELECT count(*) FROM g WHERE event LIKE 'gmem.%'").fetchall()
         if not count:

@@ -51,7 +51,6 @@ class HotAdd:
     rows: tuple[Occurrence, ...]
     """Every hot.* row of its own, each once."""
     blocks: tuple[Block, ...]
-    removals: tuple[Occurrence, ...]
     removed: Occurrence | None
     """The removal after which nothing of it was left."""
 
@@ -71,7 +70,7 @@ _BLOCKS = """
 SELECT add, id, bytes, onlined_bytes, in_block_bytes, in_request
 FROM blocks WHERE block IS NOT NULL ORDER BY add, block
 """
-_REMOVALS = "SELECT add, id, whole FROM hot_removals ORDER BY add, begin_ns, id"
+_REMOVALS = "SELECT add, id FROM hot_removals WHERE whole ORDER BY add, begin_ns, id"
 
 
 def hot_adds(model: Model, rows: Sequence[Occurrence]) -> tuple[HotAdd, ...]:
@@ -95,8 +94,7 @@ def hot_adds(model: Model, rows: Sequence[Occurrence]) -> tuple[HotAdd, ...]:
                 spans=tuple(own),
                 rows=tuple(row for span in own for row in inner[span.id]),
                 blocks=tuple(_block(by_id[id_], inner, rest) for id_, *rest in blocks[number]),
-                removals=tuple(by_id[id_] for id_, _ in gone),
-                removed=next((by_id[id_] for id_, whole in gone if whole), None),
+                removed=next((by_id[id_] for (id_,) in gone), None),
             )
         )
     return tuple(out)

@@ -40,8 +40,6 @@ class Occurrence:
     stack: str | None
     outer: int
     """The outermost occurrence around it, or itself, by id."""
-    block: int | None
-    """The hot.block that it lies in, or is."""
 
     @property
     def pfns(self) -> Pfns:
@@ -56,7 +54,7 @@ class Occurrence:
 
 _ROWS = """
 SELECT id, event, begin_ns, end_ns, dur_ns, tid, comm, pfn, end_pfn, size, bytes, bytes_requested, nid,
-    nid_requested, failed, altmap, error, stack, outer_id, block_id
+    nid_requested, failed, altmap, error, stack, outer_id
 FROM hot_intervals WHERE hot ORDER BY id
 """
 

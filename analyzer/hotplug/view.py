@@ -35,8 +35,9 @@ def view(run: Run, choice: Choice = PLAIN) -> Result:
         whole = in_file(run, staged.connection)
         quiet = silent_in(run, staged.connection, "hot.")
         kept = tuple(row for row in rows if _touches(row, choice))
-        tables = _tables(staged, everything, adds, kept, rows, choice.window)
-        caveats = (*quiet, *_caveats(staged, adds, _seen(run, rows), whole))
+        seen = _seen(staged, rows)
+        tables = _tables(staged, everything, adds, kept, rows, seen, choice.window)
+        caveats = (*quiet, *_caveats(staged, adds, seen, whole))
     report = Report(
         view="hotplug",
         title=page_title(run, "hotplug"),
@@ -67,10 +68,10 @@ def _window(choice: Choice) -> tuple[tuple[str, str], ...]:
     return (("window", f"{low:.3f} to {high:.3f} s after boot: what reaches into it, whole"),)
 
 
-def _seen(run: Run, rows: Sequence[Occurrence]) -> frozenset[str]:
+def _seen(staged: Model, rows: Sequence[Occurrence]) -> frozenset[str]:
     """Events that would be in the run if they happened."""
-    sites = {s.event for s in run.header.manifest if s.site and s.time != "unknown"}
-    return frozenset(sites & set(run.header.events)) | {row.event for row in rows}
+    staged.need("traced")
+    return frozenset(event for (event,) in staged.tuples("FROM traced")) | {row.event for row in rows}
 
 
 def _tables(
@@ -79,6 +80,7 @@ def _tables(
     adds: Sequence[HotAdd],
     kept: Sequence[Occurrence],
     rows: Sequence[Occurrence],
+    seen: frozenset[str],
     window: tuple[int, int] | None,
 ) -> tuple[Table, ...]:
     """``adds`` and ``kept`` are those of ``everything`` and ``rows`` that the window shows."""
@@ -87,7 +89,7 @@ def _tables(
     found = brackets.brackets(everything, snapshots, rows)
     rounds = {add.number: found[add.number] for add in adds}
     counted = {number: brackets.counted(found, page) for number, found in rounds.items()}
-    seen, numbers = _seen(run, rows), {add.number for add in adds}
+    numbers = {add.number for add in adds}
     tables = [
         adds_table(staged, numbers),
         phases.table(staged, numbers),

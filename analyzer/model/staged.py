@@ -136,9 +136,12 @@ def _declared(table: Declared, name: str) -> DeclaredColumn:
 
 
 @contextmanager
-def model(run: Run) -> Iterator[Model]:
-    """The staged tables of a run, as long as this lasts; raises MemtraceError if its file is damaged."""
-    with connect(run) as connection:
+def model(run: Run, *others: Run) -> Iterator[Model]:
+    """The staged tables of a run, as long as this lasts, in a connection that ``others`` are open in too.
+
+    Raises MemtraceError if a file is damaged.
+    """
+    with connect(run, *others) as connection:
         yield Model(run, connection)
 
 

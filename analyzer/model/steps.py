@@ -17,6 +17,7 @@ from memtrace.analyzer.model import (
     steps_hot,
     steps_run,
     steps_sampling,
+    steps_sites,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Step = Callable[["Model"], None]
 
 STEPS: Mapping[str, Step] = {
     "run": steps_run.facts,
-    "traced": steps_run.traced,
+    "traced": steps_sites.traced,
     "told_phases": steps_boot.told_phases,
     "sampled": steps_sampling.sampled,
     "readings": steps_counters.readings,
@@ -34,8 +35,8 @@ STEPS: Mapping[str, Step] = {
     "hot_nesting": steps_hot.hot_nesting,
     "hot_origins": steps_hot.hot_origins,
     "virtual_machines": steps_guests.virtual_machines,
-    "sited": steps_guests.sited,
-    "exact": steps_guests.exact,
-    "watched": steps_guests.watched,
+    "sited": steps_sites.sited,
+    "exact": steps_sites.exact,
+    "watched": steps_sites.watched,
 }
 """Each table that a step makes."""

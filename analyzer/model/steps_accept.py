@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.model.plain import put
 from memtrace.analyzer.nesting import Nesting, nest
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def accept_nesting(model: Model) -> None:
     ``victim``: the row of what waited, around it; -1 where none was seen.
     """
     import numpy as np
-
-    from memtrace.analyzer.model.plain import put
 
     model.need("accept_rows")
     # Of equal intervals the later one is the container: inner levels first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.model.plain import put
 from memtrace.traces.phases import PHASES
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ def told_phases(model: Model) -> None:
 
     ``place``: the phase's place in the order of the boot; unknown words come last.
     """
-    from memtrace.analyzer.model.plain import put
-
     told, words = model.run.header.phases, list(PHASES)
     put(
         model.connection,

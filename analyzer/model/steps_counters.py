@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from memtrace.analyzer.model.plain import put
+
 if TYPE_CHECKING:
     from memtrace.analyzer.model.staged import Model
     from memtrace.traces.run import Snapshot
@@ -25,8 +27,6 @@ def readings(model: Model) -> None:
 
     ``place``: of its snapshot in the file; ``nid``: null for the machine's.
     """
-    from memtrace.analyzer.model.plain import put
-
     rows = [(i, *row) for i, snapshot in enumerate(model.run.snapshots) for row in _values(snapshot)]
     columns = (("place", "int64"), *_COLUMNS)
     values = zip(*rows, strict=True) if rows else ((),) * len(columns)

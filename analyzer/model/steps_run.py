@@ -23,9 +23,3 @@ def facts(model: Model) -> None:
             "ended_ns": ([run.status.ended_ns], "int64"),
         },
     )
-
-
-def traced(model: Model) -> None:
-    """``traced``: events whose occurrences are in the run with a time, if there were any."""
-    sites = {site.event for site in model.run.header.manifest if site.site and site.time != "unknown"}
-    put(model.connection, "traced", {"event": (sorted(sites & set(model.run.header.events)), "string")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtrace.analyzer.model.plain import put
 from memtrace.analyzer.sampling import LOOSE, sampling
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 def sampled(model: Model) -> None:
     """``sampled``: one row of what times that rest on samples are worth (analyzer/sampling.py)."""
-    from memtrace.analyzer.model.plain import put
-
     found = sampling(model.run)
     put(
         model.connection,
